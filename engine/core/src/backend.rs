@@ -1,0 +1,80 @@
+//! The arithmetic of the index, as operations that a CPU or a GPU can carry out.
+//!
+//! Must not know pages, SQL or wgpu. Invariant: a backend whose [`Backend::is_exact`] is true computes, for f32 rows,
+//! bit for bit the score from which the SQL operator computes its value; any other backend only has to stay within
+//! the any-order rounding bound of an f32 sum, and its results choose candidates, never the final order.
+
+use crate::error::Result;
+use crate::metric::{Score, Storage};
+
+/// Asked between steps of long work; `false` stops it with `ErrorKind::Cancelled`.
+pub type KeepWaiting<'a> = dyn FnMut() -> bool + 'a;
+
+/// Rows that lie one after the other, as an index page or a gathered batch holds them.
+#[derive(Debug, Clone, Copy)]
+pub struct RowBlock<'a> {
+    /// `[rows, code_bytes]` row-major, little-endian, of any alignment.
+    pub codes: &'a [u8],
+    /// How a row is encoded.
+    pub storage: Storage,
+    /// Dimensions of a row.
+    pub dims: usize,
+}
+
+impl RowBlock<'_> {
+    /// Number of whole rows in the block.
+    pub fn rows(&self) -> usize {
+        self.codes.len() / self.storage.code_bytes(self.dims)
+    }
+}
+
+/// Which centroid counts as the nearest one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NearestBy {
+    /// Smallest Euclidean distance.
+    L2,
+    /// Largest inner product; for spherical k-means, whose centroids have unit length.
+    Dot,
+}
+
+/// Centroids prepared for repeated assignment (norms computed, uploaded to the device).
+pub trait Nearest {
+    /// Writes to `labels[i]` the nearest centroid of row `i`; ties go to the lower centroid number.
+    ///
+    /// `rows` is `[labels.len(), dims]` row-major f32. A row with a NaN or infinite score gets a valid label.
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the device reports.
+    fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()>;
+}
+
+/// One implementor of the index's arithmetic.
+pub trait Backend {
+    /// What ran, for the user: "cpu (avx512)" or the adapter's name.
+    fn label(&self) -> &str;
+
+    /// Whether f32 scores are bit for bit those of the SQL operators.
+    fn is_exact(&self) -> bool;
+
+    /// How many bytes of codes to gather before a call to [`Backend::score`]; 0: score rows where they lie.
+    fn batch_bytes(&self) -> usize;
+
+    /// Appends to `scores` the score of `query` (length `dims`) against every row of `block`, in row order.
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the device reports; `scores` then holds an unspecified number of new entries.
+    fn score(
+        &mut self,
+        score: Score,
+        query: &[f32],
+        block: RowBlock<'_>,
+        scores: &mut Vec<f32>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()>;
+
+    /// Prepares `centroids` (`[lists, dims]` row-major f32, `lists` >= 1) for assignment.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>>;
+}

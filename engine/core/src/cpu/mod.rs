@@ -1,0 +1,1 @@
+//! SIMD CPU kernels with run-time dispatch, and the CPU backend.

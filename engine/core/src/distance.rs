@@ -1,0 +1,1 @@
+//! The distances that the SQL operators return.

@@ -1,0 +1,1 @@
+//! The IVF index on pages.

@@ -1,0 +1,19 @@
+//! The part of vectorgpu that has never heard of PostgreSQL or of a GPU.
+//!
+//! Distances, the vector's text and wire formats, k-means and the page algorithms of the IVF index. Algorithms are
+//! written against two small traits: [`backend::Backend`] (the arithmetic: CPU here, GPU in `vectorgpu-compute`) and
+//! [`ivf::store::PageStore`] (pages: PostgreSQL's in the root crate, an in-memory one for tests).
+//! Nothing here does I/O, spawns a thread or raises a PostgreSQL error.
+
+pub mod backend;
+pub mod cpu;
+pub mod distance;
+pub mod error;
+pub mod ivf;
+pub mod kmeans;
+pub mod limits;
+pub mod metric;
+pub mod quantize;
+pub mod vector;
+
+pub use error::{Error, ErrorKind, Result};

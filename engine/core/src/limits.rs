@@ -1,0 +1,8 @@
+//! Bounds that SQL, page layout and kernels share.
+
+/// Most dimensions a vector can have, pgvector's bound.
+pub const MAX_DIMS: usize = 16_000;
+/// Most lists an index can have.
+pub const MAX_LISTS: u32 = 32_768;
+/// Lists of an index whose DDL does not say.
+pub const DEFAULT_LISTS: u32 = 100;

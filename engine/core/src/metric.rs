@@ -1,0 +1,111 @@
+//! Metrics, storage formats and the raw scores that kernels compute.
+
+use crate::error::{Error, Result};
+
+/// The operator an index orders by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Metric {
+    /// Euclidean distance, `<->`.
+    L2 = 1,
+    /// Negative inner product, `<#>`.
+    InnerProduct = 2,
+    /// Cosine distance, `<=>`.
+    Cosine = 3,
+}
+
+/// How a row's vector is stored in the index. Codes 3 and 4 are reserved for `int8` and `rabitq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Storage {
+    /// IEEE 754 binary32, little-endian.
+    F32 = 1,
+    /// IEEE 754 binary16, little-endian, with a rounding bound for each row.
+    F16 = 2,
+}
+
+/// The raw number a kernel computes for a (query, row) pair, in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Score {
+    /// `sum((q_i - x_i)^2)`.
+    SquaredL2,
+    /// `sum(q_i * x_i)`.
+    Dot,
+}
+
+impl Metric {
+    /// Reads the code that the metapage holds.
+    ///
+    /// # Errors
+    /// `CorruptIndex` for a code that no version wrote.
+    pub fn from_code(code: u8) -> Result<Self> {
+        match code {
+            1 => Ok(Self::L2),
+            2 => Ok(Self::InnerProduct),
+            3 => Ok(Self::Cosine),
+            _ => Err(Error::corrupt(format!("unknown metric code {code}"))),
+        }
+    }
+
+    /// The code that the metapage holds.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The raw score from which this metric's distance follows.
+    pub const fn score(self) -> Score {
+        match self {
+            Self::L2 => Score::SquaredL2,
+            Self::InnerProduct | Self::Cosine => Score::Dot,
+        }
+    }
+
+    /// Whether k-means works on the unit sphere for this metric, as pgvector does for `<#>` and `<=>`.
+    pub const fn is_spherical(self) -> bool {
+        matches!(self, Self::InnerProduct | Self::Cosine)
+    }
+
+    /// The name used in SQL output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::InnerProduct => "inner_product",
+            Self::Cosine => "cosine",
+        }
+    }
+}
+
+impl Storage {
+    /// Reads the code that the metapage holds.
+    ///
+    /// # Errors
+    /// `CorruptIndex` for a code that this version cannot read.
+    pub fn from_code(code: u8) -> Result<Self> {
+        match code {
+            1 => Ok(Self::F32),
+            2 => Ok(Self::F16),
+            _ => Err(Error::corrupt(format!("unknown storage code {code}"))),
+        }
+    }
+
+    /// The code that the metapage holds.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Bytes of one row's code.
+    pub const fn code_bytes(self, dims: usize) -> usize {
+        match self {
+            Self::F32 => dims * 4,
+            Self::F16 => dims * 2,
+        }
+    }
+
+    /// The name used in DDL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Row codes of the index and their error bounds.

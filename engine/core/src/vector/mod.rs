@@ -1,0 +1,1 @@
+//! Text and wire formats of the vector type.
