@@ -1,0 +1,235 @@
+//! Reads the rows of a list into the window.
+//!
+//! Rows are scored where they lie, or gathered first for a backend that wants large batches; such a backend waits on
+//! a device, so nothing is locked while it works.
+
+use std::ops::ControlFlow;
+
+use crate::backend::{Backend, KeepWaiting, RowBlock};
+use crate::error::{Error, Result};
+
+use super::super::layout::{self, ListHead, Meta, Shape};
+use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
+use super::super::store::PageStore;
+use super::super::window::{Entry, Window};
+use super::run::Run;
+use super::{Overtaken, Query, SearchCounts, key_of, list_head_block};
+
+/// Groups to read before interrupts are let through.
+const GROUPS_BETWEEN_PAUSES: u32 = 256;
+
+/// Everything that stays the same while a batch of lists is read.
+pub(super) struct Pass<'a, 'k, S> {
+    pub(super) store: &'a S,
+    pub(super) meta: &'a Meta,
+    pub(super) shape: &'a Shape,
+    pub(super) query: Option<&'a Query>,
+    pub(super) backend: &'a mut dyn Backend,
+    pub(super) keep_waiting: &'a mut KeepWaiting<'k>,
+    pub(super) window: &'a mut Window,
+    pub(super) counts: &'a mut SearchCounts,
+}
+
+/// Scratch memory of a scan.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    straddling: Vec<u8>,
+    scores: Vec<f32>,
+    codes: Vec<u8>,
+    rows: Vec<GatheredRow>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct GatheredRow {
+    tid: u64,
+    norm_sq: f32,
+    residual: f32,
+}
+
+impl Collector {
+    /// Forgets gathered rows.
+    pub(super) fn clear(&mut self) {
+        self.codes.clear();
+        self.rows.clear();
+    }
+
+    /// Reads one list. `Break`: VACUUM moved rows meanwhile.
+    pub(super) fn list<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>, list: u32) -> Result<Overtaken> {
+        let store = pass.store;
+        let head_block = list_head_block(store, pass.meta, list)?;
+        pass.counts.lists += 1;
+        if head_block == NO_BLOCK {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let blocks = store.blocks()?;
+        pass.meta.check_group_block(head_block, blocks)?;
+        let mut page = store.share(head_block)?;
+        layout::check_group(&page, head_block, list, pass.shape)?;
+        let epoch = ListHead::read(&page).epoch;
+        let mut block = head_block;
+        for step in 1u32.. {
+            self.group(pass, &page, block)?;
+            let next = layout::next(&page);
+            if next == NO_BLOCK {
+                break;
+            }
+            if next >= blocks || step > blocks {
+                pass.meta.check_group_block(next, store.blocks()?)?;
+            }
+            if step > store.blocks()? {
+                return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
+            }
+            if self.wants_flush(pass) || step % GROUPS_BETWEEN_PAUSES == 0 {
+                drop(page);
+                self.flush_if_wanted(pass)?;
+                store.pause()?;
+                let head = store.share(head_block)?;
+                layout::check_group(&head, head_block, list, pass.shape)?;
+                if ListHead::read(&head).epoch != epoch {
+                    return Ok(ControlFlow::Break(()));
+                }
+                page = store.share(next)?;
+            } else {
+                page = store.share(next)?;
+            }
+            block = next;
+            layout::check_group(&page, block, list, pass.shape)?;
+        }
+        drop(page);
+        if block == head_block {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let head = store.share(head_block)?;
+        layout::check_group(&head, head_block, list, pass.shape)?;
+        let same = ListHead::read(&head).epoch == epoch;
+        Ok(if same { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    /// Scores all gathered rows.
+    pub(super) fn flush<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        self.scores.clear();
+        if let Some(query) = pass.query {
+            let block = RowBlock { codes: &self.codes, storage: pass.shape.storage, dims: pass.shape.dims };
+            let score = pass.meta.metric.score();
+            pass.backend.score(score, &query.values, block, &mut self.scores, pass.keep_waiting)?;
+        }
+        let exact = pass.backend.is_exact();
+        for (index, row) in self.rows.iter().enumerate() {
+            let key = pass.query.map_or(0.0, |query| {
+                let score = self.scores[index];
+                key_of(pass.meta.metric, pass.shape, exact, query, score, row.norm_sq, row.residual)
+            });
+            pass.window.push(Entry { key, tid: row.tid });
+        }
+        self.clear();
+        Ok(())
+    }
+
+    fn wants_flush<S: PageStore>(&self, pass: &Pass<'_, '_, S>) -> bool {
+        !self.rows.is_empty() && self.codes.len() >= pass.backend.batch_bytes()
+    }
+
+    fn flush_if_wanted<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>) -> Result<()> {
+        if self.wants_flush(pass) { self.flush(pass) } else { Ok(()) }
+    }
+
+    /// Reads one group, whose first page is locked.
+    fn group<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>, page: &[u8], block: u32) -> Result<()> {
+        let rows = layout::count(page);
+        if rows == 0 {
+            return Ok(());
+        }
+        pass.counts.rows += rows as u64;
+        if pass.query.is_some() {
+            if pass.backend.batch_bytes() == 0 {
+                return self.score_group(pass, page, block, rows);
+            }
+            self.gather_codes(pass, page, block, rows)?;
+        }
+        let shape = pass.shape;
+        for slot in 0..rows {
+            let tid = layout::tid(page, slot);
+            if pass.query.is_none() && tid.is_tombstone() {
+                continue;
+            }
+            let (norm_sq, residual) = factors_of(page, shape, slot);
+            self.rows.push(GatheredRow { tid: tid.0, norm_sq, residual });
+        }
+        Ok(())
+    }
+
+    fn score_group<S: PageStore>(
+        &mut self,
+        pass: &mut Pass<'_, '_, S>,
+        page: &[u8],
+        block: u32,
+        rows: usize,
+    ) -> Result<()> {
+        let Some(query) = pass.query else { return Ok(()) };
+        let shape = pass.shape;
+        self.scores.clear();
+        let (scores, backend, keep_waiting) = (&mut self.scores, &mut *pass.backend, &mut *pass.keep_waiting);
+        let score = pass.meta.metric.score();
+        read_codes(pass.store, shape, page, block, rows, &mut self.straddling, &mut |codes| {
+            let block = RowBlock { codes, storage: shape.storage, dims: shape.dims };
+            backend.score(score, &query.values, block, scores, keep_waiting)
+        })?;
+        let exact = pass.backend.is_exact();
+        for slot in 0..rows {
+            let tid = layout::tid(page, slot);
+            if tid.is_tombstone() {
+                continue;
+            }
+            let (norm_sq, residual) = factors_of(page, shape, slot);
+            let key = key_of(pass.meta.metric, shape, exact, query, self.scores[slot], norm_sq, residual);
+            pass.window.push(Entry { key, tid: tid.0 });
+        }
+        Ok(())
+    }
+
+    fn gather_codes<S: PageStore>(
+        &mut self,
+        pass: &Pass<'_, '_, S>,
+        page: &[u8],
+        block: u32,
+        rows: usize,
+    ) -> Result<()> {
+        let codes = &mut self.codes;
+        read_codes(pass.store, pass.shape, page, block, rows, &mut self.straddling, &mut |run| {
+            codes.extend_from_slice(run);
+            Ok(())
+        })
+    }
+}
+
+/// Hands on the codes of a group's first `rows` slots.
+fn read_codes<S: PageStore>(
+    store: &S,
+    shape: &Shape,
+    page: &[u8],
+    block: u32,
+    rows: usize,
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut run = Run::new(shape.code_bytes, rows, scratch);
+    run.feed(&page[shape.codes_at..], sink)?;
+    let mut block = block;
+    while run.is_unfinished() {
+        block += 1;
+        let further = store.share(block)?;
+        page::expect(&further, block, Kind::Continuation)?;
+        run.feed(&further[CONTENT_AT..], sink)?;
+    }
+    Ok(())
+}
+
+fn factors_of(page: &[u8], shape: &Shape, slot: usize) -> (f32, f32) {
+    let runs = shape.factors;
+    let norm_sq = if runs.norm_sq { layout::factor(page, shape, 0, slot) } else { 0.0 };
+    let residual = if runs.residual { layout::factor(page, shape, usize::from(runs.norm_sq), slot) } else { 0.0 };
+    (norm_sq, residual)
+}

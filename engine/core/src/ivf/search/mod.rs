@@ -1,0 +1,274 @@
+//! The ordered scan: ranks lists by their centroids, reads the nearest ones, hands out rows by distance, goes on.
+//!
+//! A scan is a stream without a limit. It reads `probes` lists at a time; when the caller has taken all their rows, the
+//! next lists follow, up to `max_probes`. In strict order a row found later that is nearer than one already returned
+//! is left out, so the output is always sorted. Source of the idea of a streamed IVF scan: pgvector's ivfflat.
+//!
+//! Groups of a list are read from its head to its tail, the next one locked before the last one is released. VACUUM
+//! may still move a row to a group that the scan has passed; it raises the list's epoch then, which the scan
+//! compares at the end of each list, and reads the batch again.
+
+mod collect;
+mod rank;
+mod run;
+
+use std::ops::ControlFlow;
+
+use crate::backend::{Backend, KeepWaiting};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metric::Metric;
+use crate::quantize::QueryNorms;
+
+use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
+use super::page::{self, CONTENT_AT, Kind};
+use super::store::PageStore;
+use super::window::{Entry, Window};
+use collect::Collector;
+pub use rank::nearest_list;
+use rank::Ranking;
+
+/// What happens when the rows of the first lists are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Iterate {
+    /// Further lists are read; rows nearer than one already returned are left out.
+    Strict,
+    /// Further lists are read; the order is only right within `probes` lists.
+    Relaxed,
+    /// The scan ends.
+    Off,
+}
+
+/// How to scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchOptions {
+    /// Lists to read at a time, from 1.
+    pub probes: u32,
+    /// Most lists to read, from 1.
+    pub max_probes: u32,
+    /// What comes after the first lists.
+    pub iterate: Iterate,
+    /// Most rows to hold, 16 bytes each.
+    pub window_rows: usize,
+}
+
+/// A row of the stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// Its heap row.
+    pub tid: Tid,
+    /// The operator's value, or a lower bound of it.
+    pub distance: f64,
+    /// Whether `distance` is the operator's value.
+    pub exact: bool,
+}
+
+/// What a scan has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SearchCounts {
+    /// Lists read, repeated passes included.
+    pub lists: u64,
+    /// Rows scored.
+    pub rows: u64,
+    /// Passes started again because VACUUM moved rows.
+    pub restarts: u64,
+}
+
+/// A query vector and what the distances need besides.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) values: Vec<f32>,
+    pub(super) norms: QueryNorms,
+}
+
+/// One ordered scan.
+pub struct Search {
+    meta: Meta,
+    shape: Shape,
+    options: SearchOptions,
+    query: Option<Query>,
+    ranking: Ranking,
+    batch: std::ops::Range<usize>,
+    window: Window,
+    last: Option<Entry>,
+    collector: Collector,
+    counts: SearchCounts,
+    exact: bool,
+}
+
+impl Search {
+    /// A scan of the index described by `meta`; [`Search::start`] gives it a query.
+    pub fn new(meta: Meta, options: SearchOptions) -> Self {
+        let shape = meta.shape();
+        Self {
+            meta,
+            shape,
+            options,
+            query: None,
+            ranking: Ranking::default(),
+            batch: 0..0,
+            window: Window::new(options.window_rows),
+            last: None,
+            collector: Collector::default(),
+            counts: SearchCounts::default(),
+            exact: true,
+        }
+    }
+
+    /// Starts over with a query, memory kept. `None` is SQL's NULL: every row is returned, in no order.
+    ///
+    /// # Errors
+    /// `DataException` when the query's dimensions are not the index's.
+    pub fn start(&mut self, query: Option<&[f32]>) -> Result<()> {
+        if let Some(values) = query.filter(|values| values.len() != self.meta.dims as usize) {
+            return Err(Error::new(
+                ErrorKind::DataException,
+                format!("different vector dimensions {} and {}", self.meta.dims, values.len()),
+            ));
+        }
+        self.query = query.map(|values| Query { values: values.to_vec(), norms: QueryNorms::new(values) });
+        self.ranking.clear();
+        self.batch = 0..0;
+        self.window.open(None);
+        self.window.seal();
+        self.last = None;
+        self.counts = SearchCounts::default();
+        Ok(())
+    }
+
+    /// What the scan has done since [`Search::start`].
+    pub fn counts(&self) -> SearchCounts {
+        self.counts
+    }
+
+    /// The next row, by ascending distance.
+    ///
+    /// # Errors
+    /// `CorruptIndex`, `Cancelled`, what the backend reports.
+    pub fn next<S: PageStore>(
+        &mut self,
+        store: &S,
+        backend: &mut dyn Backend,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Found>> {
+        loop {
+            if let Some(entry) = self.window.pop() {
+                self.last = Some(entry);
+                return Ok(Some(Found { tid: Tid(entry.tid), distance: entry.key, exact: self.exact }));
+            }
+            if self.window.overflowed() {
+                self.window.open(self.last);
+            } else if !self.open_next_batch(store, backend, keep_waiting)? {
+                return Ok(None);
+            }
+            self.read_batch(store, backend, keep_waiting)?;
+        }
+    }
+
+    fn open_next_batch<S: PageStore>(
+        &mut self,
+        store: &S,
+        backend: &mut dyn Backend,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<bool> {
+        let from = self.batch.end;
+        if from == 0 {
+            self.ranking.score(store, &self.meta, self.query.as_ref(), backend, keep_waiting)?;
+            self.exact = backend.is_exact() && !self.shape.factors.residual;
+        } else if self.options.iterate == Iterate::Off {
+            return Ok(false);
+        }
+        let limit = self.options.max_probes.max(self.options.probes).min(self.meta.lists) as usize;
+        let until = limit.min(from + self.options.probes as usize);
+        if from >= until {
+            return Ok(false);
+        }
+        self.ranking.rank(store, &self.meta, self.query.as_ref(), from..until)?;
+        self.batch = from..until;
+        let floor = match self.options.iterate {
+            Iterate::Strict => self.last.map(|last| Entry { tid: 0, ..last }),
+            Iterate::Relaxed | Iterate::Off => None,
+        };
+        self.window.open(floor);
+        Ok(true)
+    }
+
+    fn read_batch<S: PageStore>(
+        &mut self,
+        store: &S,
+        backend: &mut dyn Backend,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        'pass: loop {
+            self.collector.clear();
+            for rank in self.batch.clone() {
+                store.pause()?;
+                let mut pass = collect::Pass {
+                    store,
+                    meta: &self.meta,
+                    shape: &self.shape,
+                    query: self.query.as_ref(),
+                    backend: &mut *backend,
+                    keep_waiting: &mut *keep_waiting,
+                    window: &mut self.window,
+                    counts: &mut self.counts,
+                };
+                if self.collector.list(&mut pass, self.ranking.list(rank))?.is_break() {
+                    self.counts.restarts += 1;
+                    self.window.reopen();
+                    continue 'pass;
+                }
+            }
+            let mut pass = collect::Pass {
+                store,
+                meta: &self.meta,
+                shape: &self.shape,
+                query: self.query.as_ref(),
+                backend: &mut *backend,
+                keep_waiting: &mut *keep_waiting,
+                window: &mut self.window,
+                counts: &mut self.counts,
+            };
+            self.collector.flush(&mut pass)?;
+            self.window.seal();
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a list changed under the scan: the batch has to be read again.
+type Overtaken = ControlFlow<()>;
+
+/// Where the directory holds the head block of `list`: block, offset.
+pub(super) fn directory_place(meta: &Meta, list: u32) -> (u32, usize) {
+    let (page, slot) = (list as usize / DIRECTORY_ENTRIES, list as usize % DIRECTORY_ENTRIES);
+    (meta.directory_first + u32::try_from(page).expect("at most 17"), CONTENT_AT + slot * 4)
+}
+
+/// The head block of `list`, or `NO_BLOCK` when it never had a row.
+pub(super) fn list_head_block<S: PageStore>(store: &S, meta: &Meta, list: u32) -> Result<u32> {
+    let (block, at) = directory_place(meta, list);
+    let directory = store.share(block)?;
+    page::expect(&directory, block, Kind::Directory)?;
+    Ok(page::u32_at(&directory, at))
+}
+
+/// The value of the operator, or a lower bound of it, from a raw score.
+fn key_of(
+    metric: Metric,
+    shape: &Shape,
+    exact: bool,
+    query: &Query,
+    score: f32,
+    norm_sq: f32,
+    residual: f32,
+) -> f64 {
+    use crate::{distance, quantize};
+    if !exact || shape.factors.residual {
+        return quantize::lower_bound(metric, score, &query.norms, norm_sq, residual, shape.dims);
+    }
+    match metric {
+        Metric::L2 => distance::l2_from_squared(score),
+        Metric::InnerProduct => -f64::from(score),
+        Metric::Cosine => distance::cosine_from_parts(score, query.norms.norm_sq, norm_sq),
+    }
+}

@@ -1,0 +1,280 @@
+//! Properties of the page algorithms over pages in memory: order, crashes, scans that VACUUM overtakes.
+
+mod ivf_index;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use ivf_index::{Index, Random, brute_force};
+use vectorgpu_core::ErrorKind;
+use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::error::Result;
+use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::memory::{MemoryPage, MemoryStore};
+use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
+use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::ivf::vacuum::bulk_delete;
+use vectorgpu_core::ivf::verify::verify;
+use vectorgpu_core::limits::MAX_DIMS;
+use vectorgpu_core::metric::{Metric, Storage};
+
+const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
+
+#[test]
+fn scan_of_every_list_returns_every_row_in_exact_order() {
+    for metric in METRICS {
+        for (dims, rows, lists) in [(1, 50, 3), (3, 1000, 10), (100, 400, 7), (784, 200, 5), (MAX_DIMS, 9, 2)] {
+            let index = Index::build(metric, Storage::F32, dims, rows, lists, 7);
+            let query = Random(11).vector(dims);
+            let found = index.search(&query, lists, Iterate::Strict, 1 << 20);
+            let expected = brute_force(metric, &index.rows, &query);
+            assert_eq!(found.len(), rows, "{metric:?} {dims}");
+            for (found, (distance, _)) in found.iter().zip(&expected) {
+                assert!(found.exact);
+                assert_eq!(found.distance, *distance, "{metric:?} {dims}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rounded_storage_returns_lower_bounds_in_ascending_order() {
+    for metric in METRICS {
+        let index = Index::build(metric, Storage::F16, 37, 500, 4, 3);
+        let query = Random(5).vector(37);
+        let found = index.search(&query, 4, Iterate::Strict, 1 << 20);
+        assert_eq!(found.len(), 500);
+        assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
+        for row in &found {
+            let exact = index.distance(row.tid, &query);
+            assert!(!row.exact && row.distance <= exact, "{metric:?}: bound {} of {exact}", row.distance);
+            assert!(exact - row.distance < 0.05 * exact.abs().max(1.0), "{metric:?}: bound {} of {exact}", row.distance);
+        }
+    }
+}
+
+#[test]
+fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
+    let index = Index::build(Metric::L2, Storage::F32, 8, 600, 6, 21);
+    let query = Random(22).vector(8);
+    for iterate in [Iterate::Strict, Iterate::Relaxed, Iterate::Off] {
+        assert_eq!(index.search(&query, 2, iterate, 16), index.search(&query, 2, iterate, 1 << 20));
+    }
+}
+
+#[test]
+fn strict_order_is_sorted_relaxed_is_complete_and_off_stops() {
+    let index = Index::build(Metric::L2, Storage::F32, 8, 600, 12, 31);
+    let query = Random(32).vector(8);
+    let strict = index.search(&query, 2, Iterate::Strict, 1 << 20);
+    let relaxed = index.search(&query, 2, Iterate::Relaxed, 1 << 20);
+    let off = index.search(&query, 2, Iterate::Off, 1 << 20);
+    assert!(strict.is_sorted_by(|a, b| a.distance <= b.distance));
+    assert_eq!(relaxed.len(), 600);
+    assert!(off.len() < strict.len() && off[..] == strict[..off.len()] && off[..] == relaxed[..off.len()]);
+}
+
+#[test]
+fn null_query_returns_every_row() {
+    let index = Index::build(Metric::Cosine, Storage::F16, 5, 77, 4, 1);
+    let mut search = Search::new(index.meta, index.options(4, Iterate::Strict, 1 << 20));
+    search.start(None).expect("NULL has no dimensions");
+    assert_eq!(index.drain(&index.store, &mut search).len(), 77);
+}
+
+#[test]
+fn query_of_other_dimensions_is_refused() {
+    let index = Index::build(Metric::L2, Storage::F32, 5, 10, 1, 1);
+    let mut search = Search::new(index.meta, index.options(1, Iterate::Off, 16));
+    assert_eq!(search.start(Some(&[1.0; 4])).map_err(|error| error.kind()), Err(ErrorKind::DataException));
+}
+
+#[test]
+fn rows_inserted_into_an_empty_index_are_all_found() {
+    for (dims, storage) in [(3, Storage::F32), (784, Storage::F32), (784, Storage::F16), (MAX_DIMS, Storage::F32)] {
+        let mut index = Index::build(Metric::L2, storage, dims, 0, 4, 17);
+        let mut random = Random(18);
+        for _ in 0..if dims > 1000 { 12 } else { 400 } {
+            index.insert(random.vector(dims));
+        }
+        index.check();
+        assert_eq!(index.search(&random.vector(dims), 4, Iterate::Strict, 1 << 20).len(), index.rows.len());
+    }
+}
+
+#[test]
+fn deleting_all_and_inserting_again_does_not_grow_the_index() {
+    for dims in [3, 784, 3000] {
+        let mut index = Index::build(Metric::L2, Storage::F32, dims, 300, 3, 41);
+        let blocks = index.store.blocks().expect("memory");
+        let rows = index.rows.clone();
+        for _ in 0..3 {
+            let done = index.delete(|_| true);
+            assert_eq!((done.removed, done.left), (300, 0));
+            index.check();
+            rows.iter().for_each(|(_, vector)| {
+                index.insert(vector.clone());
+            });
+            index.check();
+            assert!(index.store.blocks().expect("memory") <= blocks, "{dims}");
+        }
+    }
+}
+
+#[test]
+fn deleting_half_gives_about_half_the_groups_back() {
+    for dims in [3, 784, 3000] {
+        let rows = if dims < 100 { 6000 } else { 600 };
+        let mut index = Index::build(Metric::Cosine, Storage::F32, dims, rows, 3, 43);
+        let groups = verify(&index.store, &mut |_| Ok(())).expect("sound").groups;
+        index.delete(|tid| tid.0 % 2 == 0);
+        index.check();
+        let after = verify(&index.store, &mut |_| Ok(())).expect("sound");
+        assert!(after.free_groups + after.groups == groups && after.groups * 10 <= groups * 7, "{dims}: {after:?}");
+        let query = Random(44).vector(dims);
+        assert_eq!(index.search(&query, 3, Iterate::Strict, 1 << 20).len(), rows / 2);
+    }
+}
+
+#[test]
+fn crash_after_any_record_leaves_a_sound_index_without_lost_rows() {
+    for dims in [2, 784, 3000] {
+        let mut index = Index::build(Metric::L2, Storage::F32, dims, 40, 2, 51);
+        index.store.checkpoint();
+        let built: HashSet<Tid> = index.rows.iter().map(|(tid, _)| *tid).collect();
+        let mut random = Random(52);
+        let mut acknowledged = vec![(0, built)];
+        for step in 0..30 {
+            index.insert(random.vector(dims));
+            if step % 10 == 9 {
+                index.delete(|tid| tid.0 % 3 == step as u64 % 3);
+            }
+            let rows = index.rows.iter().map(|(tid, _)| *tid).collect();
+            acknowledged.push((index.store.records(), rows));
+        }
+        for records in 0..=index.store.records() {
+            let store = index.store.recovered(records);
+            let mut found = HashSet::new();
+            verify(&store, &mut |tid| {
+                assert!(found.insert(tid), "{tid:?} twice after {records} records");
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("after {records} records: {error}"));
+            let done = acknowledged.iter().rposition(|(count, _)| *count <= records).expect("0 records is there");
+            let before = &acknowledged[done].1;
+            let after = acknowledged.get(done + 1).map_or(before, |(_, rows)| rows);
+            let lost = before.iter().find(|tid| after.contains(tid) && !found.contains(tid));
+            assert_eq!(lost, None, "lost after {records} records of dims {dims}");
+        }
+    }
+}
+
+/// Runs VACUUM at the n-th pause of a scan, as another backend would.
+struct Interleaved<'a> {
+    inner: &'a MemoryStore,
+    when: RefCell<u32>,
+    vacuum: RefCell<Box<dyn FnMut(&MemoryStore) + 'a>>,
+}
+
+impl PageStore for Interleaved<'_> {
+    type Shared = MemoryPage;
+    type Exclusive = MemoryPage;
+
+    fn share(&self, block: u32) -> Result<MemoryPage> {
+        let left = *self.when.borrow();
+        if left == 0 && self.inner.pause_is_safe() {
+            *self.when.borrow_mut() = u32::MAX;
+            (self.vacuum.borrow_mut())(self.inner);
+        } else if left > 0 && left < u32::MAX {
+            *self.when.borrow_mut() = left - 1;
+        }
+        self.inner.share(block)
+    }
+
+    fn exclusive(&self, block: u32) -> Result<MemoryPage> {
+        self.inner.exclusive(block)
+    }
+
+    fn apply(&self, pages: &mut [&mut MemoryPage], edit: &mut dyn FnMut(&mut [&mut [u8]])) -> Result<()> {
+        self.inner.apply(pages, edit)
+    }
+
+    fn extend(&self, pages: u32) -> Result<u32> {
+        self.inner.extend(pages)
+    }
+
+    fn blocks(&self) -> Result<u32> {
+        self.inner.blocks()
+    }
+
+    fn pause(&self) -> Result<()> {
+        self.inner.pause()
+    }
+}
+
+#[test]
+fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
+    let mut restarts = 0;
+    for when in 0..60 {
+        let index = Index::build(Metric::L2, Storage::F32, 784, 60, 1, 61);
+        let store = Interleaved {
+            inner: &index.store,
+            when: RefCell::new(when),
+            vacuum: RefCell::new(Box::new(|store: &MemoryStore| {
+                bulk_delete(store, &mut |tid| tid.0 % 3 != 0).expect("sound");
+            })),
+        };
+        // Two groups fit the batch of the pretended device, so the scan lets go of its locks in mid-list.
+        let mut backend = ivf_index::Batching(CpuBackend::new());
+        let mut search = Search::new(index.meta, index.options(1, Iterate::Strict, 1 << 20));
+        search.start(Some(&Random(62).vector(784))).expect("the dimensions agree");
+        let mut found = Vec::new();
+        while let Some(row) = search.next(&store, &mut backend, &mut || true).expect("sound") {
+            found.push(row.tid);
+        }
+        let distinct: HashSet<Tid> = found.iter().copied().collect();
+        assert_eq!(distinct.len(), found.len(), "a row came twice");
+        let kept = index.rows.iter().filter(|(tid, _)| tid.0 % 3 == 0);
+        kept.for_each(|(tid, _)| assert!(distinct.contains(tid), "row lost when VACUUM ran at read {when}"));
+        restarts += search.counts().restarts;
+    }
+    assert!(restarts > 0, "no scan was overtaken, so nothing was tested");
+}
+
+#[test]
+fn damaged_pages_give_an_error_and_never_a_panic() {
+    let index = Index::build(Metric::Cosine, Storage::F16, 20, 300, 4, 71);
+    let query = Random(72).vector(20);
+    let blocks = index.store.blocks().expect("memory");
+    let mut errors = 0;
+    for block in 0..blocks {
+        for at in (24..110).chain([500, 4000, 8191]) {
+            for mask in [0x01, 0x80, 0xff] {
+                let store = index.store.recovered(0);
+                store.damage(block, at, mask);
+                errors += u32::from(verify(&store, &mut |_| Ok(())).is_err());
+                let mut search = Search::new(index.meta, SearchOptions { ..index.options(4, Iterate::Strict, 64) });
+                search.start(Some(&query)).expect("the dimensions agree");
+                let mut left = 2000;
+                while let Ok(Some(_)) = search.next(&store, &mut CpuBackend::new(), &mut || true) {
+                    left -= 1;
+                    assert!(left > 0, "a damaged page makes the scan endless");
+                }
+                drop(index.try_insert(&store, &query));
+                drop(bulk_delete(&store, &mut |tid| tid.0 % 2 == 0));
+            }
+        }
+    }
+    assert!(errors > 100, "only {errors} damages were noticed");
+}
+
+#[test]
+fn cancelling_stops_between_lists_with_nothing_locked() {
+    let index = Index::build(Metric::L2, Storage::F32, 4, 100, 10, 81);
+    let mut backend = ivf_index::Batching(CpuBackend::new());
+    let mut search = Search::new(index.meta, index.options(10, Iterate::Strict, 1 << 20));
+    search.start(Some(&[0.0; 4])).expect("the dimensions agree");
+    let stopped = search.next(&index.store, &mut backend, &mut || false);
+    assert_eq!(stopped.map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
+    index.check();
+}

@@ -1,0 +1,201 @@
+//! An index over pages in memory, with the rows that it should hold.
+
+use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::error::{Error, ErrorKind, Result};
+use vectorgpu_core::ivf::build::{Builder, EncodedRow};
+use vectorgpu_core::ivf::insert::insert;
+use vectorgpu_core::ivf::layout::{Factors, Meta, Tid};
+use vectorgpu_core::ivf::memory::MemoryStore;
+use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions};
+use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
+use vectorgpu_core::ivf::verify::verify;
+use vectorgpu_core::metric::{Metric, Score, Storage};
+use vectorgpu_core::{distance, quantize};
+
+/// A small seeded generator (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn vector(&mut self, dims: usize) -> Vec<f32> {
+        (0..dims).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+}
+
+pub struct Index {
+    pub store: MemoryStore,
+    pub meta: Meta,
+    pub rows: Vec<(Tid, Vec<f32>)>,
+    next_tid: u64,
+}
+
+impl Index {
+    pub fn build(metric: Metric, storage: Storage, dims: usize, rows: usize, lists: u32, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let centroids: Vec<f32> = (0..lists).flat_map(|_| unit(random.vector(dims))).collect();
+        let rows: Vec<(Tid, Vec<f32>)> =
+            (0..rows).map(|row| (Tid::new(row as u32 / 50, row as u16 % 50 + 1), random.vector(dims))).collect();
+        let meta = Meta::plan(metric, storage, dims as u32, lists, rows.len() as u64, seed);
+        let mut placed: Vec<(u32, usize)> =
+            rows.iter().enumerate().map(|(row, (_, vector))| (nearest(metric, &centroids, vector), row)).collect();
+        placed.sort_unstable();
+        let mut list_rows = vec![0; lists as usize];
+        placed.iter().for_each(|(list, _)| list_rows[*list as usize] += 1);
+        let store = MemoryStore::new();
+        let mut builder = Builder::new(&store, meta, &centroids, list_rows).expect("it fits");
+        for (list, row) in placed {
+            let (tid, vector) = &rows[row];
+            let (code, factors) = encode(metric, storage, vector);
+            builder.push(list, EncodedRow { tid: *tid, factors: &factors, code: &code }).expect("in order");
+        }
+        builder.finish().expect("complete");
+        store.checkpoint();
+        let index = Self { store, meta, rows, next_tid: 1_000_000 };
+        index.check();
+        index
+    }
+
+    pub fn options(&self, probes: u32, iterate: Iterate, window_rows: usize) -> SearchOptions {
+        SearchOptions { probes, max_probes: self.meta.lists, iterate, window_rows }
+    }
+
+    pub fn search(&self, query: &[f32], probes: u32, iterate: Iterate, window_rows: usize) -> Vec<Found> {
+        let mut search = Search::new(self.meta, self.options(probes, iterate, window_rows));
+        search.start(Some(query)).expect("the dimensions agree");
+        self.drain(&self.store, &mut search)
+    }
+
+    pub fn drain(&self, store: &MemoryStore, search: &mut Search) -> Vec<Found> {
+        let mut backend = CpuBackend::new();
+        std::iter::from_fn(|| search.next(store, &mut backend, &mut || true).expect("sound")).collect()
+    }
+
+    pub fn insert(&mut self, vector: Vec<f32>) -> Tid {
+        self.next_tid += 1;
+        let tid = Tid::new((self.next_tid / 100) as u32, (self.next_tid % 100) as u16 + 1);
+        self.put(&self.store, tid, &vector).expect("sound");
+        self.rows.push((tid, vector));
+        tid
+    }
+
+    pub fn try_insert(&self, store: &MemoryStore, vector: &[f32]) -> Result<()> {
+        self.put(store, Tid::new(7, 7), vector)
+    }
+
+    fn put(&self, store: &MemoryStore, tid: Tid, vector: &[f32]) -> Result<()> {
+        let (code, factors) = encode(self.meta.metric, self.meta.storage, vector);
+        let row = EncodedRow { tid, factors: &factors, code: &code };
+        insert(store, &self.meta, &mut CpuBackend::new(), vector, row, &mut || true)
+    }
+
+    pub fn delete(&mut self, dead: impl Fn(Tid) -> bool) -> Vacuumed {
+        let done = bulk_delete(&self.store, &mut |tid| dead(tid)).expect("sound");
+        self.rows.retain(|(tid, _)| !dead(*tid));
+        done
+    }
+
+    /// Asserts that the index is sound and holds exactly its rows.
+    pub fn check(&self) {
+        let mut found = Vec::new();
+        verify(&self.store, &mut |tid| {
+            found.push(tid);
+            Ok(())
+        })
+        .expect("sound");
+        let mut expected: Vec<Tid> = self.rows.iter().map(|(tid, _)| *tid).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert!(found == expected, "the index holds {} rows, {} are expected", found.len(), expected.len());
+    }
+
+    pub fn distance(&self, tid: Tid, query: &[f32]) -> f64 {
+        let (_, vector) = self.rows.iter().find(|(row, _)| *row == tid).expect("an index row has a vector");
+        operator(self.meta.metric, vector, query)
+    }
+}
+
+/// The CPU pretending to be a device that wants batches and is not exact.
+pub struct Batching(pub CpuBackend);
+
+impl Backend for Batching {
+    fn label(&self) -> &str {
+        "batching"
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn batch_bytes(&self) -> usize {
+        30_000
+    }
+
+    fn score(
+        &mut self,
+        score: Score,
+        query: &[f32],
+        block: RowBlock<'_>,
+        scores: &mut Vec<f32>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        if !keep_waiting() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+        }
+        self.0.score(score, query, block, scores, keep_waiting)
+    }
+
+    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
+        self.0.nearest(centroids, dims, by)
+    }
+}
+
+pub fn brute_force(metric: Metric, rows: &[(Tid, Vec<f32>)], query: &[f32]) -> Vec<(f64, Tid)> {
+    let mut all: Vec<(f64, Tid)> = rows.iter().map(|(tid, row)| (operator(metric, row, query), *tid)).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    all
+}
+
+fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+    match metric {
+        Metric::L2 => distance::l2(a, b),
+        Metric::InnerProduct => distance::negative_inner_product(a, b),
+        Metric::Cosine => distance::cosine(a, b),
+    }
+}
+
+fn encode(metric: Metric, storage: Storage, vector: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let mut code = Vec::new();
+    quantize::encode(storage, vector, &mut code);
+    let runs = Factors::of(metric, storage);
+    let mut factors = Vec::new();
+    if runs.norm_sq {
+        factors.push(quantize::QueryNorms::new(vector).norm_sq);
+    }
+    if runs.residual {
+        factors.push(quantize::residual_bound(vector, &code));
+    }
+    (code, factors)
+}
+
+fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {
+    let score = |centroid: &[f32]| match metric {
+        Metric::L2 => distance::l2(centroid, vector),
+        _ => -distance::inner_product(centroid, vector),
+    };
+    let scores: Vec<f64> = centroids.chunks_exact(vector.len()).map(score).collect();
+    let best = (0..scores.len()).min_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("there is a list");
+    best as u32
+}
+
+fn unit(vector: Vec<f32>) -> Vec<f32> {
+    let norm = distance::norm(&vector) as f32;
+    vector.iter().map(|value| value / norm).collect()
+}
