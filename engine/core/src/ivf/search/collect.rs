@@ -61,7 +61,7 @@ impl Collector {
         if head_block == NO_BLOCK {
             return Ok(ControlFlow::Continue(()));
         }
-        let blocks = store.blocks()?;
+        let mut blocks = store.blocks()?;
         pass.meta.check_group_block(head_block, blocks)?;
         let mut page = store.share(head_block)?;
         layout::check_group(&page, head_block, list, pass.shape)?;
@@ -74,9 +74,10 @@ impl Collector {
                 break;
             }
             if next >= blocks || step > blocks {
-                pass.meta.check_group_block(next, store.blocks()?)?;
+                blocks = store.blocks()?;
+                pass.meta.check_group_block(next, blocks)?;
             }
-            if step > store.blocks()? {
+            if step > blocks {
                 return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
             }
             if self.wants_flush(pass) || step % GROUPS_BETWEEN_PAUSES == 0 {

@@ -1,0 +1,117 @@
+//! Writes the pages of a new index past the buffer cache, in order and WAL-logged in bulk.
+//!
+//! Pages go to the storage manager first and to the WAL right after, so no fsync is needed at the end: a checkpoint
+//! that lies between the two knows of the write and syncs it, and a crash replays every record behind its redo point.
+//! The relation's file is new, so no buffer can hold an older copy. Source: nbtsort.c and README of nbtree in
+//! PostgreSQL 15, whose order (log, write, fsync) this turns round.
+
+use pgrx::pg_sys;
+use vectorgpu_core::Result;
+use vectorgpu_core::ivf::build::PageSink;
+use vectorgpu_core::ivf::page::PAGE_SIZE;
+
+use super::interrupt;
+
+/// Pages that one WAL record carries.
+const BATCH_PAGES: usize = pg_sys::XLR_MAX_BLOCK_ID as usize;
+
+/// A fork of a relation that is being written from its first page on.
+pub(crate) struct BulkFork {
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    logged: bool,
+    next_block: u32,
+    pages: Vec<AlignedPage>,
+}
+
+/// The storage manager may use direct I/O in later releases, which wants aligned memory.
+#[repr(C, align(4096))]
+#[derive(Clone)]
+struct AlignedPage([u8; PAGE_SIZE]);
+
+impl BulkFork {
+    /// The empty fork `fork` of `relation`.
+    ///
+    /// # Safety
+    /// `relation` must be open for as long as this value lives, and nobody else may write to the fork.
+    pub(crate) unsafe fn new(relation: pg_sys::Relation, fork: pg_sys::ForkNumber::Type) -> Self {
+        // SAFETY: the relation is open.
+        let permanent = unsafe { pg_sys::RelationIsPermanent(relation) };
+        // SAFETY: as above.
+        let needs_wal = permanent && (unsafe { relation_needs_wal(relation) });
+        let logged = needs_wal || fork == pg_sys::ForkNumber::INIT_FORKNUM;
+        Self { relation, fork, logged, next_block: 0, pages: Vec::with_capacity(BATCH_PAGES) }
+    }
+
+    /// Writes what is left and returns the number of pages.
+    pub(crate) fn finish(mut self) -> u32 {
+        self.flush();
+        if self.fork == pg_sys::ForkNumber::INIT_FORKNUM {
+            // An unlogged relation is reset from this fork after a crash, so it must be on disk by then.
+            // SAFETY: the relation is open and the fork exists.
+            unsafe { pg_sys::smgrimmedsync(smgr(self.relation), self.fork) };
+        }
+        self.next_block
+    }
+
+    fn flush(&mut self) {
+        if self.pages.is_empty() {
+            return;
+        }
+        let mut blocks: Vec<pg_sys::BlockNumber> = Vec::with_capacity(BATCH_PAGES);
+        for page in &mut self.pages {
+            let bytes = page.0.as_mut_ptr().cast();
+            // SAFETY: the page is BLCKSZ bytes long and a page with a header.
+            unsafe { pg_sys::PageSetChecksumInplace(bytes, self.next_block) };
+            // SAFETY: the relation is open; `next_block` is the fork's end; the page is BLCKSZ bytes long.
+            unsafe { pg_sys::smgrextend(smgr(self.relation), self.fork, self.next_block, bytes.cast(), false) };
+            blocks.push(self.next_block);
+            self.next_block += 1;
+        }
+        if self.logged {
+            let mut pages: Vec<*mut std::ffi::c_char> =
+                self.pages.iter_mut().map(|page| page.0.as_mut_ptr().cast()).collect();
+            let count = i32::try_from(pages.len()).expect("at most 32 pages");
+            // SAFETY: `blocks` and `pages` have `count` entries; every page has a standard header with a hole.
+            unsafe {
+                let mut node = (*self.relation).rd_node;
+                pg_sys::log_newpages(&mut node, self.fork, count, blocks.as_mut_ptr(), pages.as_mut_ptr(), true);
+            }
+        }
+        self.pages.clear();
+        interrupt::check();
+    }
+}
+
+impl PageSink for BulkFork {
+    fn append(&mut self, pages: &[u8]) -> Result<()> {
+        for page in pages.chunks_exact(PAGE_SIZE) {
+            let mut copy = AlignedPage([0; PAGE_SIZE]);
+            copy.0.copy_from_slice(page);
+            self.pages.push(copy);
+            if self.pages.len() == BATCH_PAGES {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn smgr(relation: pg_sys::Relation) -> pg_sys::SMgrRelation {
+    // Asked for each time, because an invalidation may close the storage manager's handle in between.
+    // SAFETY: the relation is open.
+    unsafe { pg_sys::smgropen((*relation).rd_node, (*relation).rd_backend) }
+}
+
+/// `RelationNeedsWAL` for a permanent relation: false for one created in this transaction under `wal_level = minimal`.
+///
+/// # Safety
+/// `relation` must be open.
+unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
+    // SAFETY: reads a setting and the open relation's fields.
+    unsafe {
+        pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32
+            || ((*relation).rd_createSubid == pg_sys::InvalidSubTransactionId
+                && (*relation).rd_firstRelfilenodeSubid == pg_sys::InvalidSubTransactionId)
+    }
+}

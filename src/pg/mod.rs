@@ -1,0 +1,13 @@
+//! Safe wrappers around the parts of the server that the extension uses. Nearly all `unsafe` of the crate is here.
+//!
+//! Must not know vectors or indexes. Guards never raise in `Drop`, and do nothing at all while unwinding: the
+//! server's resource owner releases pins and locks then.
+#![expect(unsafe_code, reason = "this is where the server's C interface is wrapped")]
+
+pub(crate) mod bulk;
+pub(crate) mod interrupt;
+pub(crate) mod options;
+pub(crate) mod progress;
+pub(crate) mod relation;
+pub(crate) mod sort;
+pub(crate) mod store;

@@ -1,0 +1,97 @@
+//! Relations opened for the length of a scope.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+/// An open index and its table, with their locks held to the end of the transaction.
+pub(crate) struct OpenIndex {
+    index: pg_sys::Relation,
+    table: pg_sys::Relation,
+    lock: pg_sys::LOCKMODE,
+}
+
+impl OpenIndex {
+    /// Opens the index `oid` of access method `access_method` and its table under `lock`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no such index or belongs to another session's temporary table.
+    pub(crate) fn open(oid: pg_sys::Oid, access_method: &str, lock: pg_sys::LOCKMODE) -> Result<Self> {
+        // SAFETY: takes any OID; InvalidOid when it is no index. `true` asks for no error.
+        let table_oid = unsafe { pg_sys::IndexGetRelation(oid, true) };
+        if table_oid == pg_sys::InvalidOid {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("relation {} is not an index", oid.to_u32())));
+        }
+        // The table first, as every command that locks both does; the other order could deadlock.
+        // SAFETY: both OIDs are a relation's, or the server raises an error.
+        let table = unsafe { pg_sys::table_open(table_oid, lock) };
+        // SAFETY: as above.
+        let index = unsafe { pg_sys::index_open(oid, lock) };
+        let open = Self { index, table, lock };
+        if access_method_name(index).as_deref() != Some(access_method) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("index \"{}\" is not an {access_method} index", open.name()),
+            ));
+        }
+        // SAFETY: `index` is open.
+        let foreign_temporary = unsafe {
+            (*(*index).rd_rel).relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
+                && !(*index).rd_islocaltemp
+        };
+        if foreign_temporary {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("cannot read index \"{}\", which is temporary and belongs to another session", open.name()),
+            ));
+        }
+        Ok(open)
+    }
+
+    /// The index.
+    pub(crate) fn index(&self) -> pg_sys::Relation {
+        self.index
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> pg_sys::Relation {
+        self.table
+    }
+
+    /// The index's name.
+    pub(crate) fn name(&self) -> String {
+        relation_name(self.index)
+    }
+}
+
+impl Drop for OpenIndex {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: opened in `open`, closed once; the locks stay until the transaction ends.
+        unsafe {
+            pg_sys::index_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
+            pg_sys::table_close(self.table, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+        let _ = self.lock;
+    }
+}
+
+/// The relation's name.
+pub(crate) fn relation_name(relation: pg_sys::Relation) -> String {
+    // SAFETY: the caller's relation is open; the name is a NUL-terminated NameData.
+    let name = unsafe { CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()) };
+    name.to_string_lossy().into_owned()
+}
+
+fn access_method_name(index: pg_sys::Relation) -> Option<String> {
+    // SAFETY: `index` is open; get_am_name returns NULL for an unknown OID, else a palloc'd string.
+    let name = unsafe { pg_sys::get_am_name((*(*index).rd_rel).relam) };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, NUL-terminated.
+    Some(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}

@@ -1,0 +1,188 @@
+//! The index's pages: PostgreSQL's buffers, locks and generic WAL behind [`PageStore`].
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::slice;
+
+use pgrx::pg_sys;
+use vectorgpu_core::ivf::page::PAGE_SIZE;
+use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
+use vectorgpu_core::{Error, Result};
+
+use super::interrupt;
+
+const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "pages of another size are not supported");
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(pg_sys::PageHeaderData, pd_lower) == 12);
+    assert!(offset_of!(pg_sys::PageHeaderData, pd_upper) == 14);
+    assert!(offset_of!(pg_sys::PageHeaderData, pd_special) == 16);
+    assert!(offset_of!(pg_sys::PageHeaderData, pd_pagesize_version) == 18);
+    assert!(offset_of!(pg_sys::PageHeaderData, pd_linp) == 24);
+    assert!(pg_sys::PG_PAGE_LAYOUT_VERSION == 4);
+};
+
+/// The main fork of an open index.
+pub(crate) struct PgStore {
+    index: pg_sys::Relation,
+    strategy: pg_sys::BufferAccessStrategy,
+    known_blocks: Cell<u32>,
+}
+
+/// A pinned, share-locked page.
+pub(crate) struct SharedPage(LockedBuffer);
+
+/// A pinned, exclusively locked page.
+pub(crate) struct ExclusivePage(LockedBuffer);
+
+struct LockedBuffer {
+    buffer: pg_sys::Buffer,
+    page: *const u8,
+}
+
+impl PgStore {
+    /// The pages of `index`, which stays open and locked for as long as the store is used.
+    ///
+    /// # Safety
+    /// `index` must be an open index relation that outlives the store; `strategy` is NULL or lives as long.
+    pub(crate) unsafe fn new(index: pg_sys::Relation, strategy: pg_sys::BufferAccessStrategy) -> Self {
+        Self { index, strategy, known_blocks: Cell::new(0) }
+    }
+
+    fn lock(&self, block: u32, mode: u32) -> Result<LockedBuffer> {
+        if block >= self.known_blocks.get() && block >= self.blocks()? {
+            return Err(Error::corrupt(format!(
+                "the index points to block {block} and has {} blocks",
+                self.known_blocks.get()
+            ))
+            .with_hint("REINDEX the index."));
+        }
+        // SAFETY: `new`'s caller keeps the relation open; the block exists.
+        let buffer = unsafe {
+            pg_sys::ReadBufferExtended(
+                self.index,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                self.strategy,
+            )
+        };
+        // SAFETY: `buffer` was pinned just now and is not locked by this backend.
+        unsafe { pg_sys::LockBuffer(buffer, mode.cast_signed()) };
+        // SAFETY: `buffer` is pinned.
+        let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
+        Ok(LockedBuffer { buffer, page })
+    }
+
+    fn is_local(&self) -> bool {
+        // SAFETY: `new`'s caller keeps the relation open.
+        unsafe { (*self.index).rd_islocaltemp || (*self.index).rd_createSubid != pg_sys::InvalidSubTransactionId }
+    }
+}
+
+impl Deref for LockedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the page is pinned and locked for as long as `self` lives, and BLCKSZ bytes long.
+        unsafe { slice::from_raw_parts(self.page, PAGE_SIZE) }
+    }
+}
+
+impl Drop for LockedBuffer {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: pinned and locked by `lock`, released once.
+            unsafe { pg_sys::UnlockReleaseBuffer(self.buffer) }
+        }
+    }
+}
+
+impl Deref for SharedPage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Deref for ExclusivePage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PageStore for PgStore {
+    type Shared = SharedPage;
+    type Exclusive = ExclusivePage;
+
+    fn share(&self, block: u32) -> Result<SharedPage> {
+        self.lock(block, pg_sys::BUFFER_LOCK_SHARE).map(SharedPage)
+    }
+
+    fn exclusive(&self, block: u32) -> Result<ExclusivePage> {
+        self.lock(block, pg_sys::BUFFER_LOCK_EXCLUSIVE).map(ExclusivePage)
+    }
+
+    fn apply(&self, pages: &mut [&mut ExclusivePage], edit: &mut dyn FnMut(&mut [&mut [u8]])) -> Result<()> {
+        assert!(pages.len() <= RECORD_PAGES, "a generic WAL record changes at most 4 pages");
+        // SAFETY: the relation is open; the state is finished below, or freed with its memory context on error.
+        let state = unsafe { pg_sys::GenericXLogStart(self.index) };
+        let mut images: Vec<&mut [u8]> = Vec::with_capacity(RECORD_PAGES);
+        for page in pages.iter() {
+            let is_new = page.iter().take(pg_sys::BLCKSZ as usize / 8).all(|byte| *byte == 0);
+            let flags = if is_new { pg_sys::GENERIC_XLOG_FULL_IMAGE } else { 0 };
+            // SAFETY: the buffer is pinned and exclusively locked; each is registered once.
+            let image = unsafe { pg_sys::GenericXLogRegisterBuffer(state, page.0.buffer, flags.cast_signed()) };
+            // SAFETY: the image is a private copy of BLCKSZ bytes, one for each buffer, valid until Finish.
+            images.push(unsafe { slice::from_raw_parts_mut(image.cast::<u8>(), PAGE_SIZE) });
+        }
+        edit(&mut images);
+        // SAFETY: `state` was started above and its buffers are still locked.
+        unsafe { pg_sys::GenericXLogFinish(state) };
+        Ok(())
+    }
+
+    fn extend(&self, pages: u32) -> Result<u32> {
+        let lock = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        if !self.is_local() {
+            // SAFETY: the relation is open.
+            unsafe { pg_sys::LockRelationForExtension(self.index, lock) };
+        }
+        let first = self.blocks()?;
+        for _ in 0..pages {
+            // SAFETY: under the extension lock; the new page is zeroed by the server.
+            unsafe {
+                let buffer = pg_sys::ReadBufferExtended(
+                    self.index,
+                    pg_sys::ForkNumber::MAIN_FORKNUM,
+                    pg_sys::InvalidBlockNumber,
+                    pg_sys::ReadBufferMode::RBM_NORMAL,
+                    self.strategy,
+                );
+                pg_sys::ReleaseBuffer(buffer);
+            }
+        }
+        if !self.is_local() {
+            // SAFETY: locked above.
+            unsafe { pg_sys::UnlockRelationForExtension(self.index, lock) };
+        }
+        self.known_blocks.set(first + pages);
+        Ok(first)
+    }
+
+    fn blocks(&self) -> Result<u32> {
+        // SAFETY: the relation is open.
+        let blocks =
+            unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        self.known_blocks.set(blocks);
+        Ok(blocks)
+    }
+
+    fn pause(&self) -> Result<()> {
+        interrupt::check();
+        Ok(())
+    }
+}
