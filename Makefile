@@ -1,0 +1,53 @@
+# vectorgpu's commands. 'make' alone lists them. The work is done by scripts/, which say what they do.
+# Variables: KEEP=1 (make demo), PG_CONFIG, CARGO_TARGET_DIR, BENCH (arguments of make bench).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## install what is missing, build, and search 60,000 real vectors in a private server (KEEP=1 leaves it running)
+	@scripts/demo.sh $(if $(filter 1 yes on,$(KEEP)),--keep)
+
+.PHONY: demo-stop
+demo-stop: ## stop and delete the server that KEEP=1 left running
+	@scripts/demo.sh --stop
+
+.PHONY: test
+test: ## everything that CI runs
+	@scripts/test.sh
+
+.PHONY: setup
+setup: ## install what building, testing and the demo need
+	@scripts/setup.sh --lint
+
+.PHONY: lint
+lint: ## format check, clippy, crate boundaries, cargo-deny, shell, Python and workflow checks
+	@scripts/lint.sh all
+
+.PHONY: fmt
+fmt: ## format Rust and Python
+	@scripts/lint.sh fmt
+
+.PHONY: install
+install: ## build in release mode and install into the PostgreSQL of PG_CONFIG
+	@scripts/install.sh
+
+.PHONY: installcheck
+installcheck: ## regression and outside-in tests of the installed extension
+	@scripts/installcheck.sh
+
+.PHONY: package
+package: ## build a Debian package into target/
+	@scripts/package.sh
+
+.PHONY: bench
+bench: ## measure on Fashion-MNIST in a private server (BENCH='--help' shows more)
+	@scripts/bench.sh $(BENCH)
+
+.PHONY: clean
+clean: ## delete what was built
+	@scripts/clean.sh
