@@ -36,9 +36,7 @@ impl BulkFork {
     /// `relation` must be open for as long as this value lives, and nobody else may write to the fork.
     pub(crate) unsafe fn new(relation: pg_sys::Relation, fork: pg_sys::ForkNumber::Type) -> Self {
         // SAFETY: the relation is open.
-        let permanent = unsafe { pg_sys::RelationIsPermanent(relation) };
-        // SAFETY: as above.
-        let needs_wal = permanent && (unsafe { relation_needs_wal(relation) });
+        let needs_wal = unsafe { relation_needs_wal(relation) };
         let logged = needs_wal || fork == pg_sys::ForkNumber::INIT_FORKNUM;
         Self { relation, fork, logged, next_block: 0, pages: Vec::with_capacity(BATCH_PAGES) }
     }
@@ -103,15 +101,17 @@ fn smgr(relation: pg_sys::Relation) -> pg_sys::SMgrRelation {
     unsafe { pg_sys::smgropen((*relation).rd_node, (*relation).rd_backend) }
 }
 
-/// `RelationNeedsWAL` for a permanent relation: false for one created in this transaction under `wal_level = minimal`.
+/// `RelationNeedsWAL`: false for unlogged and temporary relations, and for one created in this transaction under
+/// `wal_level = minimal`.
 ///
 /// # Safety
 /// `relation` must be open.
 unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
     // SAFETY: reads a setting and the open relation's fields.
     unsafe {
-        pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32
-            || ((*relation).rd_createSubid == pg_sys::InvalidSubTransactionId
-                && (*relation).rd_firstRelfilenodeSubid == pg_sys::InvalidSubTransactionId)
+        (*(*relation).rd_rel).relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_PERMANENT
+            && (pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA.cast_signed()
+                || ((*relation).rd_createSubid == pg_sys::InvalidSubTransactionId
+                    && (*relation).rd_firstRelfilenodeSubid == pg_sys::InvalidSubTransactionId))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::slice;
 
 use pgrx::pg_sys;
-use vectorgpu_core::ivf::page::PAGE_SIZE;
+use vectorgpu_core::ivf::page::{self, PAGE_SIZE};
 use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
 use vectorgpu_core::{Error, Result};
 
@@ -131,11 +131,11 @@ impl PageStore for PgStore {
         // SAFETY: the relation is open; the state is finished below, or freed with its memory context on error.
         let state = unsafe { pg_sys::GenericXLogStart(self.index) };
         let mut images: Vec<&mut [u8]> = Vec::with_capacity(RECORD_PAGES);
-        for page in pages.iter() {
-            let is_new = page.iter().take(pg_sys::BLCKSZ as usize / 8).all(|byte| *byte == 0);
+        for locked in pages.iter() {
+            let is_new = page::is_new(locked);
             let flags = if is_new { pg_sys::GENERIC_XLOG_FULL_IMAGE } else { 0 };
             // SAFETY: the buffer is pinned and exclusively locked; each is registered once.
-            let image = unsafe { pg_sys::GenericXLogRegisterBuffer(state, page.0.buffer, flags.cast_signed()) };
+            let image = unsafe { pg_sys::GenericXLogRegisterBuffer(state, locked.0.buffer, flags.cast_signed()) };
             // SAFETY: the image is a private copy of BLCKSZ bytes, one for each buffer, valid until Finish.
             images.push(unsafe { slice::from_raw_parts_mut(image.cast::<u8>(), PAGE_SIZE) });
         }

@@ -7,6 +7,7 @@
 //! too; groups are locked from the list's head towards its tail, the metapage last.
 
 pub mod build;
+pub mod encode;
 pub mod insert;
 pub mod layout;
 pub mod memory;

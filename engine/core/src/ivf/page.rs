@@ -112,6 +112,11 @@ pub fn format(page: &mut [u8], kind: Kind, owner: u32, used: usize) {
     retag(page, kind, owner);
 }
 
+/// Whether the page is all zeroes, as an extension of the file leaves it.
+pub fn is_new(page: &[u8]) -> bool {
+    u16_at(page, UPPER_AT) == 0
+}
+
 /// Changes what a formatted page says it holds, and for which list.
 pub fn retag(page: &mut [u8], kind: Kind, owner: u32) {
     put_u16(page, TAG_AT, kind as u16);

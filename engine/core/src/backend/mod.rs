@@ -4,6 +4,10 @@
 //! bit for bit the score from which the SQL operator computes its value; any other backend only has to stay within
 //! the any-order rounding bound of an f32 sum, and its results choose candidates, never the final order.
 
+mod fallback;
+
+pub use fallback::{Fallback, OnFailure};
+
 use crate::error::Result;
 use crate::metric::{Score, Storage};
 

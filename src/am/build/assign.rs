@@ -1,0 +1,144 @@
+//! Gives every row of the table its list: gathers rows, assigns them in batches, encodes them into the sort.
+
+use std::ffi::c_void;
+
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use vectorgpu_core::backend::Nearest;
+use vectorgpu_core::ivf::encode::RowEncoder;
+use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::phase::Phase;
+use super::plan::Plan;
+use crate::am::insert::tid_of;
+use crate::error::OrRaise;
+use crate::pg::interrupt;
+use crate::pg::sort::RowSort;
+use crate::types::vector::Vector;
+
+/// Bytes of vectors in a batch: enough to use the kernel well, few enough to stay in the cache's reach.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// One participant's part of the assignment.
+pub(super) struct Assigner<'a> {
+    dims: usize,
+    encoder: RowEncoder,
+    nearest: &'a mut dyn Nearest,
+    sort: RowSort,
+    batch_rows: usize,
+    rows: Vec<f32>,
+    tids: Vec<Tid>,
+    labels: Vec<u32>,
+    payload: Vec<u8>,
+    list_rows: Vec<u64>,
+    assigned: u64,
+    /// Rows that the progress report takes for the whole; 0: this participant does not report.
+    expected: f64,
+}
+
+impl<'a> Assigner<'a> {
+    /// A participant that puts its rows into `sort`.
+    pub(super) fn new(plan: &Plan, nearest: &'a mut dyn Nearest, sort: RowSort, reports: bool) -> Self {
+        let batch_rows = (BATCH_BYTES / (plan.dims() * 4)).clamp(16, 8192);
+        Self {
+            dims: plan.dims(),
+            encoder: RowEncoder::new(plan.metric, plan.storage),
+            nearest,
+            sort,
+            batch_rows,
+            rows: Vec::with_capacity(batch_rows * plan.dims()),
+            tids: Vec::with_capacity(batch_rows),
+            labels: vec![0; batch_rows],
+            payload: Vec::new(),
+            list_rows: vec![0; plan.lists as usize],
+            assigned: 0,
+            expected: if reports { plan.estimated_rows.max(1.0) } else { 0.0 },
+        }
+    }
+
+    /// Scans the table, or this participant's share of a parallel scan, which it ends; returns the table rows seen.
+    ///
+    /// # Safety
+    /// The relations are open; `scan` is NULL or a parallel scan of the table.
+    pub(super) unsafe fn scan(
+        &mut self,
+        table: pg_sys::Relation,
+        index: pg_sys::Relation,
+        index_info: *mut pg_sys::IndexInfo,
+        scan: pg_sys::TableScanDesc,
+    ) -> Result<f64> {
+        let state: *mut c_void = std::ptr::from_mut(self).cast();
+        let (allow_sync, progress) = (true, self.expected > 0.0);
+        // SAFETY: as the caller's; `state` outlives the scan and only the callback uses it meanwhile.
+        let seen = unsafe {
+            pg_sys::table_index_build_scan(table, index, index_info, allow_sync, progress, Some(take), state, scan)
+        };
+        self.flush()?;
+        self.sort.perform();
+        Ok(seen)
+    }
+
+    /// Ends the part: the sort, and how many of its rows went to each list.
+    pub(super) fn finish(self) -> (RowSort, Vec<u64>) {
+        (self.sort, self.list_rows)
+    }
+
+    fn take(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
+        check_dims(self.dims, vector)?;
+        self.rows.extend_from_slice(vector);
+        self.tids.push(tid);
+        if self.tids.len() == self.batch_rows { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let rows = self.tids.len();
+        self.nearest.assign(&self.rows, &mut self.labels[..rows], &mut interrupt::keep_waiting)?;
+        for ((vector, tid), list) in self.rows.chunks_exact(self.dims).zip(&self.tids).zip(&self.labels) {
+            let row = self.encoder.encode(*tid, vector);
+            self.payload.clear();
+            self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
+            self.payload.extend_from_slice(row.code);
+            self.sort.put(*list, tid.0, &self.payload);
+            self.list_rows[*list as usize] += 1;
+        }
+        self.assigned += rows as u64;
+        self.rows.clear();
+        self.tids.clear();
+        if self.expected > 0.0 {
+            Phase::Assigning.report(self.assigned as f64 / self.expected);
+        }
+        Ok(())
+    }
+}
+
+/// Checks a row's dimensions.
+///
+/// # Errors
+/// `DataException`.
+pub(super) fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
+    if vector.len() == dims {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::DataException, format!("expected {dims} dimensions, not {}", vector.len())))
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn take(
+    _index: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    is_null: *mut bool,
+    _alive: bool,
+    state: *mut c_void,
+) {
+    // SAFETY: the server passes one value and its null flag; `state` is the assigner that `scan` passed.
+    let (value, is_null, assigner) = unsafe { (*values, *is_null, &mut *state.cast::<Assigner<'_>>()) };
+    if is_null {
+        return;
+    }
+    // SAFETY: the value is a vector, unchanged during this call; the server passes a valid TID.
+    let (vector, tid) = unsafe { (Vector::from_datum(value), tid_of(*tid)) };
+    let taken = vector.and_then(|vector| assigner.take(tid, vector.elements()));
+    taken.or_raise();
+}

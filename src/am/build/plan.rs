@@ -1,0 +1,141 @@
+//! What is to be built: metric, storage, dimensions, lists, and the memory to do it in.
+
+use pgrx::pg_sys;
+use vectorgpu_core::backend::NearestBy;
+use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::kmeans;
+use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
+use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::am::metric_of;
+use crate::pg::options::{self, StorageOption};
+
+/// Sampled rows for each list.
+const SAMPLE_PER_LIST: u64 = 50;
+/// Sampled rows at least, if the table has them.
+const SAMPLE_MIN: u64 = 10_000;
+/// Fewest sampled rows for each list with which k-means still makes sense.
+const SAMPLE_PER_LIST_MIN: u64 = 4;
+/// Builds are repeatable; a different sample would be as good.
+const SEED: u64 = 0x7665_6374_6f72;
+/// Rows from which on lists grow as four times the root of the rows.
+const MANY_ROWS: f64 = 1e6;
+
+/// The build's parameters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) metric: Metric,
+    pub(super) storage: Storage,
+    pub(super) dims: u32,
+    pub(super) lists: u32,
+    pub(super) seed: u64,
+    pub(super) estimated_rows: f64,
+    pub(super) table_pages: u32,
+    pub(super) memory_kb: i32,
+}
+
+impl Plan {
+    /// # Errors
+    /// `InvalidArgument` for a column without dimensions.
+    ///
+    /// # Safety
+    /// `table` and `index` are open.
+    pub(super) unsafe fn new(table: pg_sys::Relation, index: pg_sys::Relation) -> Result<Self> {
+        let (mut pages, mut rows, mut all_visible) = (0, 0.0, 0.0);
+        // SAFETY: as the caller's; NULL widths are allowed.
+        unsafe {
+            pg_sys::estimate_rel_size(table, std::ptr::null_mut(), &mut pages, &mut rows, &mut all_visible);
+        }
+        // SAFETY: as the caller's.
+        let plan = unsafe { Self::for_empty(index) }?;
+        let lists = options::of_index(index).lists.unwrap_or_else(|| lists_for(rows));
+        Ok(Self { lists, estimated_rows: rows, table_pages: pages, ..plan })
+    }
+
+    /// The plan for a table without rows.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    ///
+    /// # Safety
+    /// `index` is open.
+    pub(super) unsafe fn for_empty(index: pg_sys::Relation) -> Result<Self> {
+        // SAFETY: as the caller's; an ivf index has exactly one column.
+        let typmod = unsafe { (*(*index).rd_att).attrs.as_slice(1)[0].atttypmod };
+        let Some(dims) = usize::try_from(typmod).ok().filter(|dims| (1..=MAX_DIMS).contains(dims)) else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "column does not have dimensions")
+                .with_hint("Declare the column as vector(n), or index an expression like (column::vector(n))."));
+        };
+        let options = options::of_index(index);
+        let storage = match options.storage {
+            StorageOption::Auto | StorageOption::F32 => Storage::F32,
+            StorageOption::F16 => Storage::F16,
+        };
+        Ok(Self {
+            metric: metric_of(index)?,
+            storage,
+            dims: u32::try_from(dims).expect("at most 16,000"),
+            lists: options.lists.unwrap_or_else(|| lists_for(0.0)),
+            seed: SEED,
+            estimated_rows: 0.0,
+            table_pages: 0,
+            // SAFETY: a setting of this process.
+            memory_kb: unsafe { pg_sys::maintenance_work_mem },
+        })
+    }
+
+    /// Dimensions of every row.
+    pub(super) fn dims(&self) -> usize {
+        self.dims as usize
+    }
+
+    /// How rows find their list.
+    pub(super) fn nearest_by(&self) -> NearestBy {
+        if self.metric.is_spherical() { NearestBy::Dot } else { NearestBy::L2 }
+    }
+
+    /// The metapage for an index of `rows` rows.
+    pub(super) fn meta(&self, rows: u64) -> Meta {
+        Meta::plan(self.metric, self.storage, self.dims, self.lists, rows, self.seed)
+    }
+
+    /// Rows to sample: as many as k-means wants and memory allows.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when not even a few rows for each list fit into `maintenance_work_mem`.
+    pub(super) fn sample_rows(&self) -> Result<usize> {
+        let allowed = u64::try_from(self.memory_kb).unwrap_or(0) * 1024;
+        let lists = u64::from(self.lists);
+        let needed = |rows: u64| {
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists).map_or(u64::MAX, |bytes| bytes as u64)
+        };
+        let least = lists * SAMPLE_PER_LIST_MIN;
+        let mut rows = (lists * SAMPLE_PER_LIST).max(SAMPLE_MIN);
+        while rows > least && needed(rows) > allowed {
+            rows = (rows * 7 / 8).max(least);
+        }
+        if needed(rows) > allowed && (self.estimated_rows >= 1.0 || needed(lists) > allowed) {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "memory required is {} MB, maintenance_work_mem is {} MB",
+                    needed(rows).div_ceil(1 << 20),
+                    allowed >> 20
+                ),
+            )
+            .with_hint("Raise maintenance_work_mem or use fewer lists."));
+        }
+        Ok(usize::try_from(rows).expect("at most 32,768 x 50"))
+    }
+}
+
+/// The square root of the rows up to a million, four times that beyond, and in between where the rule changes.
+fn lists_for(rows: f64) -> u32 {
+    let root = rows.max(1.0).sqrt();
+    let factor = (rows / MANY_ROWS).clamp(1.0, 4.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped first")]
+    let lists = (root * factor).clamp(1.0, f64::from(MAX_LISTS)) as u32;
+    lists
+}

@@ -1,0 +1,188 @@
+//! A uniform sample of the table's vectors: random blocks, then a reservoir over their rows.
+//!
+//! The reservoir holds datums as they lie in the table, usually 18-byte pointers to TOAST; only the rows that remain
+//! in it are read in full. Sources: ANALYZE (block sampling), Vitter's algorithm R (reservoir).
+
+use std::ffi::c_void;
+
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use vectorgpu_core::random::Random;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::assign::check_dims;
+use super::phase::Phase;
+use super::plan::Plan;
+use crate::error::OrRaise;
+use crate::pg::interrupt;
+use crate::types::vector::Vector;
+
+/// Blocks to look at for one row that is wanted, as a factor: more blocks, less clustering of the sample.
+const OVERSAMPLING: f64 = 4.0;
+
+/// Sampled vectors, one after the other; unit length where the metric is spherical.
+pub(super) struct Sample {
+    vectors: Vec<f32>,
+    dims: usize,
+}
+
+struct Reservoir {
+    wanted: usize,
+    offered: u64,
+    datums: Vec<pg_sys::Datum>,
+    random: Random,
+}
+
+impl Sample {
+    /// Draws a sample for `plan`.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when memory does not allow one, `DataException` for a row of other dimensions.
+    ///
+    /// # Safety
+    /// As `ambuild`'s caller.
+    pub(super) unsafe fn draw(
+        table: pg_sys::Relation,
+        index: pg_sys::Relation,
+        index_info: *mut pg_sys::IndexInfo,
+        plan: &Plan,
+    ) -> Result<Self> {
+        Phase::Sampling.report(0.0);
+        let wanted = plan.sample_rows()?;
+        let mut reservoir = Reservoir { wanted, offered: 0, datums: Vec::new(), random: Random::new(plan.seed) };
+        // SAFETY: as the caller's.
+        unsafe { fill(table, index, index_info, plan, &mut reservoir) };
+        let mut vectors = Vec::new();
+        let floats = reservoir.datums.len() * plan.dims();
+        vectors.try_reserve_exact(floats).map_err(|_| {
+            Error::new(ErrorKind::OutOfMemory, format!("out of memory for {} sampled rows", reservoir.datums.len()))
+        })?;
+        let total = reservoir.datums.len();
+        for (done, datum) in reservoir.datums.into_iter().enumerate() {
+            if done % 256 == 0 {
+                interrupt::check();
+                Phase::Sampling.report(0.5 + 0.5 * done as f64 / total as f64);
+            }
+            // SAFETY: a copy of a vector made by `offer`, freed once.
+            unsafe {
+                push_vector(&mut vectors, datum, plan)?;
+                pg_sys::pfree(datum.cast_mut_ptr());
+            }
+        }
+        Ok(Self { vectors, dims: plan.dims() })
+    }
+
+    /// `[rows, dims]` row-major.
+    pub(super) fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// Number of sampled rows.
+    pub(super) fn rows(&self) -> usize {
+        self.vectors.len() / self.dims
+    }
+}
+
+/// # Safety
+/// `datum` is a vector.
+unsafe fn push_vector(vectors: &mut Vec<f32>, datum: pg_sys::Datum, plan: &Plan) -> Result<()> {
+    // SAFETY: as the caller's.
+    let vector = unsafe { Vector::from_datum(datum) }?;
+    check_dims(plan.dims(), vector.elements())?;
+    if !plan.metric.is_spherical() {
+        vectors.extend_from_slice(vector.elements());
+        return Ok(());
+    }
+    let unit = vectorgpu_core::distance::l2_normalize(vector.elements());
+    if unit.iter().any(|value| *value != 0.0) {
+        vectors.extend_from_slice(&unit);
+    }
+    Ok(())
+}
+
+/// # Safety
+/// As `ambuild`'s caller.
+unsafe fn fill(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    index_info: *mut pg_sys::IndexInfo,
+    plan: &Plan,
+    reservoir: &mut Reservoir,
+) {
+    // SAFETY: as the caller's.
+    let pages = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM) };
+    let rows_per_page = (plan.estimated_rows / f64::from(plan.table_pages.max(1))).max(0.1);
+    let blocks = (reservoir.wanted as f64 / rows_per_page * OVERSAMPLING).clamp(1.0, f64::from(i32::MAX / 2));
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to an int first")]
+    let blocks = blocks as i32;
+    let mut sampler = pg_sys::BlockSamplerData::default();
+    let state: *mut c_void = std::ptr::from_mut(reservoir).cast();
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the seed do")]
+    let seed = plan.seed as u32;
+    // SAFETY: as the caller's; the reservoir outlives the scans, whose callback alone uses it.
+    unsafe {
+        let chosen = pg_sys::BlockSampler_Init(&mut sampler, pages, blocks, seed);
+        let mut done = 0;
+        while pg_sys::BlockSampler_HasMore(&mut sampler) {
+            let block = pg_sys::BlockSampler_Next(&mut sampler);
+            let (no_sync, any_visible, progress) = (false, true, false);
+            pg_sys::table_index_build_range_scan(
+                table,
+                index,
+                index_info,
+                no_sync,
+                any_visible,
+                progress,
+                block,
+                1,
+                Some(offer),
+                state,
+                std::ptr::null_mut(),
+            );
+            done += 1;
+            Phase::Sampling.report(0.5 * f64::from(done) / f64::from(chosen.max(1)));
+            interrupt::check();
+        }
+    }
+}
+
+/// Offers one row to the reservoir.
+#[pg_guard]
+unsafe extern "C-unwind" fn offer(
+    _index: pg_sys::Relation,
+    _tid: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    is_null: *mut bool,
+    _alive: bool,
+    state: *mut c_void,
+) {
+    // SAFETY: the server passes one value and its null flag; `state` is the reservoir that `fill` passed.
+    let (value, is_null, reservoir) = unsafe { (*values, *is_null, &mut *state.cast::<Reservoir>()) };
+    if is_null {
+        return;
+    }
+    reservoir.offered += 1;
+    let place = if reservoir.datums.len() < reservoir.wanted {
+        reservoir.datums.push(pg_sys::Datum::from(0));
+        reservoir.datums.len() - 1
+    } else {
+        let place = usize::try_from(reservoir.random.below(reservoir.offered)).unwrap_or(usize::MAX);
+        if place >= reservoir.wanted {
+            return;
+        }
+        // SAFETY: the copy that a former row left here.
+        unsafe { pg_sys::pfree(reservoir.datums[place].cast_mut_ptr()) };
+        place
+    };
+    // SAFETY: a varlena that is valid during this call; the copy lives in the build's memory context.
+    reservoir.datums[place] = unsafe { copy(value) }.or_raise();
+}
+
+/// Copies a vector's datum as it lies in the table, into the context that survives the scan's per-row resets.
+///
+/// # Safety
+/// `value` is a vector.
+unsafe fn copy(value: pg_sys::Datum) -> Result<pg_sys::Datum> {
+    // SAFETY: as the caller's; type length -1 is a varlena.
+    Ok(unsafe { pg_sys::datumCopy(value, false, -1) })
+}

@@ -1,0 +1,67 @@
+//! `aminsert`: one row into its nearest list. Always on the CPU.
+
+use pgrx::itemptr::item_pointer_get_both;
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::ivf::encode::RowEncoder;
+use vectorgpu_core::ivf::layout::{Meta, Tid};
+use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::error::OrRaise;
+use crate::pg::interrupt;
+use crate::pg::store::PgStore;
+use crate::types::vector::Vector;
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn aminsert(
+    index: pg_sys::Relation,
+    values: *mut pg_sys::Datum,
+    is_null: *mut bool,
+    heap_tid: pg_sys::ItemPointer,
+    _table: pg_sys::Relation,
+    _check_unique: pg_sys::IndexUniqueCheck::Type,
+    _index_unchanged: bool,
+    _index_info: *mut pg_sys::IndexInfo,
+) -> bool {
+    // SAFETY: the server passes one value and its null flag for the one column.
+    if !unsafe { *is_null } {
+        // SAFETY: as above; the value is a vector, unchanged during the call.
+        let vector = unsafe { Vector::from_datum(*values) }.or_raise();
+        // SAFETY: the server passes a valid TID.
+        let tid = tid_of(unsafe { *heap_tid });
+        // SAFETY: the index is open during the call.
+        let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
+        insert(&store, tid, vector.elements()).or_raise();
+    }
+    false
+}
+
+/// The server's TID as the index stores it.
+pub(super) fn tid_of(tid: pg_sys::ItemPointerData) -> Tid {
+    let (block, offset) = item_pointer_get_both(tid);
+    Tid::new(block, offset)
+}
+
+fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
+    let meta = Meta::read(&store.share(0)?)?;
+    check_dims(&meta, vector)?;
+    let mut encoder = RowEncoder::new(meta.metric, meta.storage);
+    let row = encoder.encode(tid, vector);
+    vectorgpu_core::ivf::insert::insert(
+        store,
+        &meta,
+        &mut CpuBackend::new(),
+        vector,
+        row,
+        &mut interrupt::keep_waiting,
+    )
+}
+
+fn check_dims(meta: &Meta, vector: &[f32]) -> Result<()> {
+    if vector.len() == meta.dims as usize {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::DataException, format!("expected {} dimensions, not {}", meta.dims, vector.len())))
+}

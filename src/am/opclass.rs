@@ -1,0 +1,119 @@
+//! Operator classes: which metric an index orders by, and whether a class is well formed.
+//!
+//! A class of `ivf` has one ordering operator (strategy 1, returning float8) and one support function (1), which takes
+//! nothing and returns the code of the metric.
+
+use pgrx::prelude::*;
+use pgrx::{PgList, pg_sys};
+use vectorgpu_core::metric::Metric;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::error::OrRaise;
+
+const METRIC_SUPPORT: u16 = 1;
+
+/// `ivf_vector_l2_support() -> int4`.
+#[pg_extern(sql = false)]
+fn ivf_vector_l2_support() -> i32 {
+    i32::from(Metric::L2.code())
+}
+
+/// `ivf_vector_ip_support() -> int4`.
+#[pg_extern(sql = false)]
+fn ivf_vector_ip_support() -> i32 {
+    i32::from(Metric::InnerProduct.code())
+}
+
+/// `ivf_vector_cosine_support() -> int4`.
+#[pg_extern(sql = false)]
+fn ivf_vector_cosine_support() -> i32 {
+    i32::from(Metric::Cosine.code())
+}
+
+/// The metric of an open index.
+///
+/// # Errors
+/// `InvalidArgument` when its operator class names none.
+pub(crate) fn metric_of(index: pg_sys::Relation) -> Result<Metric> {
+    // SAFETY: the caller's index is open and has one column; the server raises an error without the function.
+    let code = unsafe {
+        let function = pg_sys::index_getprocinfo(index, 1, METRIC_SUPPORT);
+        pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid)
+    };
+    let code = u8::try_from(code.value()).ok().and_then(|code| Metric::from_code(code).ok());
+    code.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, "the operator class's support function names no metric")
+            .with_hint("Use one of vector_l2_ops, vector_ip_ops and vector_cosine_ops.")
+    })
+}
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn amvalidate(opclass: pg_sys::Oid) -> bool {
+    match validate(opclass).or_raise() {
+        None => true,
+        Some(problem) => {
+            pgrx::info!("operator class {} of access method ivf {problem}", opclass.to_u32());
+            false
+        }
+    }
+}
+
+fn validate(opclass: pg_sys::Oid) -> Result<Option<String>> {
+    let id = pg_sys::SysCacheIdentifier::CLAOID.cast_signed();
+    // SAFETY: looks up a pg_opclass row; NULL when there is none.
+    let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(opclass)) };
+    if tuple.is_null() {
+        return Err(Error::new(ErrorKind::Internal, format!("operator class {} does not exist", opclass.to_u32())));
+    }
+    // SAFETY: the tuple is a pg_opclass row, pinned until released.
+    let (family, input) = unsafe {
+        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_opclass>(tuple);
+        let fields = ((*form).opcfamily, (*form).opcintype);
+        pg_sys::ReleaseSysCache(tuple);
+        fields
+    };
+    Ok(support_problem(family, input).or_else(|| operator_problem(family, input)))
+}
+
+fn support_problem(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a catalog look-up; InvalidOid when there is no such function.
+    let function = unsafe { pg_sys::get_opfamily_proc(family, input, input, METRIC_SUPPORT.cast_signed()) };
+    if function == pg_sys::InvalidOid {
+        return Some("lacks support function 1".to_owned());
+    }
+    // SAFETY: the function exists; NULL arguments array is allowed for no arguments.
+    let returns = unsafe { pg_sys::get_func_rettype(function) };
+    // SAFETY: as above.
+    let arguments = unsafe { pg_sys::get_func_nargs(function) };
+    (returns != pg_sys::INT4OID || arguments != 0)
+        .then(|| "has a support function 1 that is not a function () returning integer".to_owned())
+}
+
+fn operator_problem(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<String> {
+    let id = pg_sys::SysCacheIdentifier::AMOPSTRATEGY.cast_signed();
+    // SAFETY: lists the pg_amop rows of a family; released below.
+    let list = unsafe { pg_sys::SearchSysCacheList(id, 1, pg_sys::Datum::from(family), 0.into(), 0.into()) };
+    let mut found = false;
+    let mut problem = None;
+    // SAFETY: the list holds n_members pg_amop rows.
+    let members = unsafe { (*list).members.as_slice(usize::try_from((*list).n_members).unwrap_or_default()) };
+    for member in members {
+        // SAFETY: each member's tuple is a pg_amop row.
+        let operator = unsafe { *pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_amop>(&raw mut (**member).tuple) };
+        found |= operator.amoplefttype == input && operator.amoprighttype == input;
+        // SAFETY: a catalog look-up.
+        let returns = unsafe { pg_sys::get_op_rettype(operator.amopopr) };
+        if operator.amopstrategy != 1
+            || operator.amoppurpose.cast_unsigned() != pg_sys::AMOP_ORDER
+            || returns != pg_sys::FLOAT8OID
+        {
+            problem = Some(format!(
+                "contains operator {}, which is not strategy 1 FOR ORDER BY returning double precision",
+                operator.amopopr.to_u32()
+            ));
+        }
+    }
+    // SAFETY: taken above.
+    unsafe { pg_sys::ReleaseCatCacheList(list) };
+    problem.or_else(|| (!found).then(|| "lacks an ordering operator for its type".to_owned()))
+}

@@ -1,0 +1,250 @@
+//! `ambeginscan` to `amendscan`: a stream of TIDs by ascending distance.
+//!
+//! Where the engine only knows a lower bound (rounded storage, a device that sums in another order), the row goes out
+//! with its bound and `xs_recheckorderby`: the executor, which fetches the heap row anyway, computes the operator's
+//! value and re-orders. Source: `IndexNextWithReorder` in nodeIndexscan.c.
+
+use std::cell::RefCell;
+
+use pgrx::itemptr::item_pointer_set_all;
+use pgrx::prelude::*;
+use pgrx::{PgMemoryContexts, pg_sys};
+use vectorgpu_core::backend::Backend;
+use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::ivf::search::{Found, Search, SearchCounts, SearchOptions};
+use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::error::OrRaise;
+use crate::gpu::policy;
+use crate::guc;
+use crate::pg::store::PgStore;
+use crate::pg::{interrupt, options};
+use crate::types::vector::Vector;
+
+/// Bytes of a row in the scan's window.
+const WINDOW_ROW_BYTES: usize = 16;
+
+struct ScanState {
+    store: PgStore,
+    search: Search,
+    backend: Box<dyn Backend>,
+    started: bool,
+    index: pg_sys::Oid,
+}
+
+/// What the session's last ivf scan did.
+#[derive(Debug, Clone)]
+pub(crate) struct LastScan {
+    /// The index.
+    pub(crate) index: pg_sys::Oid,
+    /// What computed.
+    pub(crate) device: String,
+    /// Lists, rows, restarts.
+    pub(crate) counts: SearchCounts,
+}
+
+thread_local! {
+    static LAST_SCAN: RefCell<Option<LastScan>> = const { RefCell::new(None) };
+}
+
+/// What the session's last finished ivf scan did.
+pub(crate) fn last_scan() -> Option<LastScan> {
+    LAST_SCAN.with_borrow(Clone::clone)
+}
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn ambeginscan(
+    index: pg_sys::Relation,
+    key_count: i32,
+    order_by_count: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: the server passes an open index; arrays for the order-by values come from its current context.
+    unsafe {
+        let scan = pg_sys::RelationGetIndexScan(index, key_count, order_by_count);
+        let order_bys = usize::try_from(order_by_count).unwrap_or_default();
+        if order_bys > 0 {
+            (*scan).xs_orderbyvals = pg_sys::palloc0(order_bys * size_of::<pg_sys::Datum>()).cast();
+            (*scan).xs_orderbynulls = pg_sys::palloc0(order_bys).cast();
+        }
+        // Dropped with the executor's context, so an error in mid-scan leaks nothing.
+        let state: Option<ScanState> = None;
+        (*scan).opaque = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        scan
+    }
+}
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn amrescan(
+    scan: pg_sys::IndexScanDesc,
+    _keys: pg_sys::ScanKey,
+    _key_count: i32,
+    order_bys: pg_sys::ScanKey,
+    order_by_count: i32,
+) {
+    // SAFETY: the server passes as many keys as the scan was begun with; `opaque` is ours.
+    unsafe {
+        let count = usize::try_from(order_by_count).unwrap_or_default();
+        if !order_bys.is_null() && count > 0 {
+            std::ptr::copy(order_bys, (*scan).orderByData, count);
+        }
+        if let Some(state) = state_of(scan) {
+            state.remember();
+            state.started = false;
+        }
+    }
+}
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn amgettuple(
+    scan: pg_sys::IndexScanDesc,
+    _direction: pg_sys::ScanDirection::Type,
+) -> bool {
+    // SAFETY: `opaque` is ours; the scan's index and snapshot are valid during the call.
+    let slot = unsafe { state_slot(scan) };
+    if slot.is_none() {
+        // SAFETY: as above.
+        *slot = Some(unsafe { open(scan) }.or_raise());
+    }
+    let state = slot.as_mut().expect("opened above");
+    if !state.started {
+        // SAFETY: as above.
+        unsafe { start(scan, state) }.or_raise();
+    }
+    let found = state.search.next(&state.store, &mut *state.backend, &mut interrupt::keep_waiting).or_raise();
+    // SAFETY: as above.
+    found.is_some_and(|found| {
+        unsafe { hand_out(scan, found) };
+        true
+    })
+}
+
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
+    // SAFETY: `opaque` is ours; the context's callback drops what is left in it, which is nothing.
+    if let Some(state) = unsafe { state_slot(scan) }.take() {
+        state.remember();
+    }
+}
+
+impl ScanState {
+    fn remember(&self) {
+        if self.started {
+            let (index, device) = (self.index, self.backend.label().to_owned());
+            let last = LastScan { index, device, counts: self.search.counts() };
+            LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
+        }
+    }
+}
+
+/// # Safety
+/// `scan` was begun by `ambeginscan`.
+unsafe fn state_slot<'a>(scan: pg_sys::IndexScanDesc) -> &'a mut Option<ScanState> {
+    // SAFETY: `opaque` was set by ambeginscan and only callbacks of this scan, one at a time, use it.
+    unsafe { &mut *(*scan).opaque.cast::<Option<ScanState>>() }
+}
+
+/// # Safety
+/// As [`state_slot`].
+unsafe fn state_of<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut ScanState> {
+    // SAFETY: as the caller's.
+    unsafe { state_slot(scan) }.as_mut()
+}
+
+/// # Safety
+/// `scan` was begun by `ambeginscan` and its index is open.
+unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
+    // SAFETY: as the caller's.
+    let (index, order_bys) = unsafe { ((*scan).indexRelation, (*scan).numberOfOrderBys) };
+    if order_bys != 1 {
+        return Err(Error::new(ErrorKind::Unsupported, "cannot scan an ivf index without ORDER BY a distance"));
+    }
+    // SAFETY: the index outlives the scan.
+    let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
+    let meta = Meta::read(&store.share(0)?)?;
+    let search = Search::new(meta, search_options(index, &meta));
+    // SAFETY: the index is open.
+    let oid = unsafe { (*index).rd_id };
+    Ok(ScanState { store, search, backend: policy::scan_backend()?, started: false, index: oid })
+}
+
+fn search_options(index: pg_sys::Relation, meta: &Meta) -> SearchOptions {
+    // SAFETY: a setting of this process.
+    let work_mem_kb = unsafe { pg_sys::work_mem };
+    let window_bytes = usize::try_from(work_mem_kb).unwrap_or(64) * 1024;
+    SearchOptions {
+        probes: probes_of(index, meta),
+        max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
+        iterate: guc::iterate(),
+        window_rows: window_bytes / WINDOW_ROW_BYTES,
+    }
+}
+
+/// Lists that a scan of `index` reads at a time: the session's setting, else the index's, else the square root of
+/// the number of lists.
+pub(crate) fn probes_of(index: pg_sys::Relation, meta: &Meta) -> u32 {
+    let session = u32::try_from(guc::PROBES.get()).ok().filter(|probes| *probes > 0);
+    let probes = session.or_else(|| options::of_index(index).probes);
+    probes.unwrap_or_else(|| meta.lists.isqrt()).clamp(1, meta.lists)
+}
+
+/// # Safety
+/// As [`open`]; the order-by key's argument is valid.
+unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()> {
+    // SAFETY: as the caller's.
+    unsafe { check_snapshot((*scan).xs_snapshot) }?;
+    // SAFETY: the scan has one order-by key, which amrescan set.
+    let key = unsafe { *(*scan).orderByData };
+    if key.sk_flags & pg_sys::SK_ISNULL.cast_signed() != 0 {
+        state.search.start(None)?;
+    } else {
+        // SAFETY: the operator's right argument is a vector.
+        let query = unsafe { Vector::from_datum(key.sk_argument) }?;
+        state.search.start(Some(query.elements()))?;
+    }
+    state.started = true;
+    // SAFETY: the index is open.
+    unsafe { count_scan((*scan).indexRelation) };
+    Ok(())
+}
+
+/// # Safety
+/// `snapshot` is the scan's snapshot.
+unsafe fn check_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
+    // SAFETY: as the caller's.
+    let kind = if snapshot.is_null() { None } else { Some(unsafe { (*snapshot).snapshot_type }) };
+    let mvcc = [pg_sys::SnapshotType::SNAPSHOT_MVCC, pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC];
+    if kind.is_some_and(|kind| mvcc.contains(&kind)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "non-MVCC snapshots are not supported with ivf"))
+}
+
+/// `pgstat_count_index_scan`.
+///
+/// # Safety
+/// `index` is open.
+unsafe fn count_scan(index: pg_sys::Relation) {
+    // SAFETY: as the caller's; the macro of pgstat.h does the same.
+    unsafe {
+        if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
+            pg_sys::pgstat_assoc_relation(index);
+        }
+        if !(*index).pgstat_info.is_null() {
+            (*(*index).pgstat_info).t_counts.t_numscans += 1;
+        }
+    }
+}
+
+/// # Safety
+/// As [`open`].
+unsafe fn hand_out(scan: pg_sys::IndexScanDesc, found: Found) {
+    // SAFETY: the scan has room for one order-by value, allocated by ambeginscan.
+    unsafe {
+        item_pointer_set_all(&mut (*scan).xs_heaptid, found.tid.block(), found.tid.offset());
+        (*scan).xs_recheck = false;
+        (*scan).xs_recheckorderby = !found.exact;
+        *(*scan).xs_orderbyvals = pg_sys::Datum::from(found.distance.to_bits());
+        *(*scan).xs_orderbynulls = false;
+    }
+}

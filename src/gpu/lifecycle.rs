@@ -1,0 +1,156 @@
+//! The one engine of this backend: opened lazily, dropped before the process exits.
+//!
+//! Never in the postmaster, a parallel worker or autovacuum; an engine remembers its process and is not used after a
+//! fork. It is dropped in `before_shmem_exit`, because destructors of the C library run after PostgreSQL's own exit;
+//! a busy or lost GPU is leaked instead, since waiting for it could take for ever.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use vectorgpu_compute::{DeviceChoice, Engine, EngineBuilder};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::threads;
+use crate::guc;
+use crate::logging;
+use crate::pg::interrupt;
+
+/// How long a failure to open the GPU is remembered.
+const BACK_OFF: Duration = Duration::from_secs(10);
+
+/// What decides which engine is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settings {
+    choice: DeviceChoice,
+    allow_software: bool,
+    vram_limit_bytes: u64,
+    staging_bytes: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    engine: Option<(Settings, Rc<Engine>)>,
+    failure: Option<(Settings, Instant, Error)>,
+    exit_hooked: bool,
+}
+
+thread_local! {
+    static SLOT: RefCell<Slot> = RefCell::default();
+}
+
+/// The backend's engine for `choice`, opened now if need be.
+///
+/// # Errors
+/// `Unsupported` in a process that must not hold GPU objects or without a fitting adapter; what opening reports. A
+/// failure is remembered for 10 s, so that a session without a GPU does not look for one at every statement.
+pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
+    if !interrupt::is_client_backend() {
+        return Err(Error::new(ErrorKind::Unsupported, "parallel and background workers do not use the GPU"));
+    }
+    let settings = settings(choice);
+    if let Some(known) = known(&settings) {
+        return known;
+    }
+    hook_exit();
+    let opened = builder(&settings).open();
+    logging::flush();
+    SLOT.with_borrow_mut(|slot| match opened {
+        Ok(engine) => {
+            let engine = Rc::new(engine);
+            slot.failure = None;
+            slot.engine = Some((settings, Rc::clone(&engine)));
+            Ok(engine)
+        }
+        Err(error) => {
+            slot.failure = Some((settings, Instant::now(), error.clone()));
+            Err(error)
+        }
+    })
+}
+
+/// The builder of an engine with the session's settings.
+pub(crate) fn session_builder(choice: &DeviceChoice) -> EngineBuilder {
+    builder(&settings(choice))
+}
+
+/// The engine that is open, if any.
+pub(crate) fn open_engine() -> Option<Rc<Engine>> {
+    SLOT.with_borrow(|slot| slot.engine.as_ref().map(|(_, engine)| Rc::clone(engine)))
+}
+
+fn settings(choice: &DeviceChoice) -> Settings {
+    let megabytes = |value: i32| u64::try_from(value).unwrap_or(1) << 20;
+    Settings {
+        choice: choice.clone(),
+        allow_software: guc::ALLOW_SOFTWARE_GPU.get(),
+        vram_limit_bytes: megabytes(guc::VRAM_LIMIT_MB.get()),
+        staging_bytes: megabytes(guc::STAGING_MB.get()),
+    }
+}
+
+/// The open engine or the recent failure, if it is for these settings. A lost or other engine is let go here.
+fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
+    SLOT.with_borrow_mut(|slot| {
+        let fits = slot.engine.as_ref().is_some_and(|(open, engine)| open == settings && !engine.is_lost());
+        if fits {
+            return slot.engine.as_ref().map(|(_, engine)| Ok(Rc::clone(engine)));
+        }
+        slot.engine = None;
+        let (failed, at, error) = slot.failure.as_ref()?;
+        (failed == settings && at.elapsed() < BACK_OFF).then(|| Err(error.clone()))
+    })
+}
+
+fn builder(settings: &Settings) -> EngineBuilder {
+    quieten_drivers();
+    EngineBuilder::new()
+        .device(settings.choice.clone())
+        .allow_software(settings.allow_software)
+        .vram_limit(settings.vram_limit_bytes)
+        .staging(settings.staging_bytes)
+        .thread_guard(threads::block_signals)
+}
+
+/// Mesa's device-selection layer writes to stderr, and its shader cache into the service user's home; neither belongs
+/// into a server.
+fn quieten_drivers() {
+    for (name, value) in [("NODEVICE_SELECT", "1"), ("MESA_SHADER_CACHE_DISABLE", "true")] {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: the backend has one thread until the first engine is open, and this runs before that; later
+            // calls find the variable set.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+}
+
+fn hook_exit() {
+    let hooked = SLOT.with_borrow_mut(|slot| std::mem::replace(&mut slot.exit_hooked, true));
+    if !hooked {
+        // SAFETY: registers a callback of the right type once in this process.
+        unsafe { pg_sys::before_shmem_exit(Some(close_at_exit), pg_sys::Datum::from(0)) };
+    }
+}
+
+/// May run inside a FATAL, under frames that are never unwound: takes nothing that could be borrowed, raises nothing.
+unsafe extern "C-unwind" fn close_at_exit(_code: i32, _argument: pg_sys::Datum) {
+    let closed = catch_unwind(AssertUnwindSafe(|| {
+        SLOT.try_with(|slot| {
+            let Ok(mut slot) = slot.try_borrow_mut() else { return };
+            if let Some((_, engine)) = slot.engine.take() {
+                close(engine);
+            }
+        })
+    }));
+    drop(closed);
+}
+
+fn close(engine: Rc<Engine>) {
+    match Rc::try_unwrap(engine) {
+        Ok(engine) if !engine.is_lost() && !engine.is_busy() => drop(engine),
+        Ok(engine) => engine.leak(),
+        Err(shared) => std::mem::forget(shared),
+    }
+}

@@ -1,0 +1,147 @@
+//! The settings `vectorgpu.*`.
+
+use std::ffi::CString;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use vectorgpu_core::ivf::search::Iterate;
+use vectorgpu_core::limits::MAX_LISTS;
+
+/// `vectorgpu.iterative_scan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub(crate) enum IterativeScan {
+    /// Further lists are read; the output stays sorted.
+    #[name = c"strict_order"]
+    StrictOrder,
+    /// Further lists are read; the output is sorted within each step.
+    #[name = c"relaxed_order"]
+    RelaxedOrder,
+    /// The scan ends after the first lists.
+    #[name = c"off"]
+    Off,
+}
+
+/// `vectorgpu.probes`; 0: the index's own.
+pub(crate) static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// `vectorgpu.max_probes`.
+pub(crate) static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MAX_LISTS.cast_signed());
+/// `vectorgpu.iterative_scan`.
+pub(crate) static ITERATIVE_SCAN: GucSetting<IterativeScan> =
+    GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
+/// `vectorgpu.device`.
+pub(crate) static DEVICE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"auto"));
+/// `vectorgpu.allow_software_gpu`.
+pub(crate) static ALLOW_SOFTWARE_GPU: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// `vectorgpu.vram_limit`, in MB; 0: three quarters of what the adapter has.
+pub(crate) static VRAM_LIMIT_MB: GucSetting<i32> = GucSetting::<i32>::new(1024);
+/// `vectorgpu.staging_size`, in MB.
+pub(crate) static STAGING_MB: GucSetting<i32> = GucSetting::<i32>::new(16);
+
+/// What `vectorgpu.device` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The faster of both.
+    Auto,
+    /// The best GPU, or an error.
+    Gpu,
+    /// SIMD CPU code.
+    Cpu,
+    /// The adapter whose name contains this, or an error.
+    Named(String),
+}
+
+impl Device {
+    /// The session's choice.
+    pub(crate) fn chosen() -> Self {
+        let value = DEVICE.get();
+        let text = value.as_deref().map_or_else(String::new, |text| text.to_string_lossy().trim().to_owned());
+        match text.to_ascii_lowercase().as_str() {
+            "" | "auto" => Self::Auto,
+            "gpu" => Self::Gpu,
+            "cpu" => Self::Cpu,
+            _ => Self::Named(text),
+        }
+    }
+}
+
+/// How a scan goes on, as the engine knows it.
+pub(crate) fn iterate() -> Iterate {
+    match ITERATIVE_SCAN.get() {
+        IterativeScan::StrictOrder => Iterate::Strict,
+        IterativeScan::RelaxedOrder => Iterate::Relaxed,
+        IterativeScan::Off => Iterate::Off,
+    }
+}
+
+/// Defines the settings; called once, when the library is loaded.
+pub(crate) fn register() {
+    let (user, none) = (GucContext::Userset, GucFlags::default());
+    let lists_max = MAX_LISTS.cast_signed();
+    GucRegistry::define_int_guc(
+        c"vectorgpu.probes",
+        c"Number of lists that an ivf scan reads at a time.",
+        c"0 takes the index's option probes or, without it, the square root of the number of lists.",
+        &PROBES,
+        0,
+        lists_max,
+        user,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.max_probes",
+        c"Most lists that an ivf scan reads when it goes on past the first ones.",
+        c"",
+        &MAX_PROBES,
+        1,
+        lists_max,
+        user,
+        none,
+    );
+    GucRegistry::define_enum_guc(
+        c"vectorgpu.iterative_scan",
+        c"What an ivf scan does when the rows of the first lists are used up.",
+        c"strict_order keeps the output sorted, relaxed_order returns every row, off stops.",
+        &ITERATIVE_SCAN,
+        user,
+        none,
+    );
+    register_device_settings(user, none);
+}
+
+fn register_device_settings(user: GucContext, none: GucFlags) {
+    GucRegistry::define_string_guc(
+        c"vectorgpu.device",
+        c"Where index builds and scans compute: auto, gpu, cpu, or a part of an adapter's name.",
+        c"",
+        &DEVICE,
+        user,
+        none,
+    );
+    GucRegistry::define_bool_guc(
+        c"vectorgpu.allow_software_gpu",
+        c"Lets a software Vulkan driver count as a GPU. It is slower than the CPU path and serves tests.",
+        c"",
+        &ALLOW_SOFTWARE_GPU,
+        user,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.vram_limit",
+        c"Most GPU memory that a session uses.",
+        c"",
+        &VRAM_LIMIT_MB,
+        16,
+        i32::MAX / 1024,
+        user,
+        GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.staging_size",
+        c"Memory for uploads to the GPU.",
+        c"",
+        &STAGING_MB,
+        1,
+        1024,
+        user,
+        GucFlags::UNIT_MB,
+    );
+}

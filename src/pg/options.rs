@@ -1,0 +1,138 @@
+//! The index's storage parameters (`WITH (...)`), parsed and bounded by the server.
+
+use std::ffi::c_int;
+use std::mem::{offset_of, size_of};
+use std::ptr::{addr_of, addr_of_mut};
+use std::sync::OnceLock;
+
+use pgrx::pg_sys;
+use vectorgpu_core::limits::MAX_LISTS;
+
+/// `storage = auto | f32 | f16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StorageOption {
+    /// The release's choice for the column.
+    Auto,
+    /// Exact vectors.
+    F32,
+    /// Rounded to 16 bits a dimension.
+    F16,
+}
+
+/// What `WITH (...)` said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexOptions {
+    /// Number of lists; `None`: chosen from the row count.
+    pub(crate) lists: Option<u32>,
+    /// Lists to scan when the session does not say; `None`: chosen from the number of lists.
+    pub(crate) probes: Option<u32>,
+    /// How rows are stored.
+    pub(crate) storage: StorageOption,
+}
+
+#[repr(C)]
+struct RawOptions {
+    varlena_header: i32,
+    lists: c_int,
+    probes: c_int,
+    storage: c_int,
+}
+
+const STORAGE_AUTO: c_int = 0;
+const STORAGE_F32: c_int = 1;
+const STORAGE_F16: c_int = 2;
+
+static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
+
+/// Registers the parameters; called once, when the library is loaded.
+pub(crate) fn register() {
+    let lists_max = c_int::try_from(MAX_LISTS).expect("32,768");
+    let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: called from _PG_init; every string is static and NUL-terminated, and so is the member array.
+    let kind = unsafe {
+        let kind = pg_sys::add_reloption_kind();
+        pg_sys::add_int_reloption(
+            kind,
+            c"lists".as_ptr(),
+            c"Number of lists; 0 chooses it from the number of rows".as_ptr(),
+            0,
+            0,
+            lists_max,
+            lock,
+        );
+        pg_sys::add_int_reloption(
+            kind,
+            c"probes".as_ptr(),
+            c"Lists that a scan reads when vectorgpu.probes is 0; 0 chooses it from the number of lists".as_ptr(),
+            0,
+            0,
+            lists_max,
+            lock,
+        );
+        pg_sys::add_enum_reloption(
+            kind,
+            c"storage".as_ptr(),
+            c"How vectors are stored in the index".as_ptr(),
+            addr_of_mut!(STORAGE_MEMBERS).cast(),
+            STORAGE_AUTO,
+            c"Valid values are \"auto\", \"f32\" and \"f16\".".as_ptr(),
+            lock,
+        );
+        kind
+    };
+    KIND.set(kind).expect("the library is loaded once");
+}
+
+static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 4] = [
+    pg_sys::relopt_enum_elt_def { string_val: c"auto".as_ptr(), symbol_val: STORAGE_AUTO },
+    pg_sys::relopt_enum_elt_def { string_val: c"f32".as_ptr(), symbol_val: STORAGE_F32 },
+    pg_sys::relopt_enum_elt_def { string_val: c"f16".as_ptr(), symbol_val: STORAGE_F16 },
+    pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 },
+];
+
+/// `amoptions`: parses `reloptions` into the server's form.
+pub(crate) fn parse(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
+    let element = |name: &'static std::ffi::CStr, opttype, offset: usize| pg_sys::relopt_parse_elt {
+        optname: name.as_ptr(),
+        opttype,
+        offset: c_int::try_from(offset).expect("a small struct"),
+    };
+    let elements = [
+        element(c"lists", pg_sys::relopt_type::RELOPT_TYPE_INT, offset_of!(RawOptions, lists)),
+        element(c"probes", pg_sys::relopt_type::RELOPT_TYPE_INT, offset_of!(RawOptions, probes)),
+        element(c"storage", pg_sys::relopt_type::RELOPT_TYPE_ENUM, offset_of!(RawOptions, storage)),
+    ];
+    let kind = *KIND.get().expect("registered when the library was loaded");
+    // SAFETY: the offsets are those of RawOptions, whose size is given.
+    unsafe {
+        pg_sys::build_reloptions(
+            reloptions,
+            validate,
+            kind,
+            size_of::<RawOptions>(),
+            elements.as_ptr(),
+            c_int::try_from(elements.len()).expect("three"),
+        )
+        .cast()
+    }
+}
+
+/// The parameters of an open index.
+pub(crate) fn of_index(index: pg_sys::Relation) -> IndexOptions {
+    // SAFETY: the caller's index is open; rd_options is NULL or what `parse` returned.
+    let raw = unsafe { (*index).rd_options.cast::<RawOptions>() };
+    if raw.is_null() {
+        return IndexOptions { lists: None, probes: None, storage: StorageOption::Auto };
+    }
+    let positive = |value: c_int| u32::try_from(value).ok().filter(|value| *value > 0);
+    // SAFETY: not NULL, so it points to a RawOptions.
+    let (lists, probes, storage) = unsafe {
+        (addr_of!((*raw).lists).read(), addr_of!((*raw).probes).read(), addr_of!((*raw).storage).read())
+    };
+    let storage = match storage {
+        STORAGE_F32 => StorageOption::F32,
+        STORAGE_F16 => StorageOption::F16,
+        _ => StorageOption::Auto,
+    };
+    IndexOptions { lists: positive(lists), probes: positive(probes), storage }
+}
