@@ -93,8 +93,11 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         i += LANES;
     }
-    let mut part = 0;
-    while i < query.len() {
+    // A loop of known length, so that the sums keep to their registers.
+    for part in [0, 2] {
+        if i == query.len() {
+            break;
+        }
         let count = GROUP.min(query.len() - i);
         let q = load_padded::<false>(bytemuck::cast_slice(&query[i..i + count]), count);
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -102,7 +105,6 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
             sums[part] = step::<OP>(sums[part], q.0, x.0);
             sums[part + 1] = step::<OP>(sums[part + 1], q.1, x.1);
         }
-        part += 2;
         i += count;
     }
     sums.map(|sums| folded(sums))
@@ -111,17 +113,21 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
 /// Three passes over vectors that the first one brings into the cache: twelve sums would not stay in 16 registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
-    let mut norm_b = [_mm256_setzero_ps(); LANES / REGISTER];
-    for (i, group) in b.chunks(GROUP * width::<false>()).enumerate() {
+    // This group's sums and those of the group before it; which is which does not matter to the fold.
+    let mut current = [_mm256_setzero_ps(); 2];
+    let mut other = current;
+    for group in b.chunks(GROUP * width::<false>()) {
         let x = load_padded::<false>(group, group.len() / width::<false>());
-        let part = (i % 2) * 2;
-        norm_b[part] = step::<DOT>(norm_b[part], x.0, x.0);
-        norm_b[part + 1] = step::<DOT>(norm_b[part + 1], x.1, x.1);
+        current = [
+            step::<DOT>(current[0], x.0, x.0),
+            step::<DOT>(current[1], x.1, x.1),
+        ];
+        std::mem::swap(&mut current, &mut other);
     }
     CosineParts {
         dot: rows::<DOT, false, 1>(a, b, &[])[0],
         norm_sq_a: rows::<DOT, false, 1>(a, bytemuck::cast_slice(a), &[])[0],
-        norm_sq_b: folded(norm_b),
+        norm_sq_b: folded([current[0], current[1], other[0], other[1]]),
     }
 }
 

@@ -90,8 +90,11 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         i += LANES;
     }
-    let mut half = 0;
-    while i < query.len() {
+    // A loop of known length, so that the sums keep to their registers.
+    for half in 0..2 {
+        if i == query.len() {
+            break;
+        }
         let count = GROUP.min(query.len() - i);
         let mask = u16::MAX >> (GROUP - count);
         // SAFETY: the mask reads `count` elements, which the query still has at i.
@@ -102,7 +105,6 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
             let x = unsafe { load_masked::<F16>(rows.as_ptr().wrapping_add(at), mask) };
             sums[half] = step::<OP>(sums[half], q, x);
         }
-        half += 1;
         i += count;
     }
     sums.map(|[even, odd]| folded(_mm512_add_ps(even, odd)))
@@ -115,7 +117,6 @@ fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
     let mut norm_a = dot;
     let mut norm_b = dot;
     let mut i = 0;
-    let mut half = 0;
     while i < a.len() {
         let count = GROUP.min(a.len() - i);
         let mask = u16::MAX >> (GROUP - count);
@@ -123,10 +124,13 @@ fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
         let x = unsafe { _mm512_maskz_loadu_ps(mask, a.as_ptr().wrapping_add(i)) };
         // SAFETY: the mask reads `count` elements, which `b` still has at i.
         let y = unsafe { load_masked::<false>(b.as_ptr().wrapping_add(i * width::<false>()), mask) };
-        dot[half] = _mm512_fmadd_ps(x, y, dot[half]);
-        norm_a[half] = _mm512_fmadd_ps(x, x, norm_a[half]);
-        norm_b[half] = _mm512_fmadd_ps(y, y, norm_b[half]);
-        half = 1 - half;
+        dot[0] = _mm512_fmadd_ps(x, y, dot[0]);
+        norm_a[0] = _mm512_fmadd_ps(x, x, norm_a[0]);
+        norm_b[0] = _mm512_fmadd_ps(y, y, norm_b[0]);
+        // The other half's turn; which is which does not matter to the fold.
+        dot.swap(0, 1);
+        norm_a.swap(0, 1);
+        norm_b.swap(0, 1);
         i += count;
     }
     CosineParts {
