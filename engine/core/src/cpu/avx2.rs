@@ -69,13 +69,13 @@ fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores
     }
 }
 
-/// The scores of `R` consecutive rows that fill `rows` exactly; as much of `ahead` is prefetched as is read of `rows`.
+/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8], ahead: &[u8]) -> [f32; R] {
     let mut ahead = ahead.chunks_exact(R * LANES * width::<F16>());
     let stride = query.len() * width::<F16>();
-    debug_assert_eq!(rows.len(), R * stride);
+    assert!(rows.len() >= R * stride);
     let mut sums = [[_mm256_setzero_ps(); LANES / REGISTER]; R];
     let mut i = 0;
     while i + LANES <= query.len() {
@@ -165,29 +165,48 @@ unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn load_padded<const F16: bool>(bytes: &[u8], count: usize) -> (__m256, __m256) {
-    let mut copy = [0u8; GROUP * 4];
-    let whole = if bytes.len() >= GROUP * width::<F16>() {
-        // The elements of the next row that this reads are masked away below.
-        bytes
-    } else {
-        copy[..bytes.len()].copy_from_slice(bytes);
-        &copy
-    };
-    // SAFETY: `whole` holds 16 elements, or is the 64-byte array.
-    let low = unsafe { load::<F16>(whole.as_ptr()) };
-    // SAFETY: as above; the second 8 of 16 elements.
-    let high = unsafe { load::<F16>(whole.as_ptr().wrapping_add(REGISTER * width::<F16>())) };
-    if count == GROUP {
-        return (low, high);
-    }
+    assert!(bytes.len() >= count * width::<F16>());
     let masks: &[i32; GROUP] = MASKS[GROUP - count..][..GROUP]
         .try_into()
         .expect("a window of GROUP masks");
     // SAFETY: the array holds 16 masks; these are the first 8.
-    let low_mask = unsafe { _mm256_loadu_ps(masks.as_ptr().cast()) };
+    let low_mask = unsafe { _mm256_loadu_si256(masks.as_ptr().cast()) };
     // SAFETY: the array holds 16 masks; these are the last 8.
-    let high_mask = unsafe { _mm256_loadu_ps(masks[REGISTER..].as_ptr().cast()) };
-    (_mm256_and_ps(low, low_mask), _mm256_and_ps(high, high_mask))
+    let high_mask = unsafe { _mm256_loadu_si256(masks[REGISTER..].as_ptr().cast()) };
+    if F16 {
+        let (low, high) = load_beyond(bytes);
+        (
+            _mm256_and_ps(low, _mm256_castsi256_ps(low_mask)),
+            _mm256_and_ps(high, _mm256_castsi256_ps(high_mask)),
+        )
+    } else {
+        let at = bytes.as_ptr().cast::<f32>();
+        // SAFETY: the masks read only the first `count` elements, which are there (asserted above).
+        let low = unsafe { _mm256_maskload_ps(at, low_mask) };
+        // SAFETY: as above.
+        let high = unsafe { _mm256_maskload_ps(at.wrapping_add(REGISTER), high_mask) };
+        (low, high)
+    }
+}
+
+/// Loads 16 f16 elements: those of the next row too when `bytes` goes on, zeros where it does not.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_beyond(bytes: &[u8]) -> (__m256, __m256) {
+    const BYTES: usize = GROUP * 2;
+    let mut copy = [0u8; BYTES];
+    let group: &[u8; BYTES] = match bytes.first_chunk() {
+        Some(group) => group,
+        None => {
+            copy[..bytes.len()].copy_from_slice(bytes);
+            &copy
+        }
+    };
+    // SAFETY: the array holds 16 elements; these are the first 8.
+    let low = unsafe { load::<true>(group.as_ptr()) };
+    // SAFETY: the array holds 16 elements; these are the last 8.
+    let high = unsafe { load::<true>(group[BYTES / 2..].as_ptr()) };
+    (low, high)
 }
 
 #[inline]
