@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::nearest::{LaneBest, fold_lanes};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -33,43 +33,54 @@ pub(super) static KERNELS: Kernels = Kernels {
 
 /// Elements of a register.
 const REGISTER: usize = 8;
-/// How far ahead of the loads of each row the block kernel prefetches.
-const PREFETCH_BYTES: usize = 2048;
+/// Sliding over it gives the mask of any number of leading elements.
+static MASKS: [i32; 2 * GROUP] = {
+    let mut masks = [0; 2 * GROUP];
+    let mut i = 0;
+    while i < GROUP {
+        masks[i] = -1;
+        i += 1;
+    }
+    masks
+};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn row<const OP: u8, const F16: bool>(query: &[f32], row: &[u8]) -> f32 {
-    rows::<OP, F16, 1>(query, row)[0]
+    rows::<OP, F16, 1>(query, row, &[])[0]
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores: &mut [f32]) {
     let bytes = query.len() * width::<F16>();
+    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
     let mut rest = rows_bytes;
     let mut pairs = scores.chunks_exact_mut(2);
     for pair in &mut pairs {
         let (two, tail) = rest.split_at(2 * bytes);
-        pair.copy_from_slice(&rows::<OP, F16, 2>(query, two));
+        pair.copy_from_slice(&rows::<OP, F16, 2>(
+            query,
+            two,
+            rest.get(AHEAD..).unwrap_or_default(),
+        ));
         rest = tail;
     }
     if let [last] = pairs.into_remainder() {
-        *last = rows::<OP, F16, 1>(query, rest)[0];
+        *last = rows::<OP, F16, 1>(query, rest, &[])[0];
     }
 }
 
-/// The scores of `R` consecutive rows that fill `rows` exactly.
+/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8]) -> [f32; R] {
+fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8], ahead: &[u8]) -> [f32; R] {
+    let mut ahead = ahead.chunks_exact(R * LANES * width::<F16>());
     let stride = query.len() * width::<F16>();
-    debug_assert_eq!(rows.len(), R * stride);
+    assert!(rows.len() >= R * stride);
     let mut sums = [[_mm256_setzero_ps(); LANES / REGISTER]; R];
     let mut i = 0;
     while i + LANES <= query.len() {
-        for r in 0..R {
-            let ahead = rows
-                .as_ptr()
-                .wrapping_add(r * stride + i * width::<F16>() + PREFETCH_BYTES);
-            prefetch::<F16>(ahead);
+        if let Some(bytes) = ahead.next() {
+            prefetch(bytes);
         }
         for part in 0..LANES / REGISTER {
             let q = load_query(&query[i + part * REGISTER..]);
@@ -82,17 +93,18 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         i += LANES;
     }
-    let mut part = 0;
-    while i < query.len() {
+    // A loop of known length, so that the sums keep to their registers.
+    for part in [0, 2] {
+        if i == query.len() {
+            break;
+        }
         let count = GROUP.min(query.len() - i);
-        let q = load_padded::<false>(bytemuck::cast_slice(&query[i..i + count]));
+        let q = load_padded::<false>(bytemuck::cast_slice(&query[i..i + count]), count);
         for (r, sums) in sums.iter_mut().enumerate() {
-            let at = r * stride + i * width::<F16>();
-            let x = load_padded::<F16>(&rows[at..at + count * width::<F16>()]);
+            let x = load_padded::<F16>(&rows[r * stride + i * width::<F16>()..], count);
             sums[part] = step::<OP>(sums[part], q.0, x.0);
             sums[part + 1] = step::<OP>(sums[part + 1], q.1, x.1);
         }
-        part += 2;
         i += count;
     }
     sums.map(|sums| folded(sums))
@@ -101,31 +113,26 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
 /// Three passes over vectors that the first one brings into the cache: twelve sums would not stay in 16 registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
-    let mut norm_b = [_mm256_setzero_ps(); LANES / REGISTER];
-    for (i, group) in b.chunks(GROUP * width::<false>()).enumerate() {
-        let x = load_padded::<false>(group);
-        let part = (i % 2) * 2;
-        norm_b[part] = step::<DOT>(norm_b[part], x.0, x.0);
-        norm_b[part + 1] = step::<DOT>(norm_b[part + 1], x.1, x.1);
+    // This group's sums and those of the group before it; which is which does not matter to the fold.
+    let mut current = [_mm256_setzero_ps(); 2];
+    let mut other = current;
+    for group in b.chunks(GROUP * width::<false>()) {
+        let x = load_padded::<false>(group, group.len() / width::<false>());
+        current = [
+            step::<DOT>(current[0], x.0, x.0),
+            step::<DOT>(current[1], x.1, x.1),
+        ];
+        std::mem::swap(&mut current, &mut other);
     }
     CosineParts {
-        dot: rows::<DOT, false, 1>(a, b)[0],
-        norm_sq_a: rows::<DOT, false, 1>(a, bytemuck::cast_slice(a))[0],
-        norm_sq_b: folded(norm_b),
+        dot: rows::<DOT, false, 1>(a, b, &[])[0],
+        norm_sq_a: rows::<DOT, false, 1>(a, bytemuck::cast_slice(a), &[])[0],
+        norm_sq_b: folded([current[0], current[1], other[0], other[1]]),
     }
 }
 
 const fn width<const F16: bool>() -> usize {
     if F16 { 2 } else { 4 }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn prefetch<const F16: bool>(at: *const u8) {
-    _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    if !F16 {
-        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64).cast());
-    }
 }
 
 #[inline]
@@ -154,21 +161,51 @@ unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
     }
 }
 
-/// Loads up to 16 elements, zero beyond them.
+/// Loads the first `count` (1 to 16) elements of `bytes`, zero beyond them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load_padded<const F16: bool>(bytes: &[u8]) -> (__m256, __m256) {
-    let mut group = [0u8; GROUP * 4];
-    let bytes = if bytes.len() == GROUP * width::<F16>() {
-        bytes
+fn load_padded<const F16: bool>(bytes: &[u8], count: usize) -> (__m256, __m256) {
+    assert!(bytes.len() >= count * width::<F16>());
+    let masks: &[i32; GROUP] = MASKS[GROUP - count..][..GROUP]
+        .try_into()
+        .expect("a window of GROUP masks");
+    // SAFETY: the array holds 16 masks; these are the first 8.
+    let low_mask = unsafe { _mm256_loadu_si256(masks.as_ptr().cast()) };
+    // SAFETY: the array holds 16 masks; these are the last 8.
+    let high_mask = unsafe { _mm256_loadu_si256(masks[REGISTER..].as_ptr().cast()) };
+    if F16 {
+        let (low, high) = load_beyond(bytes);
+        (
+            _mm256_and_ps(low, _mm256_castsi256_ps(low_mask)),
+            _mm256_and_ps(high, _mm256_castsi256_ps(high_mask)),
+        )
     } else {
-        group[..bytes.len()].copy_from_slice(bytes);
-        &group
+        let at = bytes.as_ptr().cast::<f32>();
+        // SAFETY: the masks read only the first `count` elements, which are there (asserted above).
+        let low = unsafe { _mm256_maskload_ps(at, low_mask) };
+        // SAFETY: as above.
+        let high = unsafe { _mm256_maskload_ps(at.wrapping_add(REGISTER), high_mask) };
+        (low, high)
+    }
+}
+
+/// Loads 16 f16 elements: those of the next row too when `bytes` goes on, zeros where it does not.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_beyond(bytes: &[u8]) -> (__m256, __m256) {
+    const BYTES: usize = GROUP * 2;
+    let mut copy = [0u8; BYTES];
+    let group: &[u8; BYTES] = match bytes.first_chunk() {
+        Some(group) => group,
+        None => {
+            copy[..bytes.len()].copy_from_slice(bytes);
+            &copy
+        }
     };
-    // SAFETY: `bytes` holds 16 elements, or is the 64-byte array.
-    let low = unsafe { load::<F16>(bytes.as_ptr()) };
-    // SAFETY: as above; the second 8 of 16 elements.
-    let high = unsafe { load::<F16>(bytes.as_ptr().wrapping_add(REGISTER * width::<F16>())) };
+    // SAFETY: the array holds 16 elements; these are the first 8.
+    let low = unsafe { load::<true>(group.as_ptr()) };
+    // SAFETY: the array holds 16 elements; these are the last 8.
+    let high = unsafe { load::<true>(group[BYTES / 2..].as_ptr()) };
     (low, high)
 }
 
@@ -226,7 +263,7 @@ fn encoded(x: &[f32; REGISTER]) -> [u8; REGISTER * 2] {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn decode_f16(codes: &[u8], x: &mut [f32]) {
     for (codes, x) in codes.chunks(2 * GROUP).zip(x.chunks_mut(GROUP)) {
-        let (low, high) = load_padded::<true>(codes);
+        let (low, high) = load_padded::<true>(codes, x.len());
         let mut wide = [0.0; GROUP];
         // SAFETY: the array holds 16 elements; these are the first 8.
         unsafe { _mm256_storeu_ps(wide.as_mut_ptr(), low) };

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::nearest::{LaneBest, fold_lanes};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx512",
@@ -33,45 +33,52 @@ pub(super) static KERNELS: Kernels = Kernels {
 
 /// Centroids of a tile: two registers.
 const TILE_WIDTH: usize = 2 * GROUP;
-/// How far ahead of the loads of each row the block kernel prefetches.
-const PREFETCH_BYTES: usize = 2048;
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn row<const OP: u8, const F16: bool>(query: &[f32], row: &[u8]) -> f32 {
-    rows::<OP, F16, 1>(query, row)[0]
+    rows::<OP, F16, 1>(query, row, &[])[0]
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores: &mut [f32]) {
     let bytes = query.len() * width::<F16>();
+    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
     let mut rest = rows_bytes;
     let mut quads = scores.chunks_exact_mut(4);
     for quad in &mut quads {
         let (four, tail) = rest.split_at(4 * bytes);
-        quad.copy_from_slice(&rows::<OP, F16, 4>(query, four));
+        quad.copy_from_slice(&rows::<OP, F16, 4>(
+            query,
+            four,
+            rest.get(AHEAD..).unwrap_or_default(),
+        ));
         rest = tail;
     }
     let mut left = quads.into_remainder();
     if left.len() >= 2 {
         let (two, tail) = rest.split_at(2 * bytes);
-        left[..2].copy_from_slice(&rows::<OP, F16, 2>(query, two));
+        left[..2].copy_from_slice(&rows::<OP, F16, 2>(query, two, &[]));
         left = &mut left[2..];
         rest = tail;
     }
     if let [last] = left {
-        *last = rows::<OP, F16, 1>(query, rest)[0];
+        *last = rows::<OP, F16, 1>(query, rest, &[])[0];
     }
 }
 
-/// The scores of `R` consecutive rows that fill `rows` exactly.
+/// The scores of `R` consecutive rows that fill `rows` exactly; as much of `ahead` is prefetched as is read of `rows`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8]) -> [f32; R] {
+fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8], ahead: &[u8]) -> [f32; R] {
+    let step_bytes = R * LANES * width::<F16>();
+    let mut ahead = ahead.chunks_exact(step_bytes);
     let stride = query.len() * width::<F16>();
     debug_assert_eq!(rows.len(), R * stride);
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let mut i = 0;
     while i + LANES <= query.len() {
+        if let Some(bytes) = ahead.next() {
+            prefetch(bytes);
+        }
         let q0 = load_query(&query[i..]);
         let q1 = load_query(&query[i + GROUP..]);
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -83,8 +90,11 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         i += LANES;
     }
-    let mut half = 0;
-    while i < query.len() {
+    // A loop of known length, so that the sums keep to their registers.
+    for half in 0..2 {
+        if i == query.len() {
+            break;
+        }
         let count = GROUP.min(query.len() - i);
         let mask = u16::MAX >> (GROUP - count);
         // SAFETY: the mask reads `count` elements, which the query still has at i.
@@ -95,7 +105,6 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
             let x = unsafe { load_masked::<F16>(rows.as_ptr().wrapping_add(at), mask) };
             sums[half] = step::<OP>(sums[half], q, x);
         }
-        half += 1;
         i += count;
     }
     sums.map(|[even, odd]| folded(_mm512_add_ps(even, odd)))
@@ -108,7 +117,6 @@ fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
     let mut norm_a = dot;
     let mut norm_b = dot;
     let mut i = 0;
-    let mut half = 0;
     while i < a.len() {
         let count = GROUP.min(a.len() - i);
         let mask = u16::MAX >> (GROUP - count);
@@ -116,10 +124,13 @@ fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
         let x = unsafe { _mm512_maskz_loadu_ps(mask, a.as_ptr().wrapping_add(i)) };
         // SAFETY: the mask reads `count` elements, which `b` still has at i.
         let y = unsafe { load_masked::<false>(b.as_ptr().wrapping_add(i * width::<false>()), mask) };
-        dot[half] = _mm512_fmadd_ps(x, y, dot[half]);
-        norm_a[half] = _mm512_fmadd_ps(x, x, norm_a[half]);
-        norm_b[half] = _mm512_fmadd_ps(y, y, norm_b[half]);
-        half = 1 - half;
+        dot[0] = _mm512_fmadd_ps(x, y, dot[0]);
+        norm_a[0] = _mm512_fmadd_ps(x, x, norm_a[0]);
+        norm_b[0] = _mm512_fmadd_ps(y, y, norm_b[0]);
+        // The other half's turn; which is which does not matter to the fold.
+        dot.swap(0, 1);
+        norm_a.swap(0, 1);
+        norm_b.swap(0, 1);
         i += count;
     }
     CosineParts {
@@ -141,15 +152,13 @@ fn load_query(query: &[f32]) -> __m512 {
     unsafe { _mm512_loadu_ps(group.as_ptr()) }
 }
 
-/// Loads 32 elements, and prefetches the bytes that follow them at a distance.
+/// Loads 32 elements.
 ///
 /// # Safety
 /// 32 encoded elements are readable at `at`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
-    let ahead = at.wrapping_add(PREFETCH_BYTES).cast::<i8>();
-    _mm_prefetch::<_MM_HINT_T0>(ahead);
     if F16 {
         // SAFETY: the caller's: the first 16 of 32 elements.
         let low = unsafe { _mm256_loadu_si256(at.cast()) };
@@ -157,8 +166,6 @@ unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
         let high = unsafe { _mm256_loadu_si256(at.wrapping_add(32).cast()) };
         (_mm512_cvtph_ps(low), _mm512_cvtph_ps(high))
     } else {
-        let ahead = ahead.wrapping_add(64);
-        _mm_prefetch::<_MM_HINT_T0>(ahead);
         // SAFETY: the caller's: the first 16 of 32 elements.
         let low = unsafe { _mm512_loadu_ps(at.cast()) };
         // SAFETY: the caller's: the last 16 of 32 elements.

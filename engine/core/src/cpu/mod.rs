@@ -1,7 +1,7 @@
 //! SIMD kernels of the CPU, chosen once at run time, and the CPU backend built on them.
 //!
 //! Must not know pages or metrics' SQL semantics (those are `distance`).
-//! Invariant: every table computes the same bits. Element `i` is added, by one fused multiply-add, into partial sum
+//! Invariant: every table computes the same scores, bit for bit. Element `i` is added, by one fused multiply-add, into partial sum
 //! `i mod 32`; an incomplete last group of 16 elements is padded with zeros; the 32 partial sums are folded in halves
 //! (16, 8, 4, 2, 1). One instruction set may run this order in wider registers than another, but never changes it, so
 //! a norm that one machine stored in an index page still equals the value that a standby with another CPU computes.
@@ -39,6 +39,11 @@ const GROUP: usize = 16;
 const F16_MAX: f32 = 65504.0;
 const _: () = assert!(LANES == 2 * GROUP && f16::MAX.to_bits() == 0x7bff);
 
+/// How far ahead of its loads a block kernel prefetches: an index page, so that a page's rows are all under way before
+/// the first is scored, and the rows of a longer run are read steadily ahead.
+const AHEAD: usize = 8192;
+const CACHE_LINE: usize = 64;
+
 /// What a kernel sums; a const parameter, because dispatch on it happens once, in the table.
 const SQUARED_L2: u8 = 0;
 const DOT: u8 = 1;
@@ -53,6 +58,24 @@ pub fn kernels() -> &'static Kernels {
             .copied()
             .unwrap_or(&scalar::KERNELS)
     })
+}
+
+/// Asks the machine to bring `bytes` into its caches, so that a scan can have the next page under way while it scores
+/// this one; without effect where the instruction set has no such hint.
+#[inline]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "std::arch marks the hint unsafe outside SSE functions")
+)]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(CACHE_LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE belongs to every x86-64, and a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 impl Kernels {

@@ -2,9 +2,9 @@
 //!
 //! Centroids are packed once into panels `[dims, tile_width]`, so that a tile broadcasts row elements and loads
 //! centroid elements; depth is cut so that a tile's rows stay in the first-level cache, rows so that a chunk of them
-//! stays in the second. Invariant: the product of a (row, centroid) pair is one chain of fused multiply-adds in
-//! element order, whatever the tile it falls into, so labels depend neither on the instruction set nor on which rows
-//! are assigned together.
+//! stays in the second. Invariant: the product of a (row, centroid) pair is one chain of multiply-adds in element
+//! order, whatever the tile it falls into, so labels do not depend on which rows are assigned together; and the chain
+//! is fused in every instruction set but the scalar one, so those agree on labels.
 
 use super::Kernels;
 use crate::backend::{KeepWaiting, Nearest, NearestBy};

@@ -77,8 +77,11 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         i += LANES;
     }
-    let mut part = 0;
-    while i < query.len() {
+    // A loop of known length, so that the sums keep to their registers.
+    for part in [0, PARTS] {
+        if i == query.len() {
+            break;
+        }
         let count = GROUP.min(query.len() - i);
         let q = load_padded::<false>(bytemuck::cast_slice(&query[i..i + count]));
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -88,7 +91,6 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
                 sums[part + p] = step::<OP>(sums[part + p], q[p], x[p]);
             }
         }
-        part += PARTS;
         i += count;
     }
     sums.map(|sums| folded(sums))
