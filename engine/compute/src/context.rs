@@ -274,11 +274,10 @@ impl Context {
             let failed = pollster::block_on(internal.pop());
             (value, exhausted.or(rejected).or(failed))
         });
-        let (value, scoped_error) = outcome.map_err(|panic| {
+        let (value, scoped_error) = outcome.inspect_err(|panic| {
             // wgpu's state is unknown after a panic, and its panics are mostly its way to say "device lost".
             self.loss
                 .mark(panic.detail().unwrap_or("panic in wgpu").to_owned());
-            panic
         })?;
         let uncaptured = self
             .loss

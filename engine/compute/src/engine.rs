@@ -202,9 +202,29 @@ impl Engine {
         }
         self.runtime.context.simulate_loss()
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn runtime(&self) -> &Rc<Runtime> {
-        &self.runtime
+#[cfg(test)]
+mod tests {
+    use vectorgpu_core::backend::{Backend, NearestBy};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn a_context_inherited_through_fork_refuses_to_work() {
+        let builder = EngineBuilder::new().allow_software(true);
+        if builder.devices().unwrap().is_empty() {
+            eprintln!("SKIPPED a_context_inherited_through_fork_refuses_to_work: no Vulkan adapter");
+            return;
+        }
+        let engine = builder.open().unwrap();
+        let mut backend = engine.backend();
+        assert!(backend.nearest(&[0.0; 4], 4, NearestBy::Dot).is_ok());
+        engine.runtime.context.pretend_forked();
+        let error = backend.nearest(&[0.0; 4], 4, NearestBy::Dot).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.message().contains("another process"));
+        assert!(!engine.is_busy() && !engine.is_lost());
     }
 }

@@ -156,17 +156,30 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_that_the_kernel_does_not_have_is_refused_on_a_device_without_hardware() {
+    fn every_constant_is_one_of_its_kernels_overrides() {
+        for (kernel, variant) in search::variants() {
+            let module = shader::load(kernel, variant.rows).unwrap().module;
+            let names: Vec<_> = module
+                .overrides
+                .iter()
+                .filter_map(|(_, constant)| constant.name.clone())
+                .collect();
+            for (constant, _) in variant.constants {
+                assert!(
+                    names.iter().any(|name| name == constant),
+                    "{} has no {constant}",
+                    kernel.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_without_hardware_still_refuses_a_layout_that_lacks_a_binding() {
         let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         let loaded = shader::load(&shader::SCORE, Storage::F32).unwrap();
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        compile(
-            &device,
-            &shader::SCORE,
-            loaded.module,
-            &loaded.bindings,
-            &[("NOTHING", 1)],
-        );
+        compile(&device, &shader::SCORE, loaded.module, &loaded.bindings[..3], &[]);
         assert!(pollster::block_on(scope.pop()).is_some());
     }
 }

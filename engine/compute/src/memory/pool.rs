@@ -113,7 +113,7 @@ mod tests {
     fn size_classes_waste_at_most_a_quarter_and_are_stable() {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 123_456_789, (1 << 31) - 4]) {
             let class = Pool::size_class(bytes, u64::MAX);
-            assert!(class >= bytes && class % 256 == 0, "{bytes} -> {class}");
+            assert!(class >= bytes && class.is_multiple_of(256), "{bytes} -> {class}");
             assert!(
                 class <= 256.max(bytes + bytes / 4).max(bytes.next_multiple_of(256)),
                 "{bytes} -> {class}"
