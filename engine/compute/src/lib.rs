@@ -1,1 +1,34 @@
-//! All of wgpu.
+//! The GPU side of vectorgpu: all of wgpu, behind the `Backend` trait of `vectorgpu-core`.
+//!
+//! An [`Engine`] owns one GPU context of one process and hands out [`GpuBackend`]s. Nothing here knows SQL, pages or
+//! PostgreSQL; what the host process needs (signals blocked while drivers start threads, interrupts while waiting)
+//! comes in through closures. Invariants: no call panics outward; every allocation is charged to a budget first;
+//! every submission is short and every wait asks its caller whether to go on and has a deadline; a lost device is
+//! an error of kind `DeviceLost`, after which the engine is dropped and another one opened.
+//! Used from one thread: an engine is neither `Send` nor `Sync`.
+
+mod adapter;
+mod backend;
+mod context;
+mod counters;
+mod device;
+mod engine;
+mod kernels;
+mod memory;
+mod pace;
+mod pipeline;
+mod recording;
+pub mod reference;
+mod runtime;
+mod shader;
+mod submit;
+
+pub use adapter::{AdapterReport, DeviceChoice, DeviceKind};
+pub use backend::GpuBackend;
+pub use context::ThreadGuard;
+pub use counters::Counters;
+pub use engine::{Engine, EngineBuilder};
+pub use memory::{LabelUsage, MemoryReport};
+
+#[cfg(target_endian = "big")]
+compile_error!("rows are little-endian bytes and go to the GPU as they are");

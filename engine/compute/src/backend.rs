@@ -1,0 +1,145 @@
+//! `vectorgpu_core`'s `Backend` on the GPU.
+//!
+//! Checks shapes, then calls the kernels. Must not know wgpu. A backend and what it prepares keep the engine's inside
+//! alive; all of them report `DeviceLost` once the device is lost.
+
+use std::rc::Rc;
+
+use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
+use vectorgpu_core::metric::Score;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::kernels::search::{self, Centroids};
+use crate::runtime::Runtime;
+
+const BATCH_BYTES_MAX: u64 = 32 << 20;
+const BATCH_BYTES_MIN: u64 = 64 << 10;
+
+/// The index's arithmetic on one engine's GPU.
+pub struct GpuBackend {
+    runtime: Rc<Runtime>,
+    batch_bytes: usize,
+}
+
+struct GpuNearest {
+    runtime: Rc<Runtime>,
+    centroids: Centroids,
+    dims: usize,
+    batch_bytes: usize,
+}
+
+impl GpuBackend {
+    pub(crate) fn new(runtime: Rc<Runtime>) -> Self {
+        let limits = runtime.context.limits();
+        // An eighth of the budget: rows, results, read-back and centroids have to fit beside the staging ring.
+        let batch_bytes = BATCH_BYTES_MAX
+            .min(limits.binding_bytes)
+            .min(runtime.budget.limit_bytes() / 8)
+            .max(BATCH_BYTES_MIN);
+        let batch_bytes = usize::try_from(batch_bytes).unwrap_or(usize::MAX);
+        Self { runtime, batch_bytes }
+    }
+}
+
+impl Backend for GpuBackend {
+    fn label(&self) -> &str {
+        &self.runtime.context.report().name
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    fn score(
+        &mut self,
+        score: Score,
+        query: &[f32],
+        block: RowBlock<'_>,
+        scores: &mut Vec<f32>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        check_dims(block.dims)?;
+        let row_bytes = block.storage.code_bytes(block.dims);
+        if query.len() != block.dims || !block.codes.len().is_multiple_of(row_bytes) {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "a query of {} dimensions does not fit {} bytes of rows of {} dimensions",
+                    query.len(),
+                    block.codes.len(),
+                    block.dims
+                ),
+            ));
+        }
+        if block.codes.is_empty() {
+            return Ok(());
+        }
+        search::score(
+            &self.runtime,
+            score,
+            query,
+            block,
+            self.batch_bytes,
+            scores,
+            keep_waiting,
+        )
+    }
+
+    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
+        check_dims(dims)?;
+        let lists = centroids.len() / dims;
+        if lists == 0
+            || !centroids.len().is_multiple_of(dims)
+            || u32::try_from(lists).is_ok_and(|n| n > MAX_LISTS)
+        {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "{} numbers are not 1 to {MAX_LISTS} centroids of {dims} dimensions",
+                    centroids.len()
+                ),
+            ));
+        }
+        // The contract gives no closure here; the upload is bounded and its waits have a deadline.
+        let uploaded = Centroids::upload(&self.runtime, centroids, dims, by, &mut || true)?;
+        Ok(Box::new(GpuNearest {
+            runtime: Rc::clone(&self.runtime),
+            centroids: uploaded,
+            dims,
+            batch_bytes: self.batch_bytes,
+        }))
+    }
+}
+
+impl Nearest for GpuNearest {
+    fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        if labels.len().checked_mul(self.dims) != Some(rows.len()) {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "{} numbers are not {} rows of {} dimensions",
+                    rows.len(),
+                    labels.len(),
+                    self.dims
+                ),
+            ));
+        }
+        self.centroids
+            .assign(&self.runtime, rows, self.batch_bytes, labels, keep_waiting)
+    }
+}
+
+fn check_dims(dims: usize) -> Result<()> {
+    if (1..=MAX_DIMS).contains(&dims) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!("{dims} dimensions are not between 1 and {MAX_DIMS}"),
+    ))
+}

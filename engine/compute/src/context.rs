@@ -1,0 +1,339 @@
+//! One GPU context of one process, and the one way to call it.
+//!
+//! A context goes from Ready to Lost and never back; before Ready there is only a builder, and after Lost a new
+//! context is opened. wgpu reports failures in four ways (error scopes, an uncaptured-error handler, a device-lost
+//! callback, panics); [`Context::guarded`] turns all of them into one `Result`, and nothing else in this crate calls
+//! wgpu with side effects. Invariants: refuses to work in a forked child, whose copy has no driver threads and would
+//! wait for ever; never runs a caller's closure under `catch_unwind`, so an unwinding PostgreSQL error passes
+//! through; is leaked, not dropped, when busy, lost or in another process, because `Queue::drop` waits without end.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::adapter::{self, AdapterReport, DeviceChoice};
+use crate::counters::CounterCell;
+use crate::device::{self, Limits};
+
+/// Makes a guard that is held while drivers may start threads; the host blocks signals for its lifetime.
+pub type ThreadGuard = fn() -> Box<dyn Any>;
+
+/// wgpu's objects, in the order in which they are dropped.
+pub(crate) struct Gpu {
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    _adapter: wgpu::Adapter,
+    _instance: wgpu::Instance,
+}
+
+/// An open context.
+pub(crate) struct Context {
+    /// Some until drop.
+    gpu: Option<Gpu>,
+    loss: Arc<Loss>,
+    creator_pid: Cell<u32>,
+    thread_guard: Option<ThreadGuard>,
+    report: AdapterReport,
+    limits: Limits,
+    submitted: Cell<u64>,
+    completed: Arc<AtomicU64>,
+    pub(crate) counters: CounterCell,
+}
+
+/// What wgpu's callbacks write; they may run on any thread.
+#[derive(Default)]
+struct Loss {
+    reason: OnceLock<String>,
+    uncaptured: Mutex<Option<wgpu::Error>>,
+}
+
+impl Loss {
+    fn mark(&self, reason: String) {
+        if self.reason.set(reason).is_ok() {
+            log::debug!(target: "vectorgpu::gpu", "context lost: {}", self.reason.get().map_or("", String::as_str));
+        }
+    }
+}
+
+impl Context {
+    /// Opens the adapter that `choice` asks for.
+    ///
+    /// # Errors
+    /// `Unsupported` without a fitting adapter, `OutOfMemory`, or `DeviceLost` when the driver fails badly.
+    pub(crate) fn open(
+        choice: &DeviceChoice,
+        allow_software: bool,
+        thread_guard: Option<ThreadGuard>,
+    ) -> Result<Self> {
+        let _threads = thread_guard.map(|make| make());
+        caught("opening the GPU", || {
+            Self::open_unguarded(choice, allow_software, thread_guard)
+        })?
+    }
+
+    /// Lists every adapter; the one that `choice` asks for is marked as selected.
+    ///
+    /// # Errors
+    /// `DeviceLost` when a driver fails badly. No adapter is not an error.
+    pub(crate) fn list(
+        choice: &DeviceChoice,
+        allow_software: bool,
+        thread_guard: Option<ThreadGuard>,
+    ) -> Result<Vec<AdapterReport>> {
+        let _threads = thread_guard.map(|make| make());
+        let mut reports = caught("listing the GPUs", || {
+            let (_instance, adapters) = device::adapters();
+            adapters.iter().map(adapter::report).collect::<Vec<_>>()
+        })?;
+        if let Ok(position) = adapter::choose(&reports, choice, allow_software) {
+            reports[position].selected = true;
+        }
+        Ok(reports)
+    }
+
+    fn open_unguarded(
+        choice: &DeviceChoice,
+        allow_software: bool,
+        thread_guard: Option<ThreadGuard>,
+    ) -> Result<Self> {
+        let (instance, mut adapters) = device::adapters();
+        let mut reports: Vec<_> = adapters.iter().map(adapter::report).collect();
+        let position = adapter::choose(&reports, choice, allow_software)?;
+        let adapter = adapters.swap_remove(position);
+        let report = AdapterReport {
+            selected: true,
+            ..reports.swap_remove(position)
+        };
+        let (device, queue) = device::open(&adapter)?;
+        let limits = device::limits(&adapter, &device);
+        let gpu = Gpu {
+            queue,
+            device,
+            _adapter: adapter,
+            _instance: instance,
+        };
+        Ok(Self::ready(gpu, report, limits, thread_guard))
+    }
+
+    fn ready(gpu: Gpu, report: AdapterReport, limits: Limits, thread_guard: Option<ThreadGuard>) -> Self {
+        let loss = Arc::new(Loss::default());
+        let on_loss = Arc::clone(&loss);
+        gpu.device
+            .set_device_lost_callback(move |reason, message| on_loss.mark(format!("{reason:?}: {message}")));
+        let on_error = Arc::clone(&loss);
+        gpu.device
+            .on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                on_error
+                    .uncaptured
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(error);
+            }));
+        Self {
+            gpu: Some(gpu),
+            loss,
+            creator_pid: Cell::new(std::process::id()),
+            thread_guard,
+            report,
+            limits,
+            submitted: Cell::new(0),
+            completed: Arc::new(AtomicU64::new(0)),
+            counters: CounterCell::default(),
+        }
+    }
+
+    /// The adapter in use.
+    pub(crate) fn report(&self) -> &AdapterReport {
+        &self.report
+    }
+
+    /// The device's limits.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether the device is gone for good.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.loss.reason.get().is_some()
+    }
+
+    /// Declares the device gone.
+    pub(crate) fn mark_lost(&self, reason: String) -> Error {
+        self.loss.mark(reason);
+        self.loss_error()
+    }
+
+    /// Calls wgpu with everything that can go wrong caught, and driver threads kept free of signals.
+    ///
+    /// `call` must only call wgpu: a panic in it counts as the device's.
+    ///
+    /// # Errors
+    /// `Unsupported` in a forked child, `DeviceLost`, `OutOfMemory`, or `Internal` for a call that wgpu rejects.
+    pub(crate) fn guarded<T>(&self, step: &str, call: impl FnOnce(&Gpu) -> T) -> Result<T> {
+        let gpu = self.usable()?;
+        let _threads = self.thread_guard.map(|make| make());
+        self.scoped(step, gpu, call)
+    }
+
+    /// Lets wgpu notice what has finished; with `wait`, for at most that long for that submission.
+    ///
+    /// Signals stay open meanwhile, because a wait creates no threads and must not delay the host's interrupts.
+    ///
+    /// # Errors
+    /// As [`Context::guarded`].
+    pub(crate) fn poll(&self, wait: Option<(&wgpu::SubmissionIndex, Duration)>) -> Result<()> {
+        let gpu = self.usable()?;
+        let poll = match wait {
+            None => wgpu::PollType::Poll,
+            Some((index, timeout)) => wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(timeout),
+            },
+        };
+        match self.scoped("waiting for the GPU", gpu, |gpu| gpu.device.poll(poll))? {
+            Ok(_) | Err(wgpu::PollError::Timeout) => Ok(()),
+            // A submission that the driver refused has no valid index.
+            Err(error @ wgpu::PollError::WrongSubmissionIndex(..)) => Err(self.mark_lost(error.to_string())),
+        }
+    }
+
+    /// Numbers the next submission; its completion is seen by [`Context::completed`].
+    pub(crate) fn next_submission(&self) -> (u64, Arc<AtomicU64>) {
+        self.submitted.set(self.submitted.get() + 1);
+        (self.submitted.get(), Arc::clone(&self.completed))
+    }
+
+    /// The number of the last submission handed to the device.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.submitted.get()
+    }
+
+    /// The number of the last submission that a poll saw finished.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Acquire)
+    }
+
+    /// Whether the device still works on something, as of now.
+    pub(crate) fn is_busy(&self) -> bool {
+        if self.is_lost() || self.completed() == self.submitted() {
+            return false;
+        }
+        self.poll(None).is_ok() && self.completed() != self.submitted()
+    }
+
+    /// Destroys the device as a driver failure would; for tests.
+    pub(crate) fn simulate_loss(&self) -> Result<()> {
+        let outcome = self.guarded("simulating a loss", |gpu| {
+            gpu.device.destroy();
+            gpu.device.poll(wgpu::PollType::Poll).is_ok()
+        });
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::DeviceLost => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Internal,
+                "the destroyed device was not reported as lost",
+            )),
+        }
+    }
+
+    /// Makes this context look like a copy inherited through fork.
+    #[cfg(test)]
+    pub(crate) fn pretend_forked(&self) {
+        self.creator_pid.set(self.creator_pid.get().wrapping_add(1));
+    }
+
+    fn usable(&self) -> Result<&Gpu> {
+        if self.creator_pid.get() != std::process::id() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the GPU context belongs to another process",
+            ));
+        }
+        if self.is_lost() {
+            return Err(self.loss_error());
+        }
+        self.gpu
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the GPU context was already closed"))
+    }
+
+    fn scoped<T>(&self, step: &str, gpu: &Gpu, call: impl FnOnce(&Gpu) -> T) -> Result<T> {
+        let outcome = caught(step, || {
+            let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
+            let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let value = call(gpu);
+            let rejected = pollster::block_on(validation.pop());
+            let exhausted = pollster::block_on(memory.pop());
+            let failed = pollster::block_on(internal.pop());
+            (value, exhausted.or(rejected).or(failed))
+        });
+        let (value, scoped_error) = outcome.inspect_err(|panic| {
+            // wgpu's state is unknown after a panic, and its panics are mostly its way to say "device lost".
+            self.loss
+                .mark(panic.detail().unwrap_or("panic in wgpu").to_owned());
+        })?;
+        let uncaptured = self
+            .loss
+            .uncaptured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if self.is_lost() {
+            return Err(self.loss_error());
+        }
+        match scoped_error.or(uncaptured) {
+            None => Ok(value),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::new(
+                ErrorKind::OutOfMemory,
+                format!("the GPU is out of memory while {step}"),
+            )),
+            Some(error) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("the GPU refused a call while {step}"),
+            )
+            .with_detail(error.to_string())),
+        }
+    }
+
+    fn loss_error(&self) -> Error {
+        let error = Error::new(ErrorKind::DeviceLost, "the GPU was lost");
+        match self.loss.reason.get() {
+            Some(reason) => error.with_detail(reason.clone()),
+            None => error,
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let foreign = self.creator_pid.get() != std::process::id();
+        let leak = foreign || self.is_lost() || self.is_busy();
+        let Some(gpu) = self.gpu.take() else { return };
+        if leak {
+            log::debug!(target: "vectorgpu::gpu", "context leaked: foreign {foreign}, lost {}", self.is_lost());
+            std::mem::forget(gpu);
+        } else {
+            // A failure while closing concerns nobody any more.
+            let _ = caught("closing the GPU", || drop(gpu));
+        }
+    }
+}
+
+/// Runs wgpu code; a panic becomes `DeviceLost` with the panic's text as detail.
+fn caught<T>(step: &str, call: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("panic without a message");
+        Error::new(ErrorKind::DeviceLost, format!("the GPU failed while {step}")).with_detail(text.to_owned())
+    })
+}

@@ -1,0 +1,133 @@
+//! Transient buffers by purpose and size class, re-used instead of allocated.
+//!
+//! A buffer that its user drops is idle, or retired while the device may still use it (after a cancelled wait);
+//! it is handed out again only when the last submission that used it has finished. Idle and retired buffers stay
+//! charged to the budget; [`Pool::trim`] gives the idle ones back.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use super::buffer::{DeviceBuffer, Purpose};
+use crate::context::Context;
+
+/// Account of buffers that nobody uses.
+pub(crate) const IDLE_LABEL: &str = "vectorgpu.pool.idle";
+/// Account of dropped buffers that the device may still use.
+pub(crate) const RETIRED_LABEL: &str = "vectorgpu.pool.retired";
+
+const SMALLEST_CLASS_BYTES: u64 = 256;
+
+/// The pool's buffers.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: RefCell<Vec<Rc<DeviceBuffer>>>,
+    retired: RefCell<Vec<Rc<DeviceBuffer>>>,
+}
+
+/// A buffer in use; dropping it gives it back.
+pub(crate) struct Pooled {
+    buffer: Rc<DeviceBuffer>,
+    pool: Rc<Pool>,
+}
+
+impl Pool {
+    /// The size to allocate for `bytes`: at most a quarter more, so that sizes repeat.
+    pub(crate) fn size_class(bytes: u64, buffer_bytes_max: u64) -> u64 {
+        let bytes = bytes.max(SMALLEST_CLASS_BYTES);
+        let step = (1 << (bytes.ilog2() - 2)).max(SMALLEST_CLASS_BYTES);
+        bytes.next_multiple_of(step).min(buffer_bytes_max.max(bytes))
+    }
+
+    /// An idle buffer of exactly this purpose and class, if there is one.
+    pub(crate) fn take(
+        self: &Rc<Self>,
+        label: &'static str,
+        purpose: Purpose,
+        class_bytes: u64,
+    ) -> Option<Pooled> {
+        let mut idle = self.idle.borrow_mut();
+        let position = idle
+            .iter()
+            .rposition(|buffer| buffer.purpose() == purpose && buffer.bytes() == class_bytes)?;
+        let buffer = idle.swap_remove(position);
+        buffer.relabel(label);
+        Some(Pooled {
+            buffer,
+            pool: Rc::clone(self),
+        })
+    }
+
+    /// Wraps a new buffer so that it comes here when dropped.
+    pub(crate) fn adopt(self: &Rc<Self>, buffer: Rc<DeviceBuffer>) -> Pooled {
+        Pooled {
+            buffer,
+            pool: Rc::clone(self),
+        }
+    }
+
+    /// Makes retired buffers idle that the device has finished with.
+    pub(crate) fn reclaim(&self, context: &Context) {
+        let completed = context.completed();
+        let (finished, busy): (Vec<_>, Vec<_>) = self
+            .retired
+            .take()
+            .into_iter()
+            .partition(|buffer| buffer.last_use() <= completed);
+        self.retired.borrow_mut().extend(busy);
+        for buffer in finished {
+            // On a lost device the buffer cannot be unmapped, and needs not be kept either.
+            if context.guarded("unmapping a buffer", |_| buffer.unmap()).is_ok() {
+                buffer.relabel(IDLE_LABEL);
+                self.idle.borrow_mut().push(buffer);
+            }
+        }
+    }
+
+    /// Frees every idle buffer; returns whether there was one.
+    pub(crate) fn trim(&self) -> bool {
+        !self.idle.take().is_empty()
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Rc<DeviceBuffer>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.buffer
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.buffer.relabel(RETIRED_LABEL);
+        self.pool.retired.borrow_mut().push(Rc::clone(&self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_classes_waste_at_most_a_quarter_and_are_stable() {
+        for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 123_456_789, (1 << 31) - 4]) {
+            let class = Pool::size_class(bytes, u64::MAX);
+            assert!(class >= bytes && class.is_multiple_of(256), "{bytes} -> {class}");
+            assert!(
+                class <= 256.max(bytes + bytes / 4).max(bytes.next_multiple_of(256)),
+                "{bytes} -> {class}"
+            );
+            assert_eq!(Pool::size_class(class, u64::MAX), class);
+        }
+    }
+
+    #[test]
+    fn a_size_class_does_not_pass_the_largest_buffer() {
+        assert_eq!(Pool::size_class((1 << 27) - 256, 1 << 27), 1 << 27);
+        assert_eq!(
+            Pool::size_class((1 << 27) + 256, (1 << 27) + 512),
+            (1 << 27) + 512
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! How much work fits into one submission.
+//!
+//! A cancelled kernel runs on, so a submission's length is the delay of the next query and of the backend's exit.
+//! Work is counted in multiply-adds; the rate is learnt for each kernel from finished submissions, starting low.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::adapter::DeviceKind;
+
+/// What a submission should take.
+const TARGET: Duration = Duration::from_millis(20);
+/// A measurement may raise the rate by this factor at most, so one lucky reading does no harm.
+const GROWTH: f64 = 4.0;
+
+/// Rates in units per second, by kernel.
+pub(crate) struct Pace {
+    first_rate: f64,
+    rates: RefCell<HashMap<&'static str, f64>>,
+}
+
+impl Pace {
+    /// Starts from what the slowest devices of the kind reach.
+    pub(crate) fn new(kind: DeviceKind) -> Self {
+        let first_rate = match kind {
+            DeviceKind::Discrete => 200e9,
+            DeviceKind::Integrated | DeviceKind::Virtual => 20e9,
+            DeviceKind::Other | DeviceKind::Software => 0.5e9,
+        };
+        Self {
+            first_rate,
+            rates: RefCell::default(),
+        }
+    }
+
+    /// Units of `kernel` that one submission may hold, at least 1.
+    pub(crate) fn units(&self, kernel: &'static str) -> u64 {
+        let rate = self
+            .rates
+            .borrow()
+            .get(kernel)
+            .copied()
+            .unwrap_or(self.first_rate);
+        float_to_units(rate * TARGET.as_secs_f64())
+    }
+
+    /// Learns that `units` took `elapsed`. A short submission is mostly latency and can only prove a higher rate.
+    pub(crate) fn learn(&self, kernel: &'static str, units: u64, elapsed: Duration) {
+        let measured = units_to_float(units) / elapsed.as_secs_f64().max(1e-6);
+        let mut rates = self.rates.borrow_mut();
+        let rate = rates.entry(kernel).or_insert(self.first_rate);
+        if measured > *rate {
+            *rate = measured.min(*rate * GROWTH);
+        } else if elapsed >= TARGET / 20 {
+            *rate = (*rate + measured) / 2.0;
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate: saturates, and is never negative"
+)]
+fn float_to_units(units: f64) -> u64 {
+    (units as u64).max(1)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn units_to_float(units: u64) -> f64 {
+    units as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_submissions_shrink_the_next_one_and_fast_ones_grow_it_gradually() {
+        let pace = Pace::new(DeviceKind::Software);
+        let first = pace.units("k");
+        pace.learn("k", first, TARGET * 10);
+        assert!(pace.units("k") < first);
+        let slow = pace.units("k");
+        pace.learn("k", slow * 1000, TARGET);
+        assert!(pace.units("k") > slow && pace.units("k") <= slow * 4 + 4);
+        assert_eq!(pace.units("other"), first);
+    }
+
+    #[test]
+    fn a_short_submission_never_lowers_the_rate() {
+        let pace = Pace::new(DeviceKind::Discrete);
+        let before = pace.units("k");
+        pace.learn("k", 1, Duration::from_micros(50));
+        assert_eq!(pace.units("k"), before);
+    }
+}

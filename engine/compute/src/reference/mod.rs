@@ -1,0 +1,9 @@
+//! CPU twins of the kernels: the same inputs as the shaders' bindings, accumulated in f64.
+//!
+//! They are the oracle of the kernels' tests and the means to find out which kernel is wrong; not a fast path.
+
+mod kmeans_assign;
+mod score;
+
+pub use kmeans_assign::kmeans_assign;
+pub use score::score;

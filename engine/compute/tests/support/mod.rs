@@ -1,0 +1,67 @@
+//! What the tests of this crate share: opening the machine's Vulkan device, seeded data, waiting closures.
+
+use half::f16;
+use vectorgpu_compute::{Engine, EngineBuilder};
+use vectorgpu_core::metric::Storage;
+
+/// Opens whatever Vulkan device there is, or says loudly that the test did not run.
+///
+/// With `VECTORGPU_REQUIRE_VULKAN` set (CI does), a missing device fails the test instead.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn engine(builder: &EngineBuilder, test: &str) -> Option<Engine> {
+    let builder = builder.clone().allow_software(true);
+    if builder.devices().expect("listing devices never fails").is_empty() {
+        assert!(
+            std::env::var_os("VECTORGPU_REQUIRE_VULKAN").is_none(),
+            "{test}: no Vulkan adapter"
+        );
+        eprintln!("SKIPPED {test}: this machine has no Vulkan adapter, not even a software one");
+        return None;
+    }
+    Some(
+        builder
+            .open()
+            .unwrap_or_else(|error| panic!("{error}: {:?}", error.detail())),
+    )
+}
+
+/// Never stops a wait.
+pub(crate) fn go_on() -> bool {
+    true
+}
+
+/// splitmix64; the seed is part of each test.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in -1 .. 1.
+    pub(crate) fn float(&mut self) -> f32 {
+        let bits = u32::try_from(self.bits() >> 40).unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
+        let unit = bits as f32 / 8_388_608.0;
+        unit - 1.0
+    }
+
+    pub(crate) fn floats(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.float()).collect()
+    }
+}
+
+/// The bytes of `values` in `storage`.
+pub(crate) fn encode(storage: Storage, values: &[f32]) -> Vec<u8> {
+    match storage {
+        Storage::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Storage::F16 => values
+            .iter()
+            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+            .collect(),
+    }
+}
