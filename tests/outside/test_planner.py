@@ -1,0 +1,112 @@
+"""When the planner takes the index: for the nearest few rows of a large enough table, and not otherwise."""
+
+from __future__ import annotations
+
+import items
+import psycopg
+import pytest
+from vectors import vector_text
+
+QUERY = vector_text(items.uniform(1, 384)[0])
+
+
+def plan(connection: psycopg.Connection, sql: str) -> str:
+    """The plan of a query; `{q}` stands for a query vector of 384 dimensions."""
+    rows = connection.execute("EXPLAIN (COSTS off) " + sql.replace("{q}", f"'{QUERY}'"))
+    return "\n".join(line for (line,) in rows)
+
+
+@pytest.fixture
+def table(connection: psycopg.Connection) -> psycopg.Connection:
+    """2,000 rows of 384 dimensions with an index."""
+    items.create_items(connection, items.uniform(2_000, 384))
+    items.create_index(connection, 44)
+    return connection
+
+
+def test_limit_takes_the_index(table):
+    assert "items_ivf" in plan(table, "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10")
+
+
+def test_parameter_of_a_prepared_statement_takes_the_index(table):
+    table.execute("PREPARE nearest(vector) AS SELECT id FROM items ORDER BY embedding <-> $1 LIMIT 10")
+    table.execute("SET plan_cache_mode = force_generic_plan")
+    assert "items_ivf" in plan(table, "EXECUTE nearest({q})")
+
+
+def test_wide_vectors_take_the_index(connection):
+    items.create_items(connection, items.uniform(2_000, 1536))
+    items.create_index(connection, 44)
+    query = vector_text(items.uniform(1, 1536)[0])
+    assert "items_ivf" in plan(connection, f"SELECT id FROM items ORDER BY embedding <-> '{query}' LIMIT 10")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM items",
+        "SELECT id FROM items LIMIT 10",
+        "SELECT id FROM items WHERE embedding <-> {q} < 1",
+        "SELECT id FROM items ORDER BY embedding <-> {q}",
+        "SELECT id FROM items ORDER BY embedding <-> {q} DESC LIMIT 10",
+        "SELECT id FROM items ORDER BY embedding <=> {q} LIMIT 10",
+        "SELECT id FROM items WHERE id = 7 ORDER BY embedding <-> {q} LIMIT 10",
+    ],
+    ids=["count", "no_order", "range", "no_limit", "descending", "other_operator", "primary_key"],
+)
+def test_other_queries_do_not_take_the_index(table, sql):
+    assert "items_ivf" not in plan(table, sql)
+
+
+def test_unordered_query_avoids_the_index_even_without_seqscan(table):
+    table.execute("SET enable_seqscan = off")
+    assert "items_ivf" not in plan(table, "SELECT embedding FROM items")
+    assert table.execute("SELECT count(embedding) FROM items").fetchone() == (2_000,)
+
+
+def test_tiny_table_is_scanned(connection):
+    items.create_items(connection, items.uniform(20, 384))
+    items.create_index(connection, 2)
+    assert "Seq Scan" in plan(connection, "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10")
+
+
+def test_partitions_merge_into_one_global_order(connection):
+    rows = items.uniform(6_000, 384)
+    connection.execute("CREATE TABLE items (id int, embedding vector(384)) PARTITION BY RANGE (id)")
+    for part in range(3):
+        bounds = f"FROM ({part * 2_000}) TO ({(part + 1) * 2_000})"
+        connection.execute(f"CREATE TABLE items_{part} PARTITION OF items FOR VALUES {bounds}")
+    items.copy_vectors(connection, "items", rows)
+    connection.execute("CREATE INDEX ON items USING ivf (embedding vector_l2_ops) WITH (lists = 44, probes = 44)")
+    connection.execute("ANALYZE items")
+    connection.execute("SET enable_seqscan = off")
+    nearest = "SELECT id, embedding <-> {q} FROM items ORDER BY embedding <-> {q} LIMIT 10"
+    text = plan(connection, nearest)
+    assert "Merge Append" in text and text.count("Index Scan") == 3
+    answer = connection.execute(nearest.replace("{q}", f"'{QUERY}'")).fetchall()
+    connection.execute("SET enable_indexscan = off")
+    items.assert_same_answer(answer, connection.execute(nearest.replace("{q}", f"'{QUERY}'")).fetchall())
+
+
+def test_scans_are_counted(table):
+    counter = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'items_ivf'"
+    items.through_index(table, items.uniform(1, 384)[0], items.Scan())
+    table.execute("SELECT pg_stat_force_next_flush()")
+    table.execute("SELECT 1")
+    assert table.execute(counter).fetchone()[0] >= 1
+
+
+def test_index_option_sets_the_probes_and_the_setting_overrides_it(connection):
+    rows = items.uniform(5_000, 8)
+    items.create_items(connection, rows)
+    connection.execute(
+        "CREATE INDEX items_ivf ON items USING ivf (embedding vector_l2_ops) WITH (lists = 50, probes = 7)"
+    )
+    connection.execute("SET enable_seqscan = off")
+    nearest = f"SELECT id FROM items ORDER BY embedding <-> '{vector_text(rows[0])}' LIMIT 1"
+    probed = "SELECT lists_probed FROM vectorgpu.last_scan()"
+    connection.execute(nearest).fetchall()
+    assert connection.execute(probed).fetchone() == (7,)
+    connection.execute("SET vectorgpu.probes = 3")
+    connection.execute(nearest).fetchall()
+    assert connection.execute(probed).fetchone() == (3,)
