@@ -3,32 +3,44 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use super::store::PgStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 /// An open index and its table, with their locks held to the end of the transaction.
 pub(crate) struct OpenIndex {
     index: pg_sys::Relation,
     table: pg_sys::Relation,
-    lock: pg_sys::LOCKMODE,
 }
 
 impl OpenIndex {
     /// Opens the index `oid` of access method `access_method` and its table under `lock`.
     ///
     /// # Errors
-    /// `InvalidArgument` when it is no such index or belongs to another session's temporary table.
+    /// `InvalidArgument` when it is no such index, `Unsupported` when it belongs to another session's temporary table;
+    /// the server's own error when the caller may not read the table.
     pub(crate) fn open(oid: pg_sys::Oid, access_method: &str, lock: pg_sys::LOCKMODE) -> Result<Self> {
         // SAFETY: takes any OID; InvalidOid when it is no index. `true` asks for no error.
         let table_oid = unsafe { pg_sys::IndexGetRelation(oid, true) };
         if table_oid == pg_sys::InvalidOid {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("relation {} is not an index", oid.to_u32())));
         }
+        // SAFETY: looks up a right of the current user.
+        let allowed = unsafe {
+            pg_sys::pg_class_aclcheck(table_oid, pg_sys::GetUserId(), pg_sys::AclMode::from(pg_sys::ACL_SELECT))
+        };
+        if allowed != pg_sys::AclResult::ACLCHECK_OK {
+            // SAFETY: raises the server's error for this relation.
+            unsafe {
+                let name = pg_sys::get_rel_name(table_oid);
+                pg_sys::aclcheck_error(allowed, pg_sys::ObjectType::OBJECT_TABLE, name);
+            }
+        }
         // The table first, as every command that locks both does; the other order could deadlock.
         // SAFETY: both OIDs are a relation's, or the server raises an error.
         let table = unsafe { pg_sys::table_open(table_oid, lock) };
         // SAFETY: as above.
         let index = unsafe { pg_sys::index_open(oid, lock) };
-        let open = Self { index, table, lock };
+        let open = Self { index, table };
         if access_method_name(index).as_deref() != Some(access_method) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -54,9 +66,10 @@ impl OpenIndex {
         self.index
     }
 
-    /// The table.
-    pub(crate) fn table(&self) -> pg_sys::Relation {
-        self.table
+    /// The index's pages.
+    pub(crate) fn store(&self) -> PgStore {
+        // SAFETY: `self` keeps the index open; callers drop the store first.
+        unsafe { PgStore::new(self.index, std::ptr::null_mut()) }
     }
 
     /// The index's name.
@@ -75,7 +88,6 @@ impl Drop for OpenIndex {
             pg_sys::index_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
             pg_sys::table_close(self.table, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
-        let _ = self.lock;
     }
 }
 

@@ -1,0 +1,5 @@
+//! SQL functions beyond pgvector's surface; they live in the schema `vectorgpu`.
+
+mod device;
+mod index;
+mod scan;
