@@ -19,7 +19,7 @@ const U: f64 = 1.0 / 16_777_216.0;
 /// Smallest normal f32: more than what one flush to zero, or one rounding of a subnormal, can move.
 const ETA: f64 = f32::MIN_POSITIVE as f64;
 /// Smallest normal f16, below which a device may read a code as zero.
-const F16_MIN_NORMAL: f32 = 6.103_515_625e-5;
+const F16_MIN_NORMAL: f32 = 1.0 / 16_384.0;
 /// Relative slack for the f64 arithmetic of a bound: some twenty roundings of 2^-53, with a wide margin.
 const F64_SLACK: f64 = 1e-13;
 /// Products of norms beyond this may overflow f32 in some order of summation.
@@ -248,7 +248,8 @@ impl QueryNorms {
         let residual = f64::from(row.residual);
         let row_norm = self.row_norm(row);
         let code_norm = row_norm + residual;
-        if !score.is_finite() || !(self.norm * code_norm < OVERFLOW) {
+        let product = self.norm * code_norm;
+        if !score.is_finite() || product.is_nan() || product >= OVERFLOW {
             return f64::INFINITY;
         }
         let flushed = 2.0 * ETA * (self.dims.sqrt() * (self.norm + code_norm + 1.0) + 4.0 * self.dims);

@@ -80,13 +80,7 @@ fn value(kind: u8, bits: u32) -> f32 {
         6 => unit * 1e19,
         7 => unit * 6e-5,
         8 => unit * 70_000.0,
-        9 => {
-            if bits % 8 == 0 {
-                unit
-            } else {
-                0.0
-            }
-        }
+        9 if bits.is_multiple_of(8) => unit,
         10 => unit * 1e-22,
         _ => 0.0,
     }
