@@ -14,6 +14,8 @@ pub mod kmeans;
 pub mod limits;
 pub mod metric;
 pub mod quantize;
+pub mod random;
+pub mod sample;
 pub mod vector;
 
 pub use error::{Error, ErrorKind, Result};

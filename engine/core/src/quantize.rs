@@ -1,1 +1,284 @@
 //! Row codes of the index and their error bounds.
+//!
+//! Must not know pages. Invariant: [`QueryNorms::lower_bound`] never exceeds the value that the operator (`distance`)
+//! returns for the row's own vector, because PostgreSQL's executor raises an error when it does.
+//!
+//! The rounding model is the standard one (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
+//! sections 2.2 and 3.1): `fl(a op b) = (a op b)(1 + e)`, `|e| <= u = 2^-24`, so a value that went through at most `k`
+//! roundings carries a factor within `1 ± gamma(k)`, `gamma(k) = ku / (1 - ku)`. A sum of `n` terms in any order
+//! passes each term through at most `n - 1` additions. A device may also flush subnormals, of operands and results, to
+//! zero: each flush moves a value by less than `ETA = 2^-126`, the smallest normal number.
+
+use crate::cpu::kernels;
+use crate::distance::norm_squared;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metric::{Metric, Storage};
+
+/// Unit roundoff of f32.
+const U: f64 = 1.0 / 16_777_216.0;
+/// Smallest normal f32: more than what one flush to zero, or one rounding of a subnormal, can move.
+const ETA: f64 = f32::MIN_POSITIVE as f64;
+/// Smallest normal f16, below which a device may read a code as zero.
+const F16_MIN_NORMAL: f32 = 1.0 / 16_384.0;
+/// Relative slack for the f64 arithmetic of a bound: some twenty roundings of 2^-53, with a wide margin.
+const F64_SLACK: f64 = 1e-13;
+/// Products of norms beyond this may overflow f32 in some order of summation.
+const OVERFLOW: f64 = 1.0e38;
+
+/// Appends the code of `x` to `out`: little-endian f32, or f16 rounded to nearest and clamped to ±65504.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn encode(storage: Storage, x: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    let bytes = storage.code_bytes(x.len());
+    out.try_reserve(bytes)
+        .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while encoding a row"))?;
+    match storage {
+        Storage::F32 => out.extend_from_slice(bytemuck::cast_slice(x)),
+        Storage::F16 => {
+            let start = out.len();
+            out.resize(start + bytes, 0);
+            kernels().encode_f16(x, &mut out[start..]);
+        }
+    }
+    Ok(())
+}
+
+/// Appends the vector that `codes` (one row, or several) stand for to `out`, exactly. Bytes that do not make a whole
+/// element are left out.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn decode(storage: Storage, codes: &[u8], out: &mut Vec<f32>) -> Result<()> {
+    let element = storage.code_bytes(1);
+    let len = codes.len() / element;
+    out.try_reserve(len)
+        .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while decoding a row"))?;
+    let start = out.len();
+    out.resize(start + len, 0.0);
+    match storage {
+        Storage::F32 => {
+            for (x, code) in out[start..].iter_mut().zip(codes.as_chunks::<4>().0) {
+                *x = f32::from_le_bytes(*code);
+            }
+        }
+        Storage::F16 => kernels().decode_f16(&codes[..len * element], &mut out[start..]),
+    }
+    Ok(())
+}
+
+/// An upper bound of `|x - x'|`, where `x'` is what a device reads from the f16 `code` of `x`; infinite when it leaves
+/// f32, NaN never.
+///
+/// It covers a device that reads subnormal f16 as zero: each element counts with the larger of both errors. 0 means
+/// that the code is exact.
+///
+/// # Panics
+/// When `code` is not `2 * x.len()` bytes long.
+pub fn residual_bound(x: &[f32], code: &[u8]) -> f32 {
+    const GROUP: usize = 64;
+    assert_eq!(code.len(), Storage::F16.code_bytes(x.len()), "code length");
+    let mut decoded = [0.0f32; GROUP];
+    let mut sum = 0.0f64;
+    for (x, code) in x.chunks(GROUP).zip(code.chunks(2 * GROUP)) {
+        let decoded = &mut decoded[..x.len()];
+        kernels().decode_f16(code, decoded);
+        sum += x
+            .iter()
+            .zip(&*decoded)
+            .map(|(x, decoded)| element_error(*x, *decoded).powi(2))
+            .sum::<f64>();
+    }
+    if sum.is_nan() {
+        return f32::INFINITY;
+    }
+    // A difference and a square of rounding 2^-53 each, n additions, the square root: n + 4 roundings at most.
+    let slack = (x.len() as f64 + 8.0) * f64::EPSILON;
+    rounded_up((sum * (1.0 + slack)).sqrt() * (1.0 + slack))
+}
+
+fn element_error(x: f32, decoded: f32) -> f64 {
+    let exact = (f64::from(x) - f64::from(decoded)).abs();
+    if decoded.abs() < F16_MIN_NORMAL {
+        exact.max(f64::from(x).abs())
+    } else {
+        exact
+    }
+}
+
+/// The smallest f32 that is not below `value`, which is not negative.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the rounding is corrected upwards"
+)]
+fn rounded_up(value: f64) -> f32 {
+    let rounded = value as f32;
+    if f64::from(rounded) < value {
+        rounded.next_up()
+    } else {
+        rounded
+    }
+}
+
+/// The relative error bound of a score of `dims` terms that f32 arithmetic summed in any order, with or without fused
+/// multiply-adds: `gamma(dims + 4)`.
+///
+/// A term of `SquaredL2` is rounded at most three times before it is summed (the difference counts twice, because it
+/// is squared) and in at most `dims - 1` additions (`dims` where a partial sum starts at zero); a term of `Dot` once
+/// and as often. One more rounding is slack, which also pays for `gamma` being evaluated in f64.
+pub fn rounding_bound(dims: usize) -> f64 {
+    gamma(dims.saturating_add(4))
+}
+
+/// The same for the kernels of `cpu`, whose order is known: a term passes through the additions of its partial sum,
+/// one of 32, and five more that fold those.
+pub fn kernel_rounding_bound(dims: usize) -> f64 {
+    gamma(dims.div_ceil(32).saturating_add(5 + 4))
+}
+
+fn gamma(roundings: usize) -> f64 {
+    let nu = roundings as f64 * U;
+    if nu < 0.5 { nu / (1.0 - nu) } else { f64::INFINITY }
+}
+
+/// What a row brings to its lower bound, besides its score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowFactors {
+    /// [`residual_bound`] of an f16 row, 0 for an f32 row.
+    pub residual: f32,
+    /// [`norm_squared`] of the row's own vector (not of its code); `L2` ignores it.
+    pub norm_sq: f32,
+    /// Whether every element of the row's own vector is 0; only `Cosine` asks.
+    pub is_zero: bool,
+}
+
+impl RowFactors {
+    /// The factors of `x`, whose code is `code`.
+    ///
+    /// # Panics
+    /// When `code` is not `x.len()` elements long.
+    pub fn new(storage: Storage, x: &[f32], code: &[u8]) -> Self {
+        assert_eq!(code.len(), storage.code_bytes(x.len()), "code length");
+        let residual = match storage {
+            Storage::F32 => 0.0,
+            Storage::F16 => residual_bound(x, code),
+        };
+        Self {
+            residual,
+            norm_sq: norm_squared(x),
+            is_zero: x.iter().all(|x| *x == 0.0),
+        }
+    }
+}
+
+/// What a query brings to the lower bounds of all rows, computed once.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryNorms {
+    dims: f64,
+    /// At least `|q|`.
+    norm: f64,
+    /// [`norm_squared`], as the operator computes it.
+    norm_sq: f32,
+    is_zero: bool,
+    /// Relative error of a score, and of the operator's own sums.
+    score_gamma: f64,
+    operator_gamma: f64,
+}
+
+impl QueryNorms {
+    /// Prepares the bounds of one query. `exact` says that scores come from the kernels of `cpu`
+    /// (`Backend::is_exact`), in a known order; otherwise they may come from any order, flushing subnormals or not.
+    pub fn new(query: &[f32], exact: bool) -> Self {
+        Self {
+            dims: query.len() as f64,
+            norm: crate::distance::norm(query) * (1.0 + 1e-11),
+            norm_sq: norm_squared(query),
+            is_zero: query.iter().all(|x| *x == 0.0),
+            score_gamma: if exact {
+                kernel_rounding_bound(query.len())
+            } else {
+                rounding_bound(query.len())
+            },
+            operator_gamma: kernel_rounding_bound(query.len()),
+        }
+    }
+
+    /// A lower bound of the operator's value for a row whose code got the raw `score` (`metric.score()`).
+    ///
+    /// The score must be a direct sum over the elements of query and code (not, say, `|q|^2 + |x|^2 - 2 q.x`).
+    /// Minus infinity when nothing can be said, as for scores that are not finite; NaN only for the cosine of a zero
+    /// query or a zero row, whose operator value is NaN too.
+    pub fn lower_bound(&self, metric: Metric, score: f32, row: RowFactors) -> f64 {
+        let bound = match metric {
+            Metric::L2 => self.l2_bound(score, row),
+            Metric::InnerProduct => -self.dot_upper_bound(score, row),
+            Metric::Cosine if self.is_zero || row.is_zero => return f64::NAN,
+            Metric::Cosine => self.cosine_bound(score, row),
+        };
+        if bound.is_finite() {
+            bound
+        } else {
+            f64::NEG_INFINITY
+        }
+    }
+
+    /// With `T'` the exact `|q - x'|^2`: `score <= (1 + gamma) T' + a`, where flushes, at most 7 of `ETA` in the
+    /// difference and its square beside 2 in the sum, make `a <= 8 ETA sqrt(n T') + 4 n ETA`; as `2 sqrt(n T') <= n +
+    /// T'`, the `T'` part of that is within the slack and `a <= 8 n ETA`. Then `|q - x| >= |q - x'| - |x - x'|`, and
+    /// the operator's sum is within the same kind of bound of `|q - x|^2`.
+    fn l2_bound(&self, score: f32, row: RowFactors) -> f64 {
+        let flushed = 8.0 * self.dims * ETA;
+        let of_code = ((f64::from(score) - flushed).max(0.0) / (1.0 + self.score_gamma)).sqrt();
+        let of_row = (of_code * (1.0 - F64_SLACK) - f64::from(row.residual)).max(0.0);
+        let squared = (1.0 - self.operator_gamma) * of_row * of_row - flushed;
+        let bound = squared.max(0.0).sqrt() * (1.0 - F64_SLACK);
+        // NaN (a NaN score, an infinite residual beside an infinite score) must not pass as 0.
+        if f64::from(score).is_finite() && row.residual.is_finite() {
+            bound
+        } else {
+            f64::NEG_INFINITY
+        }
+    }
+
+    /// An upper bound of the operator's f32 sum of `q_i x_i`: from the score, its rounding `gamma |q| |x'|`, the
+    /// residual `|q| |x - x'|` and the operator's own rounding `gamma |q| |x|` (Cauchy-Schwarz throughout). Flushes
+    /// of operands move a term by `ETA (|q_i| + |x_i|)`, together at most `ETA sqrt(n) (|q| + |x|)`; those of products
+    /// and sums by `ETA` each. Infinite when some order of summation could overflow.
+    fn dot_upper_bound(&self, score: f32, row: RowFactors) -> f64 {
+        let residual = f64::from(row.residual);
+        let row_norm = self.row_norm(row);
+        let code_norm = row_norm + residual;
+        let product = self.norm * code_norm;
+        if !score.is_finite() || product.is_nan() || product >= OVERFLOW {
+            return f64::INFINITY;
+        }
+        let flushed = 2.0 * ETA * (self.dims.sqrt() * (self.norm + code_norm + 1.0) + 4.0 * self.dims);
+        let slack = self.norm * (self.score_gamma * code_norm + residual + self.operator_gamma * row_norm)
+            + 2.0 * flushed;
+        let upper = f64::from(score) + slack;
+        upper + (upper.abs() + slack) * F64_SLACK
+    }
+
+    /// At least `|x|`, from the operator's `|x|^2`.
+    fn row_norm(&self, row: RowFactors) -> f64 {
+        let flushed = 8.0 * self.dims * ETA;
+        ((f64::from(row.norm_sq) + flushed) / (1.0 - self.operator_gamma)).sqrt() * (1.0 + F64_SLACK)
+    }
+
+    /// The operator divides by the very square root that is computed here, with a handful of roundings of 2^-53.
+    fn cosine_bound(&self, score: f32, row: RowFactors) -> f64 {
+        let norms = (f64::from(self.norm_sq) * f64::from(row.norm_sq)).sqrt();
+        // A zero here is an underflow, since neither vector is zero: the operator's quotient can be anything.
+        if !(norms > 0.0 && norms.is_finite()) {
+            return f64::NEG_INFINITY;
+        }
+        let similarity = self.dot_upper_bound(score, row) / norms;
+        if !similarity.is_finite() {
+            return f64::NEG_INFINITY;
+        }
+        (1.0 - similarity.clamp(-1.0, 1.0) - F64_SLACK).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;
