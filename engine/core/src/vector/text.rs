@@ -1,0 +1,260 @@
+//! The text format `[1,2.5,-3e4]`: parsing and printing.
+//!
+//! Must not know PostgreSQL. Invariant: whatever [`format`] prints, [`parse`] reads back bit for bit; no input bytes
+//! make [`parse`] panic. The grammar, the messages and the order in which mistakes are noticed are pgvector's.
+
+use super::{check_dims, check_element, float, too_many_dims};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MAX_DIMS;
+
+/// Longest text of one element with its separator: sign, nine digits, point, exponent `e-45`, comma.
+const ELEMENT_TEXT_BYTES: usize = 16;
+
+/// Most elements that `text` can hold: how much room [`parse`] needs. At most `MAX_DIMS`.
+pub fn element_capacity(text: &[u8]) -> usize {
+    // Commas in chunks of 255 bytes: a byte-wide sum vectorises, and cannot overflow in that many steps.
+    let commas: usize = text
+        .chunks(255)
+        .map(|chunk| usize::from(chunk.iter().fold(0u8, |sum, &byte| sum + u8::from(byte == b','))))
+        .sum();
+    (commas + 1).min(MAX_DIMS)
+}
+
+/// Parses `text` into the front of `elements` and returns the number of dimensions.
+///
+/// White space is allowed around every element and bracket. Elements are what C's `strtof` accepts, hexadecimal
+/// numbers included; a number too small for an `f32` becomes zero.
+///
+/// # Errors
+/// `InvalidText` for a malformed vector, `DataException` for no element, NaN or infinity, `OutOfRange` for a number
+/// too large for an `f32`, `LimitExceeded` for more than `MAX_DIMS` elements.
+///
+/// # Panics
+/// When `elements` is shorter than [`element_capacity`] of the same text.
+pub fn parse(text: &[u8], elements: &mut [f32]) -> Result<usize> {
+    let mut at = skip_space(text, 0);
+    if byte(text, at) != b'[' {
+        return Err(invalid(text).with_detail("Vector contents must start with \"[\"."));
+    }
+    at = skip_space(text, at + 1);
+    if byte(text, at) == b']' {
+        check_dims(0)?;
+    }
+    let mut dims = 0;
+    loop {
+        if dims == MAX_DIMS {
+            return Err(too_many_dims());
+        }
+        at = skip_space(text, at);
+        let rest = text.get(at..).unwrap_or_default();
+        let number = float::scan(rest).ok_or_else(|| invalid(text))?;
+        if number.overflowed {
+            return Err(out_of_range(&rest[..number.bytes]));
+        }
+        check_element(number.value)?;
+        elements[dims] = number.value;
+        dims += 1;
+        at = skip_space(text, at + number.bytes);
+        match byte(text, at) {
+            b',' => at += 1,
+            b']' => break,
+            _ => return Err(invalid(text)),
+        }
+    }
+    if skip_space(text, at + 1) < text.len() {
+        return Err(invalid(text).with_detail("Junk after closing right brace."));
+    }
+    Ok(dims)
+}
+
+/// Appends the text of `elements` to `out`: each as PostgreSQL prints a `real`, the shortest text that reads back
+/// as the same value.
+pub fn format(elements: &[f32], out: &mut Vec<u8>) {
+    out.reserve(elements.len() * ELEMENT_TEXT_BYTES + 2);
+    out.push(b'[');
+    for (index, &element) in elements.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        float::print(element, out);
+    }
+    out.push(b']');
+}
+
+/// The byte at `at`, or 0 past the end, which is never part of a vector.
+#[inline]
+fn byte(text: &[u8], at: usize) -> u8 {
+    text.get(at).copied().unwrap_or(0)
+}
+
+#[inline]
+fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while matches!(byte(text, at), b' ' | b'\t'..=b'\r') {
+        at += 1;
+    }
+    at
+}
+
+#[cold]
+fn invalid(text: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(text);
+    Error::new(ErrorKind::InvalidText, format!("invalid input syntax for type vector: \"{text}\""))
+}
+
+#[cold]
+fn out_of_range(number: &[u8]) -> Error {
+    let number = String::from_utf8_lossy(number);
+    Error::new(ErrorKind::OutOfRange, format!("\"{number}\" is out of range for type vector"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> Result<Vec<f32>> {
+        parsed_bytes(text.as_bytes())
+    }
+
+    fn parsed_bytes(text: &[u8]) -> Result<Vec<f32>> {
+        let mut elements = vec![0.0; element_capacity(text)];
+        let dims = parse(text, &mut elements)?;
+        elements.truncate(dims);
+        Ok(elements)
+    }
+
+    fn failure(text: &str) -> (ErrorKind, String, Option<String>) {
+        let error = parsed(text).expect_err(text);
+        (error.kind(), error.message().to_owned(), error.detail().map(str::to_owned))
+    }
+
+    fn printed(elements: &[f32]) -> String {
+        let mut out = Vec::new();
+        format(elements, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn white_space_is_allowed_around_everything() {
+        for text in ["[1,2,3]", " [ 1, 2 , 3 ] ", "\t[\n1\r,\x0b2\x0c,3 ]\n", "[1.,2e0,.3e1]", "[+1,0x2,0X.3p4]"] {
+            assert_eq!(parsed(text), Ok(vec![1.0, 2.0, 3.0]), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_text_is_refused_with_its_detail() {
+        for (text, detail) in [
+            ("", Some("Vector contents must start with \"[\".")),
+            ("1,2", Some("Vector contents must start with \"[\".")),
+            ("[1,2]x", Some("Junk after closing right brace.")),
+            ("[1,2],", Some("Junk after closing right brace.")),
+            ("[", None),
+            ("[1", None),
+            ("[1,", None),
+            ("[1,]", None),
+            ("[,1]", None),
+            ("[1,,2]", None),
+            ("[1 2]", None),
+            ("[1e]", None),
+            ("[1e+]", None),
+            ("[.]", None),
+            ("[-]", None),
+            ("[+-1]", None),
+            ("[0x]", None),
+            ("[abc]", None),
+            ("[[1]]", None),
+        ] {
+            let message = format!("invalid input syntax for type vector: \"{text}\"");
+            assert_eq!(failure(text), (ErrorKind::InvalidText, message, detail.map(str::to_owned)));
+        }
+    }
+
+    #[test]
+    fn values_that_no_vector_holds_are_refused() {
+        for text in ["[]", " [ ] "] {
+            assert_eq!(failure(text).0, ErrorKind::DataException);
+        }
+        for text in ["[nan]", "[-NaN]", "[nan(7)]"] {
+            assert_eq!(failure(text).1, "NaN not allowed in vector", "{text}");
+        }
+        for text in ["[inf]", "[-Infinity]", "[INFIN]"] {
+            assert_eq!(failure(text).1, "infinite value not allowed in vector", "{text}");
+        }
+        for number in ["1e39", "-1e400", "0x1p128", "340282356779733661637539395458142568448"] {
+            let (kind, message, _) = failure(&format!("[ {number} ]"));
+            assert_eq!(kind, ErrorKind::OutOfRange);
+            assert_eq!(message, format!("\"{number}\" is out of range for type vector"));
+        }
+    }
+
+    #[test]
+    fn dimensions_are_bounded() {
+        let at_limit = format!("[{}]", vec!["1"; MAX_DIMS].join(","));
+        assert_eq!(parsed(&at_limit).map(|elements| elements.len()), Ok(MAX_DIMS));
+        for tail in ["1]", "x", ""] {
+            let beyond = format!("[{},{tail}", vec!["1"; MAX_DIMS].join(","));
+            assert_eq!(failure(&beyond).0, ErrorKind::LimitExceeded);
+        }
+    }
+
+    #[test]
+    fn commas_are_counted_across_chunks() {
+        for commas in [0, 1, 254, 255, 256, 5000] {
+            assert_eq!(element_capacity(&vec![b','; commas]), commas + 1);
+        }
+        assert_eq!(element_capacity(&vec![b','; 100_000]), MAX_DIMS);
+    }
+
+    #[test]
+    fn numbers_print_as_postgresql_prints_a_real() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (123_456.0, "123456"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e-4, "0.0001"),
+            (1e-5, "1e-05"),
+            (1.5e-5, "1.5e-05"),
+            (f32::MAX, "3.4028235e+38"),
+            (f32::MIN_POSITIVE, "1.1754944e-38"),
+            (f32::from_bits(1), "1e-45"),
+            (16_777_216.0, "1.6777216e+07"),
+            (2.441_406_2e-4, "0.00024414062"),
+        ] {
+            assert_eq!(printed(&[value]), format!("[{text}]"));
+        }
+        // The decimal 3e10 lies exactly between two f32, as 9e9 does: it is not used, though it would read back.
+        assert_eq!(printed(&[3e10, -9e9, 2e10]), "[3.0000001e+10,-8.999999e+09,2e+10]");
+    }
+
+    proptest! {
+        #[test]
+        fn printed_vectors_read_back_bit_for_bit(bits in prop::collection::vec(any::<u32>(), 1..50)) {
+            let elements: Vec<f32> =
+                bits.into_iter().map(f32::from_bits).map(|x| if x.is_finite() { x } else { 0.5 }).collect();
+            let back = parsed(&printed(&elements)).expect("own output");
+            prop_assert_eq!(
+                back.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+                elements.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            );
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parsed_bytes(&bytes);
+        }
+
+        #[test]
+        fn almost_vectors_parse_to_finite_elements_or_an_error(text in "[ \\[]{0,2}[-+0-9.,eExXpPnaif \\]]{0,60}\\]?") {
+            if let Ok(elements) = parsed(&text) {
+                prop_assert!(!elements.is_empty());
+                prop_assert!(elements.iter().all(|x| x.is_finite()));
+            }
+        }
+    }
+}
