@@ -1,1 +1,175 @@
-//! The distances that the SQL operators return.
+//! The distances that the SQL operators return, with pgvector's semantics.
+//!
+//! Must not know pages or backends. Invariant: [`l2_from_squared`] of a `SquaredL2` score and [`cosine_from_parts`] of
+//! a `Dot` score and two stored `|x|^2` are bit for bit what [`l2`] and [`cosine`] return for the same vectors, because
+//! all of them use the kernels of `cpu`. The two vectors of every function have the same length (callers check).
+
+use crate::cpu::kernels;
+use crate::metric::{Score, Storage};
+
+/// Computes `sum((a_i - b_i)^2)` in f32.
+pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+    score(Score::SquaredL2, a, b)
+}
+
+/// Computes the Euclidean distance, `<->`.
+pub fn l2(a: &[f32], b: &[f32]) -> f64 {
+    l2_from_squared(l2_squared(a, b))
+}
+
+/// Computes the Euclidean distance from its square.
+pub fn l2_from_squared(squared: f32) -> f64 {
+    f64::from(squared).sqrt()
+}
+
+/// Computes `sum(a_i * b_i)`, summed in f32.
+pub fn inner_product(a: &[f32], b: &[f32]) -> f64 {
+    f64::from(score(Score::Dot, a, b))
+}
+
+/// Computes `-sum(a_i * b_i)`, `<#>`, summed in f32.
+pub fn negative_inner_product(a: &[f32], b: &[f32]) -> f64 {
+    -inner_product(a, b)
+}
+
+/// Computes the cosine distance in `[0, 2]`, `<=>`; NaN when a vector is zero.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    debug_assert_eq!(a.len(), b.len());
+    let parts = kernels().cosine_parts(a, b);
+    cosine_from_parts(parts.dot, parts.norm_sq_a, parts.norm_sq_b)
+}
+
+/// Computes the cosine distance from a `Dot` score and the `Dot` scores of the vectors with themselves
+/// ([`norm_squared`]); NaN when one of those is zero and the score too.
+pub fn cosine_from_parts(dot: f32, norm_sq_a: f32, norm_sq_b: f32) -> f64 {
+    let similarity = f64::from(dot) / (f64::from(norm_sq_a) * f64::from(norm_sq_b)).sqrt();
+    // A NaN passes through the clamp.
+    1.0 - similarity.clamp(-1.0, 1.0)
+}
+
+/// Computes `|a|^2` in f32: the value that [`cosine`] uses and an index page stores.
+pub fn norm_squared(a: &[f32]) -> f32 {
+    score(Score::Dot, a, a)
+}
+
+/// Computes `sum(|a_i - b_i|)`, `<+>`, summed in f32.
+pub fn l1(a: &[f32], b: &[f32]) -> f64 {
+    debug_assert_eq!(a.len(), b.len());
+    f64::from(kernels().l1(a, b))
+}
+
+/// Computes the Euclidean norm, summed in f64.
+pub fn norm(a: &[f32]) -> f64 {
+    // Several partial sums, so that the compiler can use wide registers.
+    let mut sums = [0.0f64; 8];
+    let (groups, tail) = a.as_chunks::<8>();
+    for group in groups {
+        for (sum, x) in sums.iter_mut().zip(group) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+    }
+    let tail: f64 = tail.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    (sums.iter().sum::<f64>() + tail).sqrt()
+}
+
+/// Computes the angle between two vectors of length 1 as a share of pi, in `[0, 1]`.
+pub fn spherical_distance(a: &[f32], b: &[f32]) -> f64 {
+    inner_product(a, b).clamp(-1.0, 1.0).acos() / std::f64::consts::PI
+}
+
+/// Scales a vector to length 1; a zero vector stays zero. Finite for every finite vector: the norm, in f64, neither
+/// overflows nor underflows, and no element exceeds it.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the element type")]
+pub fn l2_normalize(a: &[f32]) -> Vec<f32> {
+    let norm = norm(a);
+    if norm > 0.0 {
+        a.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
+    } else {
+        vec![0.0; a.len()]
+    }
+}
+
+fn score(score: Score, a: &[f32], b: &[f32]) -> f32 {
+    debug_assert_eq!(a.len(), b.len());
+    kernels().row(score, Storage::F32, a, bytemuck::cast_slice(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, RowBlock};
+    use crate::cpu::CpuBackend;
+
+    const A: [f32; 3] = [1.0, 2.0, 2.0];
+    const B: [f32; 3] = [3.0, -1.0, 0.5];
+
+    #[test]
+    fn values_are_those_of_the_formulas() {
+        assert_eq!(l2_squared(&A, &B), 4.0 + 9.0 + 2.25);
+        assert_eq!(l2(&A, &B), 15.25f64.sqrt());
+        assert_eq!(inner_product(&A, &B), 2.0);
+        assert_eq!(negative_inner_product(&A, &B), -2.0);
+        assert_eq!(l1(&A, &B), 6.5);
+        assert_eq!(norm(&A), 3.0);
+        assert_eq!(cosine(&A, &B), 1.0 - 2.0 / (9.0f64 * 10.25).sqrt());
+        assert_eq!(spherical_distance(&[1.0, 0.0], &[0.0, 1.0]), 0.5);
+        assert_eq!(l2_normalize(&A), [1.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0]);
+    }
+
+    #[test]
+    fn results_stay_in_their_range() {
+        // 1.1 * 1.1 rounds so that the quotient exceeds 1 in one of these lengths.
+        for dims in 1..200 {
+            let a = vec![1.1f32; dims];
+            let opposite = vec![-1.1f32; dims];
+            assert!((0.0..=2.0).contains(&cosine(&a, &a)), "dims {dims}");
+            assert!((0.0..=2.0).contains(&cosine(&a, &opposite)), "dims {dims}");
+        }
+        assert_eq!(spherical_distance(&[2.0], &[2.0]), 0.0);
+        assert_eq!(spherical_distance(&[2.0], &[-2.0]), 1.0);
+    }
+
+    #[test]
+    fn zero_vectors_have_no_cosine_and_stay_zero_when_normalised() {
+        assert!(cosine(&[0.0, 0.0], &[1.0, 2.0]).is_nan());
+        assert!(cosine(&[1.0, 2.0], &[0.0, 0.0]).is_nan());
+        assert_eq!(l2_normalize(&[0.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn norms_survive_values_whose_squares_leave_f32() {
+        assert_eq!(
+            norm(&[3e30, 4e30]),
+            (f64::from(3e30f32).powi(2) + f64::from(4e30f32).powi(2)).sqrt()
+        );
+        assert_eq!(l2_normalize(&[3e-42, 0.0]), [1.0, 0.0]);
+        assert_eq!(l2_squared(&[1e30], &[-1e30]), f32::INFINITY);
+    }
+
+    #[test]
+    fn scores_of_the_backend_give_the_operators_values() {
+        let dims = 131;
+        let value = |i: usize| (i as f32 * 0.37).sin() * 3.0;
+        let query: Vec<f32> = (0..dims).map(value).collect();
+        let rows: Vec<f32> = (0..7 * dims).map(|i| value(i + 5_000)).collect();
+        let block = RowBlock {
+            codes: bytemuck::cast_slice(&rows),
+            storage: Storage::F32,
+            dims,
+        };
+        let mut backend = CpuBackend::new();
+        let (mut squares, mut dots) = (Vec::new(), Vec::new());
+        backend
+            .score(Score::SquaredL2, &query, block, &mut squares, &mut || true)
+            .expect("score");
+        backend
+            .score(Score::Dot, &query, block, &mut dots, &mut || true)
+            .expect("score");
+        for (i, row) in rows.chunks_exact(dims).enumerate() {
+            assert_eq!(l2_from_squared(squares[i]), l2(&query, row));
+            assert_eq!(-f64::from(dots[i]), negative_inner_product(&query, row));
+            let from_parts = cosine_from_parts(dots[i], norm_squared(&query), norm_squared(row));
+            assert_eq!(from_parts, cosine(&query, row));
+        }
+    }
+}

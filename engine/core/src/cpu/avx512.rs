@@ -1,0 +1,298 @@
+//! AVX-512 kernels (F, BW and VL): one register per group of 16 elements, four rows at a time in the block kernels.
+//!
+//! Invariant: the module's order of summation (see `cpu`); several rows at a time only interleave independent sums.
+#![expect(
+    unsafe_code,
+    reason = "loads from and stores to raw memory, with lengths that the table checks"
+)]
+
+use std::arch::x86_64::*;
+
+use super::nearest::{LaneBest, fold_lanes};
+use super::table::{CosineParts, Kernels};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
+
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "avx512",
+    squared_l2_f32: row::<SQUARED_L2, false>,
+    dot_f32: row::<DOT, false>,
+    l1_f32: row::<L1, false>,
+    squared_l2_f16: row::<SQUARED_L2, true>,
+    dot_f16: row::<DOT, true>,
+    cosine_parts_f32: cosine_parts,
+    squared_l2_f32_block: block::<SQUARED_L2, false>,
+    dot_f32_block: block::<DOT, false>,
+    squared_l2_f16_block: block::<SQUARED_L2, true>,
+    dot_f16_block: block::<DOT, true>,
+    encode_f16,
+    decode_f16,
+    tile_width: TILE_WIDTH,
+    tile,
+    fold,
+};
+
+/// Centroids of a tile: two registers.
+const TILE_WIDTH: usize = 2 * GROUP;
+/// How far ahead of the loads of each row the block kernel prefetches.
+const PREFETCH_BYTES: usize = 2048;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn row<const OP: u8, const F16: bool>(query: &[f32], row: &[u8]) -> f32 {
+    rows::<OP, F16, 1>(query, row)[0]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores: &mut [f32]) {
+    let bytes = query.len() * width::<F16>();
+    let mut rest = rows_bytes;
+    let mut quads = scores.chunks_exact_mut(4);
+    for quad in &mut quads {
+        let (four, tail) = rest.split_at(4 * bytes);
+        quad.copy_from_slice(&rows::<OP, F16, 4>(query, four));
+        rest = tail;
+    }
+    let mut left = quads.into_remainder();
+    if left.len() >= 2 {
+        let (two, tail) = rest.split_at(2 * bytes);
+        left[..2].copy_from_slice(&rows::<OP, F16, 2>(query, two));
+        left = &mut left[2..];
+        rest = tail;
+    }
+    if let [last] = left {
+        *last = rows::<OP, F16, 1>(query, rest)[0];
+    }
+}
+
+/// The scores of `R` consecutive rows that fill `rows` exactly.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8]) -> [f32; R] {
+    let stride = query.len() * width::<F16>();
+    debug_assert_eq!(rows.len(), R * stride);
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let mut i = 0;
+    while i + LANES <= query.len() {
+        let q0 = load_query(&query[i..]);
+        let q1 = load_query(&query[i + GROUP..]);
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let at = r * stride + i * width::<F16>();
+            // SAFETY: i + 32 <= query.len(), so both groups end inside row r.
+            let (x0, x1) = unsafe { load_pair::<F16>(rows.as_ptr().wrapping_add(at)) };
+            sums[0] = step::<OP>(sums[0], q0, x0);
+            sums[1] = step::<OP>(sums[1], q1, x1);
+        }
+        i += LANES;
+    }
+    let mut half = 0;
+    while i < query.len() {
+        let count = GROUP.min(query.len() - i);
+        let mask = u16::MAX >> (GROUP - count);
+        // SAFETY: the mask reads `count` elements, which the query still has at i.
+        let q = unsafe { _mm512_maskz_loadu_ps(mask, query.as_ptr().wrapping_add(i)) };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let at = r * stride + i * width::<F16>();
+            // SAFETY: the mask reads `count` elements, which row r still has at i.
+            let x = unsafe { load_masked::<F16>(rows.as_ptr().wrapping_add(at), mask) };
+            sums[half] = step::<OP>(sums[half], q, x);
+        }
+        half += 1;
+        i += count;
+    }
+    sums.map(|[even, odd]| folded(_mm512_add_ps(even, odd)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
+    debug_assert_eq!(b.len(), a.len() * width::<false>());
+    let mut dot = [_mm512_setzero_ps(); 2];
+    let mut norm_a = dot;
+    let mut norm_b = dot;
+    let mut i = 0;
+    let mut half = 0;
+    while i < a.len() {
+        let count = GROUP.min(a.len() - i);
+        let mask = u16::MAX >> (GROUP - count);
+        // SAFETY: the mask reads `count` elements, which `a` still has at i.
+        let x = unsafe { _mm512_maskz_loadu_ps(mask, a.as_ptr().wrapping_add(i)) };
+        // SAFETY: the mask reads `count` elements, which `b` still has at i.
+        let y = unsafe { load_masked::<false>(b.as_ptr().wrapping_add(i * width::<false>()), mask) };
+        dot[half] = _mm512_fmadd_ps(x, y, dot[half]);
+        norm_a[half] = _mm512_fmadd_ps(x, x, norm_a[half]);
+        norm_b[half] = _mm512_fmadd_ps(y, y, norm_b[half]);
+        half = 1 - half;
+        i += count;
+    }
+    CosineParts {
+        dot: folded(_mm512_add_ps(dot[0], dot[1])),
+        norm_sq_a: folded(_mm512_add_ps(norm_a[0], norm_a[1])),
+        norm_sq_b: folded(_mm512_add_ps(norm_b[0], norm_b[1])),
+    }
+}
+
+const fn width<const F16: bool>() -> usize {
+    if F16 { 2 } else { 4 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn load_query(query: &[f32]) -> __m512 {
+    let group: &[f32; GROUP] = query[..GROUP].try_into().expect("a slice of GROUP elements");
+    // SAFETY: the array holds 16 elements.
+    unsafe { _mm512_loadu_ps(group.as_ptr()) }
+}
+
+/// Loads 32 elements, and prefetches the bytes that follow them at a distance.
+///
+/// # Safety
+/// 32 encoded elements are readable at `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
+    let ahead = at.wrapping_add(PREFETCH_BYTES).cast::<i8>();
+    _mm_prefetch::<_MM_HINT_T0>(ahead);
+    if F16 {
+        // SAFETY: the caller's: the first 16 of 32 elements.
+        let low = unsafe { _mm256_loadu_si256(at.cast()) };
+        // SAFETY: the caller's: the last 16 of 32 elements.
+        let high = unsafe { _mm256_loadu_si256(at.wrapping_add(32).cast()) };
+        (_mm512_cvtph_ps(low), _mm512_cvtph_ps(high))
+    } else {
+        let ahead = ahead.wrapping_add(64);
+        _mm_prefetch::<_MM_HINT_T0>(ahead);
+        // SAFETY: the caller's: the first 16 of 32 elements.
+        let low = unsafe { _mm512_loadu_ps(at.cast()) };
+        // SAFETY: the caller's: the last 16 of 32 elements.
+        let high = unsafe { _mm512_loadu_ps(at.wrapping_add(64).cast()) };
+        (low, high)
+    }
+}
+
+/// Loads the elements whose bits are set, zero elsewhere.
+///
+/// # Safety
+/// The elements whose bits are set are readable at `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn load_masked<const F16: bool>(at: *const u8, mask: u16) -> __m512 {
+    if F16 {
+        // SAFETY: the caller's.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, at.cast()) })
+    } else {
+        // SAFETY: the caller's.
+        unsafe { _mm512_maskz_loadu_ps(mask, at.cast()) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn step<const OP: u8>(sum: __m512, q: __m512, x: __m512) -> __m512 {
+    match OP {
+        SQUARED_L2 => {
+            let difference = _mm512_sub_ps(q, x);
+            _mm512_fmadd_ps(difference, difference, sum)
+        }
+        DOT => _mm512_fmadd_ps(q, x, sum),
+        _ => _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(q, x))),
+    }
+}
+
+/// Folds 16 partial sums in halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn folded(sums: __m512) -> f32 {
+    let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b1110>(sums, sums));
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(sums), high);
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encode_f16(x: &[f32], codes: &mut [u8]) {
+    let limit = _mm512_set1_ps(F16_MAX);
+    let lower = _mm512_set1_ps(-F16_MAX);
+    for (x, codes) in x.chunks(GROUP).zip(codes.chunks_mut(2 * GROUP)) {
+        let mask = u16::MAX >> (GROUP - x.len());
+        // SAFETY: the mask reads x.len() elements.
+        let x = unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr()) };
+        // The second operand is the result when either is NaN.
+        let clamped = _mm512_min_ps(limit, _mm512_max_ps(lower, x));
+        let code = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(clamped);
+        // SAFETY: the mask writes as many codes as x has elements; codes has 2 bytes for each (the table checks).
+        unsafe { _mm256_mask_storeu_epi16(codes.as_mut_ptr().cast(), mask, code) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn decode_f16(codes: &[u8], x: &mut [f32]) {
+    for (codes, x) in codes.chunks(2 * GROUP).zip(x.chunks_mut(GROUP)) {
+        let mask = u16::MAX >> (GROUP - x.len());
+        // SAFETY: the mask reads as many codes as x has elements; codes has 2 bytes for each (the table checks).
+        let wide = unsafe { load_masked::<true>(codes.as_ptr(), mask) };
+        // SAFETY: the mask writes x.len() elements.
+        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), mask, wide) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn tile(rows: &[f32], stride: usize, panel: &[f32], dots: &mut [f32], first: bool) {
+    let mut rows = rows;
+    let mut dots = dots;
+    while !dots.is_empty() {
+        let count = dots.len() / TILE_WIDTH;
+        let taken = match count {
+            12.. => tile_rows::<12>(rows, stride, panel, dots, first),
+            8.. => tile_rows::<8>(rows, stride, panel, dots, first),
+            4.. => tile_rows::<4>(rows, stride, panel, dots, first),
+            2.. => tile_rows::<2>(rows, stride, panel, dots, first),
+            _ => tile_rows::<1>(rows, stride, panel, dots, first),
+        };
+        dots = &mut dots[taken * TILE_WIDTH..];
+        rows = rows.get(taken * stride..).unwrap_or_default();
+    }
+}
+
+/// The products of the first `R` rows; returns `R`. 2R sums stay in registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn tile_rows<const R: usize>(
+    rows: &[f32],
+    stride: usize,
+    panel: &[f32],
+    dots: &mut [f32],
+    first: bool,
+) -> usize {
+    let depth = panel.len() / TILE_WIDTH;
+    assert!(rows.len() >= (R - 1) * stride + depth && dots.len() >= R * TILE_WIDTH);
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    if !first {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            *sums = [
+                load_query(&dots[r * TILE_WIDTH..]),
+                load_query(&dots[r * TILE_WIDTH + GROUP..]),
+            ];
+        }
+    }
+    for (k, centroids) in panel.as_chunks::<TILE_WIDTH>().0.iter().enumerate() {
+        let c0 = load_query(&centroids[..GROUP]);
+        let c1 = load_query(&centroids[GROUP..]);
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: k < depth and r < R, so the element lies inside rows (asserted above).
+            let x = _mm512_set1_ps(unsafe { *rows.get_unchecked(r * stride + k) });
+            sums[0] = _mm512_fmadd_ps(x, c0, sums[0]);
+            sums[1] = _mm512_fmadd_ps(x, c1, sums[1]);
+        }
+    }
+    for (sums, dots) in sums.iter().zip(dots.chunks_exact_mut(TILE_WIDTH)) {
+        // SAFETY: a tile row holds 32 elements; these are the first 16.
+        unsafe { _mm512_storeu_ps(dots.as_mut_ptr(), sums[0]) };
+        // SAFETY: a tile row holds 32 elements; these are the last 16.
+        unsafe { _mm512_storeu_ps(dots[GROUP..].as_mut_ptr(), sums[1]) };
+    }
+    R
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn fold(dots: &[f32], bias: &[f32], scale: f32, first_label: u32, best: &mut [LaneBest]) {
+    fold_lanes(dots, bias, scale, first_label, best);
+}

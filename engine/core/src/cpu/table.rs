@@ -1,0 +1,174 @@
+//! The table of kernels of one instruction set, and the safe calls around it.
+//!
+//! Invariant: a `&'static Kernels` is only handed out (by `Kernels::all_supported`) on a machine that has the
+//! instruction set its functions were compiled for; every method checks the lengths that its function relies on.
+#![expect(
+    unsafe_code,
+    reason = "calls functions compiled for an instruction set that was detected at run time"
+)]
+
+use super::nearest::LaneBest;
+use crate::metric::{Score, Storage};
+
+/// `fn(query, row)`: the row holds exactly `query.len()` encoded elements.
+pub(super) type RowKernel = unsafe fn(&[f32], &[u8]) -> f32;
+/// `fn(query, rows, scores)`: the rows hold exactly `scores.len() * query.len()` encoded elements.
+pub(super) type BlockKernel = unsafe fn(&[f32], &[u8], &mut [f32]);
+/// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
+/// `panel.len() / tile_width` elements long and `stride` elements apart, with a panel (`[k, tile_width]`) of
+/// centroids; `first` ignores what `dots` held.
+pub(super) type TileKernel = unsafe fn(&[f32], usize, &[f32], &mut [f32], bool);
+/// `fn(dots, bias, scale, first_label, best)`: see [`super::nearest::fold_lanes`].
+pub(super) type FoldKernel = unsafe fn(&[f32], &[f32], f32, u32, &mut [LaneBest]);
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    pub(super) name: &'static str,
+    pub(super) squared_l2_f32: RowKernel,
+    pub(super) dot_f32: RowKernel,
+    pub(super) l1_f32: RowKernel,
+    pub(super) squared_l2_f16: RowKernel,
+    pub(super) dot_f16: RowKernel,
+    pub(super) cosine_parts_f32: unsafe fn(&[f32], &[u8]) -> CosineParts,
+    pub(super) squared_l2_f32_block: BlockKernel,
+    pub(super) dot_f32_block: BlockKernel,
+    pub(super) squared_l2_f16_block: BlockKernel,
+    pub(super) dot_f16_block: BlockKernel,
+    pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
+    pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
+    pub(super) tile_width: usize,
+    pub(super) tile: TileKernel,
+    pub(super) fold: FoldKernel,
+}
+
+/// The three sums of a cosine, each bit for bit what [`Kernels::row`] returns for `Score::Dot` on the same inputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CosineParts {
+    /// `sum(a_i * b_i)`.
+    pub dot: f32,
+    /// `sum(a_i * a_i)`.
+    pub norm_sq_a: f32,
+    /// `sum(b_i * b_i)`.
+    pub norm_sq_b: f32,
+}
+
+impl Kernels {
+    /// Names the instruction set: "avx512", "avx2", "neon" or "scalar".
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Computes the score of `query` against one encoded row, of any alignment, in f32.
+    ///
+    /// # Panics
+    /// When `row` is not `query.len()` elements long.
+    pub fn row(&self, score: Score, storage: Storage, query: &[f32], row: &[u8]) -> f32 {
+        assert_eq!(row.len(), storage.code_bytes(query.len()), "row length");
+        let kernel = match (score, storage) {
+            (Score::SquaredL2, Storage::F32) => self.squared_l2_f32,
+            (Score::Dot, Storage::F32) => self.dot_f32,
+            (Score::SquaredL2, Storage::F16) => self.squared_l2_f16,
+            (Score::Dot, Storage::F16) => self.dot_f16,
+        };
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { kernel(query, row) }
+    }
+
+    /// Computes the scores of `query` against `scores.len()` consecutive rows, bit for bit those of [`Self::row`].
+    ///
+    /// # Panics
+    /// When `rows` is not `scores.len()` rows long.
+    pub fn block(&self, score: Score, storage: Storage, query: &[f32], rows: &[u8], scores: &mut [f32]) {
+        let bytes = storage.code_bytes(query.len()).checked_mul(scores.len());
+        assert_eq!(Some(rows.len()), bytes, "block length");
+        let kernel = match (score, storage) {
+            (Score::SquaredL2, Storage::F32) => self.squared_l2_f32_block,
+            (Score::Dot, Storage::F32) => self.dot_f32_block,
+            (Score::SquaredL2, Storage::F16) => self.squared_l2_f16_block,
+            (Score::Dot, Storage::F16) => self.dot_f16_block,
+        };
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { kernel(query, rows, scores) }
+    }
+
+    /// Computes `sum(|a_i - b_i|)`.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn l1(&self, a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len(), "vector length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.l1_f32)(a, bytemuck::cast_slice(b)) }
+    }
+
+    /// Computes the three sums of a cosine in one pass.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn cosine_parts(&self, a: &[f32], b: &[f32]) -> CosineParts {
+        assert_eq!(a.len(), b.len(), "vector length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.cosine_parts_f32)(a, bytemuck::cast_slice(b)) }
+    }
+
+    /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.
+    ///
+    /// # Panics
+    /// When `codes` is not `2 * x.len()` bytes long.
+    pub fn encode_f16(&self, x: &[f32], codes: &mut [u8]) {
+        assert_eq!(codes.len(), Storage::F16.code_bytes(x.len()), "code length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.encode_f16)(x, codes) }
+    }
+
+    /// Widens little-endian f16 codes to f32, exactly.
+    ///
+    /// # Panics
+    /// When `codes` is not `2 * x.len()` bytes long.
+    pub fn decode_f16(&self, codes: &[u8], x: &mut [f32]) {
+        assert_eq!(codes.len(), Storage::F16.code_bytes(x.len()), "code length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.decode_f16)(codes, x) }
+    }
+
+    /// Adds the products of some rows with a panel of centroids to `dots`; see [`TileKernel`].
+    pub(super) fn tile(&self, rows: &[f32], stride: usize, panel: &[f32], dots: &mut [f32], first: bool) {
+        let depth = panel.len() / self.tile_width;
+        let count = dots.len() / self.tile_width;
+        assert!(
+            panel.len() == depth * self.tile_width && dots.len() == count * self.tile_width && count > 0,
+            "tile shape"
+        );
+        assert!(
+            depth <= stride && rows.len() >= (count - 1) * stride + depth,
+            "tile rows"
+        );
+        // SAFETY: the machine has this instruction set (all_supported), and the shapes were checked above.
+        unsafe { (self.tile)(rows, stride, panel, dots, first) }
+    }
+
+    /// Folds a panel's products into the best labels so far; see [`super::nearest::fold_lanes`].
+    pub(super) fn fold(
+        &self,
+        dots: &[f32],
+        bias: &[f32],
+        scale: f32,
+        first_label: u32,
+        best: &mut [LaneBest],
+    ) {
+        assert!(
+            bias.len() == self.tile_width && dots.len() == best.len() * self.tile_width,
+            "fold shape"
+        );
+        // SAFETY: the machine has this instruction set (all_supported); the function itself is checked code.
+        unsafe { (self.fold)(dots, bias, scale, first_label, best) }
+    }
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
