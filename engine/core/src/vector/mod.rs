@@ -18,7 +18,10 @@ use crate::limits::MAX_DIMS;
 /// `DataException` below 1, `LimitExceeded` above [`MAX_DIMS`].
 pub fn check_dims(dims: usize) -> Result<()> {
     if dims < 1 {
-        return Err(Error::new(ErrorKind::DataException, "vector must have at least 1 dimension"));
+        return Err(Error::new(
+            ErrorKind::DataException,
+            "vector must have at least 1 dimension",
+        ));
     }
     if dims > MAX_DIMS {
         return Err(too_many_dims());
@@ -45,7 +48,10 @@ pub fn check_expected_dims(expected: usize, dims: usize) -> Result<()> {
     if expected == dims {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::DataException, format!("expected {expected} dimensions, not {dims}")))
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("expected {expected} dimensions, not {dims}"),
+    ))
 }
 
 /// Checks that two operands have the same number of dimensions.
@@ -77,9 +83,15 @@ fn check_element(element: f32) -> Result<()> {
         return Ok(());
     }
     let what = if element.is_nan() { "NaN" } else { "infinite value" };
-    Err(Error::new(ErrorKind::DataException, format!("{what} not allowed in vector")))
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("{what} not allowed in vector"),
+    ))
 }
 
 fn too_many_dims() -> Error {
-    Error::new(ErrorKind::LimitExceeded, format!("vector cannot have more than {MAX_DIMS} dimensions"))
+    Error::new(
+        ErrorKind::LimitExceeded,
+        format!("vector cannot have more than {MAX_DIMS} dimensions"),
+    )
 }
