@@ -25,7 +25,10 @@ pub fn add_assign(sum: &mut [f32], b: &[f32]) -> Result<()> {
 /// As [`add_assign`].
 pub fn sub_assign(difference: &mut [f32], b: &[f32]) -> Result<()> {
     check_same_dims(difference, b)?;
-    difference.iter_mut().zip(b).for_each(|(difference, b)| *difference -= b);
+    difference
+        .iter_mut()
+        .zip(b)
+        .for_each(|(difference, b)| *difference -= b);
     check_overflow(difference)
 }
 
@@ -35,7 +38,10 @@ pub fn sub_assign(difference: &mut [f32], b: &[f32]) -> Result<()> {
 /// As [`add_assign`], and `OutOfRange` when a product of non-zero factors is zero.
 pub fn mul(a: &[f32], b: &[f32], product: &mut [f32]) -> Result<()> {
     check_same_dims(a, b)?;
-    product.iter_mut().zip(a.iter().zip(b)).for_each(|(product, (a, b))| *product = a * b);
+    product
+        .iter_mut()
+        .zip(a.iter().zip(b))
+        .for_each(|(product, (a, b))| *product = a * b);
     for (&product, (&a, &b)) in product.iter().zip(a.iter().zip(b)) {
         if product.is_infinite() {
             return Err(overflow());
@@ -74,10 +80,9 @@ pub fn compare(a: &[f32], b: &[f32]) -> Ordering {
 /// `bits` has `a.len().div_ceil(8)` bytes; padding bits become 0.
 pub fn binary_quantize(a: &[f32], bits: &mut [u8]) {
     for (byte, elements) in bits.iter_mut().zip(a.chunks(8)) {
-        *byte = elements
-            .iter()
-            .enumerate()
-            .fold(0, |byte, (index, &element)| byte | u8::from(element > 0.0) << (7 - index));
+        *byte = elements.iter().enumerate().fold(0, |byte, (index, &element)| {
+            byte | u8::from(element > 0.0) << (7 - index)
+        });
     }
 }
 
@@ -88,11 +93,19 @@ pub fn binary_quantize(a: &[f32], bits: &mut [u8]) {
 pub fn accumulate<T: Copy + Into<f64>>(sums: &mut [f64], a: &[T]) -> Result<()> {
     super::check_expected_dims(sums.len(), a.len())?;
     sums.iter_mut().zip(a).for_each(|(sum, &a)| *sum += a.into());
-    if sums.iter().any(|sum| sum.is_infinite()) { Err(overflow()) } else { Ok(()) }
+    if sums.iter().any(|sum| sum.is_infinite()) {
+        Err(overflow())
+    } else {
+        Ok(())
+    }
 }
 
 fn check_overflow(elements: &[f32]) -> Result<()> {
-    if elements.iter().any(|element| element.is_infinite()) { Err(overflow()) } else { Ok(()) }
+    if elements.iter().any(|element| element.is_infinite()) {
+        Err(overflow())
+    } else {
+        Ok(())
+    }
 }
 
 #[cold]
@@ -112,7 +125,10 @@ mod tests {
         assert_eq!(message(add_assign(&mut [3e38], &[3e38])), overflow);
         assert_eq!(message(sub_assign(&mut [-3e38], &[3e38])), overflow);
         assert_eq!(message(mul(&[1e37], &[1e37], &mut [0.0])), overflow);
-        assert_eq!(message(mul(&[1e-37], &[1e-37], &mut [0.0])), Err("value out of range: underflow".to_owned()));
+        assert_eq!(
+            message(mul(&[1e-37], &[1e-37], &mut [0.0])),
+            Err("value out of range: underflow".to_owned())
+        );
         assert_eq!(mul(&[0.0, 1e-37], &[1e-37, 0.0], &mut [1.0, 1.0]), Ok(()));
         assert_eq!(message(accumulate(&mut [f64::MAX], &[f64::MAX])), overflow);
     }
@@ -120,11 +136,19 @@ mod tests {
     #[test]
     fn operands_of_different_dimensions_are_refused() {
         let expected = "different vector dimensions 1 and 2";
-        for result in [add_assign(&mut [1.0], &[1.0, 2.0]), mul(&[1.0], &[1.0, 2.0], &mut [0.0])] {
+        for result in [
+            add_assign(&mut [1.0], &[1.0, 2.0]),
+            mul(&[1.0], &[1.0, 2.0], &mut [0.0]),
+        ] {
             assert_eq!(result.expect_err(expected).message(), expected);
         }
         let expected = "expected 1 dimensions, not 2";
-        assert_eq!(accumulate(&mut [0.0], &[1.0f32, 2.0]).expect_err(expected).message(), expected);
+        assert_eq!(
+            accumulate(&mut [0.0], &[1.0f32, 2.0])
+                .expect_err(expected)
+                .message(),
+            expected
+        );
     }
 
     #[test]

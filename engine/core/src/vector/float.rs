@@ -30,7 +30,11 @@ pub(super) fn scan(text: &[u8]) -> Option<Number> {
         _ => (scan_word(rest)?, 3, false),
     };
     let value = if negative { -magnitude } else { magnitude };
-    Some(Number { value, bytes: sign_bytes + bytes, overflowed })
+    Some(Number {
+        value,
+        bytes: sign_bytes + bytes,
+        overflowed,
+    })
 }
 
 fn scan_word(text: &[u8]) -> Option<f32> {
@@ -102,10 +106,16 @@ fn scan_exponent(text: &[u8], letters: [u8; 2]) -> (i64, usize) {
     let mut magnitude = 0i64;
     let mut at = start;
     while let Some(digit @ b'0'..=b'9') = text.get(at) {
-        magnitude = magnitude.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+        magnitude = magnitude
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'));
         at += 1;
     }
-    if at == start { (0, 0) } else { (if negative { -magnitude } else { magnitude }, at) }
+    if at == start {
+        (0, 0)
+    } else {
+        (if negative { -magnitude } else { magnitude }, at)
+    }
 }
 
 /// `mantissa * 10^exponent` when one correctly rounded `f64` operation decides its nearest `f32`.
@@ -119,14 +129,24 @@ fn exact_product(mantissa: u64, exponent: i64) -> Option<f32> {
         return None;
     }
     let power = *EXACT_POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^53, which an f64 holds exactly")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "at most 2^53, which an f64 holds exactly"
+    )]
     let mantissa = mantissa as f64;
     // At most 2^53 * 1e22 and, unless zero, at least 1e-22: a normal f32 or zero.
-    let wide = if exponent < 0 { mantissa / power } else { mantissa * power };
+    let wide = if exponent < 0 {
+        mantissa / power
+    } else {
+        mantissa * power
+    };
     if wide.to_bits() & MIDPOINT_MASK == MIDPOINT {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32, as intended")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounds to the nearest f32, as intended"
+    )]
     let value = wide as f32;
     Some(value)
 }
@@ -196,7 +216,11 @@ fn scaled(mantissa: u64, inexact: bool, scale: i64) -> f32 {
     let round_up = dropped > half || (dropped == half && (inexact || kept & 1 == 1));
     let kept = u32::try_from(kept).unwrap_or(u32::MAX) + u32::from(round_up);
     // A carry out of the fraction moves into the exponent field, up to infinity, as it should.
-    let exponent_field = if subnormal_bits > 0 { 0 } else { u32::try_from(exponent + BIAS - 1).unwrap_or(0) };
+    let exponent_field = if subnormal_bits > 0 {
+        0
+    } else {
+        u32::try_from(exponent + BIAS - 1).unwrap_or(0)
+    };
     f32::from_bits((exponent_field << FRACTION_BITS) + kept)
 }
 
@@ -213,7 +237,11 @@ pub(super) fn print(value: f32, out: &mut Vec<u8>) {
         return out.extend_from_slice(b"Infinity");
     }
     // Whole numbers below a million are common (pixels, counts) and print without an exponent.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturating, and compared below")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturating, and compared below"
+    )]
     let whole = magnitude as u32;
     #[expect(clippy::cast_precision_loss, reason = "below 2^24 by the first condition")]
     if whole < 1_000_000 && whole as f32 == magnitude {
@@ -259,12 +287,20 @@ impl Decimal {
     fn shortest(magnitude: f32) -> Self {
         let mut buffer = ryu::Buffer::new();
         let shortest = Self::read(buffer.format_finite(magnitude).as_bytes());
-        if shortest.is_midpoint_beside(magnitude) { Self::next_shortest(magnitude, shortest.count) } else { shortest }
+        if shortest.is_midpoint_beside(magnitude) {
+            Self::next_shortest(magnitude, shortest.count)
+        } else {
+            shortest
+        }
     }
 
     /// Reads digits, an optional point and an optional exponent, as `ryu` and `format!("{:e}")` write them.
     fn read(text: &[u8]) -> Self {
-        let mut decimal = Self { digits: [b'0'; Self::MAX_DIGITS], count: 0, point: 0 };
+        let mut decimal = Self {
+            digits: [b'0'; Self::MAX_DIGITS],
+            count: 0,
+            point: 0,
+        };
         let mut past_point = false;
         let mut pending_zeros = 0;
         for (index, &byte) in text.iter().enumerate() {
@@ -303,19 +339,27 @@ impl Decimal {
         if !(-2..=11).contains(&scale) {
             return false;
         }
-        let digits = self.digits[..self.count].iter().fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let digits = self.digits[..self.count]
+            .iter()
+            .fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
         let (digits, divisor) = match scale {
             -2 => (u128::from(digits), 100.0),
             -1 => (u128::from(digits), 10.0),
             _ => (u128::from(digits) * 10u128.pow(scale.unsigned_abs()), 1.0),
         };
-        [magnitude.next_down(), magnitude.next_up()].into_iter().any(|neighbour| {
-            // 26 bits, and 7 more for the divisor: exact.
-            let midpoint = (f64::from(magnitude) + f64::from(neighbour)) / 2.0 * divisor;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number below 2^70")]
-            let whole = midpoint as u128;
-            midpoint.fract() == 0.0 && whole == digits
-        })
+        [magnitude.next_down(), magnitude.next_up()]
+            .into_iter()
+            .any(|neighbour| {
+                // 26 bits, and 7 more for the divisor: exact.
+                let midpoint = (f64::from(magnitude) + f64::from(neighbour)) / 2.0 * divisor;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a whole number below 2^70"
+                )]
+                let whole = midpoint as u128;
+                midpoint.fract() == 0.0 && whole == digits
+            })
     }
 
     /// The shortest decimal of more than `count` digits that reads back as `magnitude` and is no midpoint.
@@ -390,7 +434,11 @@ mod tests {
             ("0x1.8p+1]", 8),
             ("1_0", 1),
         ] {
-            assert_eq!(scan(text.as_bytes()).map(|number| number.bytes), Some(bytes), "{text}");
+            assert_eq!(
+                scan(text.as_bytes()).map(|number| number.bytes),
+                Some(bytes),
+                "{text}"
+            );
         }
         for text in ["", "-", ".", "+.", "e5", "n", "in", "--1", " 1"] {
             assert_eq!(scan(text.as_bytes()), None, "{text}");

@@ -98,13 +98,19 @@ fn skip_space(text: &[u8], mut at: usize) -> usize {
 #[cold]
 fn invalid(text: &[u8]) -> Error {
     let text = String::from_utf8_lossy(text);
-    Error::new(ErrorKind::InvalidText, format!("invalid input syntax for type vector: \"{text}\""))
+    Error::new(
+        ErrorKind::InvalidText,
+        format!("invalid input syntax for type vector: \"{text}\""),
+    )
 }
 
 #[cold]
 fn out_of_range(number: &[u8]) -> Error {
     let number = String::from_utf8_lossy(number);
-    Error::new(ErrorKind::OutOfRange, format!("\"{number}\" is out of range for type vector"))
+    Error::new(
+        ErrorKind::OutOfRange,
+        format!("\"{number}\" is out of range for type vector"),
+    )
 }
 
 #[cfg(test)]
@@ -125,7 +131,11 @@ mod tests {
 
     fn failure(text: &str) -> (ErrorKind, String, Option<String>) {
         let error = parsed(text).expect_err(text);
-        (error.kind(), error.message().to_owned(), error.detail().map(str::to_owned))
+        (
+            error.kind(),
+            error.message().to_owned(),
+            error.detail().map(str::to_owned),
+        )
     }
 
     fn printed(elements: &[f32]) -> String {
@@ -136,7 +146,13 @@ mod tests {
 
     #[test]
     fn white_space_is_allowed_around_everything() {
-        for text in ["[1,2,3]", " [ 1, 2 , 3 ] ", "\t[\n1\r,\x0b2\x0c,3 ]\n", "[1.,2e0,.3e1]", "[+1,0x2,0X.3p4]"] {
+        for text in [
+            "[1,2,3]",
+            " [ 1, 2 , 3 ] ",
+            "\t[\n1\r,\x0b2\x0c,3 ]\n",
+            "[1.,2e0,.3e1]",
+            "[+1,0x2,0X.3p4]",
+        ] {
             assert_eq!(parsed(text), Ok(vec![1.0, 2.0, 3.0]), "{text:?}");
         }
     }
@@ -165,7 +181,10 @@ mod tests {
             ("[[1]]", None),
         ] {
             let message = format!("invalid input syntax for type vector: \"{text}\"");
-            assert_eq!(failure(text), (ErrorKind::InvalidText, message, detail.map(str::to_owned)));
+            assert_eq!(
+                failure(text),
+                (ErrorKind::InvalidText, message, detail.map(str::to_owned))
+            );
         }
     }
 
@@ -180,7 +199,12 @@ mod tests {
         for text in ["[inf]", "[-Infinity]", "[INFIN]"] {
             assert_eq!(failure(text).1, "infinite value not allowed in vector", "{text}");
         }
-        for number in ["1e39", "-1e400", "0x1p128", "340282356779733661637539395458142568448"] {
+        for number in [
+            "1e39",
+            "-1e400",
+            "0x1p128",
+            "340282356779733661637539395458142568448",
+        ] {
             let (kind, message, _) = failure(&format!("[ {number} ]"));
             assert_eq!(kind, ErrorKind::OutOfRange);
             assert_eq!(message, format!("\"{number}\" is out of range for type vector"));
@@ -229,7 +253,10 @@ mod tests {
             assert_eq!(printed(&[value]), format!("[{text}]"));
         }
         // The decimal 3e10 lies exactly between two f32, as 9e9 does: it is not used, though it would read back.
-        assert_eq!(printed(&[3e10, -9e9, 2e10]), "[3.0000001e+10,-8.999999e+09,2e+10]");
+        assert_eq!(
+            printed(&[3e10, -9e9, 2e10]),
+            "[3.0000001e+10,-8.999999e+09,2e+10]"
+        );
     }
 
     proptest! {

@@ -21,7 +21,10 @@ pub fn decode_header(header: [u8; HEADER_BYTES], typmod: i32) -> Result<usize> {
     check_dims(dims)?;
     check_typmod(typmod, dims)?;
     if unused != 0 {
-        return Err(Error::new(ErrorKind::DataException, format!("expected unused to be 0, not {unused}")));
+        return Err(Error::new(
+            ErrorKind::DataException,
+            format!("expected unused to be 0, not {unused}"),
+        ));
     }
     Ok(dims)
 }
@@ -60,12 +63,42 @@ mod tests {
     #[test]
     fn a_bad_header_is_refused() {
         for (header, typmod, kind, message) in [
-            ([0, 0, 0, 0], -1, ErrorKind::DataException, "vector must have at least 1 dimension"),
-            ([0x3e, 0x81, 0, 0], -1, ErrorKind::LimitExceeded, "vector cannot have more than 16000 dimensions"),
-            ([0xff, 0xff, 0, 0], -1, ErrorKind::LimitExceeded, "vector cannot have more than 16000 dimensions"),
-            ([0, 3, 0, 0], 2, ErrorKind::DataException, "expected 2 dimensions, not 3"),
-            ([0, 3, 0, 1], -1, ErrorKind::DataException, "expected unused to be 0, not 1"),
-            ([0, 3, 0xff, 0xff], 3, ErrorKind::DataException, "expected unused to be 0, not 65535"),
+            (
+                [0, 0, 0, 0],
+                -1,
+                ErrorKind::DataException,
+                "vector must have at least 1 dimension",
+            ),
+            (
+                [0x3e, 0x81, 0, 0],
+                -1,
+                ErrorKind::LimitExceeded,
+                "vector cannot have more than 16000 dimensions",
+            ),
+            (
+                [0xff, 0xff, 0, 0],
+                -1,
+                ErrorKind::LimitExceeded,
+                "vector cannot have more than 16000 dimensions",
+            ),
+            (
+                [0, 3, 0, 0],
+                2,
+                ErrorKind::DataException,
+                "expected 2 dimensions, not 3",
+            ),
+            (
+                [0, 3, 0, 1],
+                -1,
+                ErrorKind::DataException,
+                "expected unused to be 0, not 1",
+            ),
+            (
+                [0, 3, 0xff, 0xff],
+                3,
+                ErrorKind::DataException,
+                "expected unused to be 0, not 65535",
+            ),
         ] {
             let error = decode_header(header, typmod).expect_err(message);
             assert_eq!((error.kind(), error.message()), (kind, message));
@@ -81,7 +114,10 @@ mod tests {
             (f32::NEG_INFINITY, "infinite value not allowed in vector"),
         ] {
             let error = decode_elements(&element.to_be_bytes(), &mut [0.0]).expect_err(message);
-            assert_eq!((error.kind(), error.message()), (ErrorKind::DataException, message));
+            assert_eq!(
+                (error.kind(), error.message()),
+                (ErrorKind::DataException, message)
+            );
         }
     }
 

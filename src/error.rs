@@ -1,0 +1,60 @@
+//! The one place where this extension raises a PostgreSQL ERROR.
+//!
+//! Everything else returns `vectorgpu_core::Result`; the SQL boundary calls [`OrRaise::or_raise`]. Invariant: a raise
+//! unwinds the Rust frames up to the `#[pg_guard]` of the callback, and only there becomes PostgreSQL's `ereport`.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use vectorgpu_core::{Error, ErrorKind};
+
+/// Leaves Rust with a PostgreSQL ERROR where there is no value to go on with.
+pub(crate) trait OrRaise<T> {
+    /// The value, or an ERROR with the error's SQLSTATE, message, detail and hint.
+    ///
+    /// To be called with no engine state borrowed: a pending cancel or terminate is acted on first.
+    fn or_raise(self) -> T;
+}
+
+impl<T> OrRaise<T> for Result<T, Error> {
+    #[inline]
+    #[track_caller]
+    fn or_raise(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => raise(&error),
+        }
+    }
+}
+
+/// Raises `error`. See [`OrRaise::or_raise`].
+#[cold]
+#[track_caller]
+pub(crate) fn raise(error: &Error) -> ! {
+    if error.kind() == ErrorKind::Cancelled {
+        // Terminate and cancel have their own wording, and terminate does not return.
+        pgrx::check_for_interrupts!();
+    }
+    let report = ErrorReport::new(sqlstate(error.kind()), error.message().to_owned(), "vectorgpu");
+    let report = error.detail().into_iter().fold(report, ErrorReport::set_detail);
+    let report = error.hint().into_iter().fold(report, ErrorReport::set_hint);
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+fn sqlstate(kind: ErrorKind) -> PgSqlErrorCode {
+    match kind {
+        ErrorKind::InvalidText => PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
+        ErrorKind::DataException => PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        ErrorKind::OutOfRange => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        ErrorKind::InvalidArgument => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        ErrorKind::NullNotAllowed => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        ErrorKind::LimitExceeded => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        ErrorKind::Unsupported => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        ErrorKind::OutOfMemory => PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+        ErrorKind::Cancelled => PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+        ErrorKind::DeviceLost => PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+        ErrorKind::CorruptIndex => PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED,
+        // Internal, and whatever a later engine adds without telling this table.
+        _ => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+    }
+}

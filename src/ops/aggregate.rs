@@ -1,0 +1,84 @@
+//! The functions behind `avg(vector)`: sums are kept in double precision, in place.
+
+use pgrx::prelude::*;
+use vectorgpu_core::Result;
+use vectorgpu_core::vector::{algebra, check_dims, check_elements, check_expected_dims};
+
+use crate::error::OrRaise;
+use crate::types::array::ArrayArgument;
+use crate::types::state::{State, StateBuilder};
+use crate::types::varlena::AggregateCall;
+use crate::types::vector::{Vector, VectorBuilder};
+
+/// `vector_accum(double precision[], vector) -> double precision[]`: adds one row to the state.
+#[pg_extern(sql = false)]
+fn vector_accum(state: ArrayArgument<'_>, row: Vector<'_>, call: AggregateCall) -> StateBuilder {
+    accumulate(state, &row, &call).or_raise()
+}
+
+fn accumulate(state: ArrayArgument<'_>, row: &[f32], call: &AggregateCall) -> Result<StateBuilder> {
+    let state = State::from_array(state, "vector_accum")?;
+    let count = state.count() + 1.0;
+    let mut next = if state.sums().is_empty() {
+        StateBuilder::from_sums(row.iter().copied().map(f64::from))
+    } else {
+        check_expected_dims(state.sums().len(), row.len())?;
+        let mut sums = state.into_builder(call);
+        algebra::accumulate(sums.sums_mut(), row)?;
+        sums
+    };
+    *next.count_mut() = count;
+    Ok(next)
+}
+
+/// `vector_combine(double precision[], double precision[]) -> double precision[]`: adds two states.
+#[pg_extern(sql = false)]
+fn vector_combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: AggregateCall) -> StateBuilder {
+    combine(a, b, &call).or_raise()
+}
+
+fn combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: &AggregateCall) -> Result<StateBuilder> {
+    let a = State::from_array(a, "vector_combine")?;
+    let b = State::from_array(b, "vector_combine")?;
+    let count = a.count() + b.count();
+    let dims = a.sums().len().max(b.sums().len());
+    if dims > 0 {
+        check_dims(dims)?;
+    }
+    let mut both = match (a.sums(), b.sums()) {
+        ([], sums) => StateBuilder::from_sums(sums.iter().copied()),
+        (_, []) => a.into_builder(call),
+        (_, sums) => {
+            let mut both = a.into_builder(call);
+            algebra::accumulate(both.sums_mut(), sums)?;
+            both
+        }
+    };
+    *both.count_mut() = count;
+    Ok(both)
+}
+
+/// `vector_avg(double precision[]) -> vector`: NULL when there was no row.
+#[pg_extern(sql = false)]
+fn vector_avg(state: ArrayArgument<'_>) -> Option<VectorBuilder> {
+    average(state).or_raise()
+}
+
+fn average(state: ArrayArgument<'_>) -> Result<Option<VectorBuilder>> {
+    let state = State::from_array(state, "vector_avg")?;
+    if state.count() == 0.0 {
+        return Ok(None);
+    }
+    check_dims(state.sums().len())?;
+    let mut mean = VectorBuilder::zeros(state.sums().len());
+    for (element, sum) in mean.iter_mut().zip(state.sums()) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "rounds; what becomes infinite is refused"
+        )]
+        let quotient = (sum / state.count()) as f32;
+        *element = quotient;
+    }
+    check_elements(&mean)?;
+    Ok(Some(mean))
+}

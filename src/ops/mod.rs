@@ -1,0 +1,9 @@
+//! SQL functions on vectors: distances, algebra, ordering, aggregates.
+//!
+//! Shells: each checks its operands, calls `vectorgpu-core` and raises what that refuses. All are immutable, strict
+//! and parallel safe; their SQL declarations are in `sql/20_functions.sql`.
+
+mod aggregate;
+mod algebra;
+mod compare;
+mod distance;

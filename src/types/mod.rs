@@ -1,0 +1,11 @@
+//! The SQL types: datums as safe Rust values, their I/O functions and casts.
+//!
+//! Must not know how anything is computed. Invariant: a value of a type in here has passed its header checks.
+
+pub(crate) mod array;
+pub(crate) mod bit;
+mod cast;
+mod io;
+pub(crate) mod state;
+pub(crate) mod varlena;
+pub(crate) mod vector;
