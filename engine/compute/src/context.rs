@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -157,6 +157,11 @@ impl Context {
         self.limits
     }
 
+    /// Whether this is a copy that the process inherited through fork.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.creator_pid.get() != std::process::id()
+    }
+
     /// Whether the device is gone for good.
     pub(crate) fn is_lost(&self) -> bool {
         self.loss.reason.get().is_some()
@@ -228,18 +233,21 @@ impl Context {
 
     /// Destroys the device as a driver failure would; for tests.
     pub(crate) fn simulate_loss(&self) -> Result<()> {
-        let outcome = self.guarded("simulating a loss", |gpu| {
-            gpu.device.destroy();
-            gpu.device.poll(wgpu::PollType::Poll).is_ok()
-        });
-        match outcome {
-            Err(error) if error.kind() == ErrorKind::DeviceLost => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Err(Error::new(
-                ErrorKind::Internal,
-                "the destroyed device was not reported as lost",
-            )),
+        self.guarded("simulating a loss", |gpu| gpu.device.destroy())
+            .or_else(is_loss)?;
+        // wgpu reports the loss when the work in flight has finished.
+        let started = Instant::now();
+        while !self.is_lost() {
+            if started.elapsed() > Duration::from_secs(10) {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "the destroyed device was not reported as lost",
+                ));
+            }
+            self.poll(None).or_else(is_loss)?;
+            std::thread::yield_now();
         }
+        Ok(())
     }
 
     /// Makes this context look like a copy inherited through fork.
@@ -249,7 +257,7 @@ impl Context {
     }
 
     fn usable(&self) -> Result<&Gpu> {
-        if self.creator_pid.get() != std::process::id() {
+        if self.is_foreign() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "the GPU context belongs to another process",
@@ -313,7 +321,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let foreign = self.creator_pid.get() != std::process::id();
+        let foreign = self.is_foreign();
         let leak = foreign || self.is_lost() || self.is_busy();
         let Some(gpu) = self.gpu.take() else { return };
         if leak {
@@ -323,6 +331,14 @@ impl Drop for Context {
             // A failure while closing concerns nobody any more.
             let _ = caught("closing the GPU", || drop(gpu));
         }
+    }
+}
+
+fn is_loss(error: Error) -> Result<()> {
+    if error.kind() == ErrorKind::DeviceLost {
+        Ok(())
+    } else {
+        Err(error)
     }
 }
 

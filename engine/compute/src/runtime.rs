@@ -20,8 +20,8 @@ use crate::recording::Recording;
 
 /// An open engine's inside; fields are dropped in this order.
 pub(crate) struct Runtime {
-    pub(crate) pipelines: Pipelines,
-    pub(crate) staging: StagingRing,
+    pub(crate) pipelines: Rc<Pipelines>,
+    pub(crate) staging: Rc<StagingRing>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) pace: Pace,
@@ -38,9 +38,9 @@ impl Runtime {
         wait_deadline: Duration,
     ) -> Rc<Self> {
         Rc::new(Self {
-            pipelines: Pipelines::default(),
-            staging: StagingRing::new(staging_bytes),
-            pool: Rc::new(Pool::default()),
+            pipelines: Rc::default(),
+            staging: Rc::new(StagingRing::new(staging_bytes)),
+            pool: Pool::new(vram_limit_bytes / 4),
             budget: Budget::new(vram_limit_bytes),
             pace: Pace::new(context.report().kind),
             wait_deadline,
@@ -200,6 +200,19 @@ impl Runtime {
                 create()
             }
             outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.context.is_foreign() {
+            // Freeing means calling a driver whose threads did not survive the fork and may have held its locks.
+            std::mem::forget((
+                Rc::clone(&self.pipelines),
+                Rc::clone(&self.staging),
+                Rc::clone(&self.pool),
+            ));
         }
     }
 }

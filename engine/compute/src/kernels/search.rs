@@ -92,7 +92,7 @@ pub(crate) fn score(
     let source = Source::rows(bytemuck::cast_slice(query), query.len() * 4, quads * QUAD * 4);
     runtime.stage(&mut recording, source, &query_buffer, 0, keep_waiting)?;
     let units_max = as_usize(runtime.pace.units(SCORE.name))?;
-    let batch_rows = (batch_bytes / stride_bytes).min(units_max / block.dims).max(TILE);
+    let batch_rows = batch_rows(batch_bytes / stride_bytes, units_max / block.dims);
     for codes in block.codes.chunks(batch_rows.saturating_mul(row_bytes)) {
         runtime.proceed(keep_waiting)?;
         let rows = codes.len() / row_bytes;
@@ -224,10 +224,7 @@ impl Centroids {
         while done < labels.len() {
             let units_max = as_usize(runtime.pace.units(KMEANS_ASSIGN.name))?;
             let affordable = units_max / (TILE * self.dims);
-            let batch_rows = (batch_bytes / stride_bytes)
-                .min(affordable)
-                .max(TILE)
-                .min(labels.len() - done);
+            let batch_rows = batch_rows(batch_bytes / stride_bytes, affordable).min(labels.len() - done);
             let batch = &rows[done * self.dims..(done + batch_rows) * self.dims];
             let batch_labels = &mut labels[done..done + batch_rows];
             self.assign_batch(runtime, &pipeline, batch, batch_labels, units_max, keep_waiting)?;
@@ -359,6 +356,15 @@ fn stage_params(
     )?;
     runtime.stage(recording, Source::Bytes(bytes), &buffer, 0, keep_waiting)?;
     Ok(buffer)
+}
+
+/// Rows of a batch: as many as fit and are affordable, at least one tile if that fits, at least one row.
+///
+/// The affordable number changes with every measurement, so it is rounded down to a power of two, for buffers of a few
+/// sizes that can be re-used.
+fn batch_rows(fitting: usize, affordable: usize) -> usize {
+    let affordable = 1 << affordable.max(TILE).ilog2();
+    fitting.min(affordable).max(1)
 }
 
 /// Workgroups for `rows`; kernels stride over what exceeds the device's limit.

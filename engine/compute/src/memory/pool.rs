@@ -19,8 +19,10 @@ pub(crate) const RETIRED_LABEL: &str = "vectorgpu.pool.retired";
 const SMALLEST_CLASS_BYTES: u64 = 256;
 
 /// The pool's buffers.
-#[derive(Default)]
 pub(crate) struct Pool {
+    /// Most bytes kept idle.
+    idle_bytes_max: u64,
+    /// Least recently used first.
     idle: RefCell<Vec<Rc<DeviceBuffer>>>,
     retired: RefCell<Vec<Rc<DeviceBuffer>>>,
 }
@@ -32,6 +34,15 @@ pub(crate) struct Pooled {
 }
 
 impl Pool {
+    /// An empty pool that keeps up to `idle_bytes_max` for re-use.
+    pub(crate) fn new(idle_bytes_max: u64) -> Rc<Self> {
+        Rc::new(Self {
+            idle_bytes_max,
+            idle: RefCell::default(),
+            retired: RefCell::default(),
+        })
+    }
+
     /// The size to allocate for `bytes`: at most a quarter more, so that sizes repeat.
     pub(crate) fn size_class(bytes: u64, buffer_bytes_max: u64) -> u64 {
         let bytes = bytes.max(SMALLEST_CLASS_BYTES);
@@ -50,7 +61,7 @@ impl Pool {
         let position = idle
             .iter()
             .rposition(|buffer| buffer.purpose() == purpose && buffer.bytes() == class_bytes)?;
-        let buffer = idle.swap_remove(position);
+        let buffer = idle.remove(position);
         buffer.relabel(label);
         Some(Pooled {
             buffer,
@@ -82,6 +93,20 @@ impl Pool {
                 self.idle.borrow_mut().push(buffer);
             }
         }
+        self.evict();
+    }
+
+    /// Frees the least recently used idle buffers beyond the bytes to keep.
+    fn evict(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let mut kept_bytes: u64 = idle.iter().map(|buffer| buffer.bytes()).sum();
+        let surplus = idle.iter().take_while(|buffer| {
+            let over = kept_bytes > self.idle_bytes_max;
+            kept_bytes -= if over { buffer.bytes() } else { 0 };
+            over
+        });
+        let surplus = surplus.count();
+        idle.drain(..surplus);
     }
 
     /// Frees every idle buffer; returns whether there was one.
