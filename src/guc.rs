@@ -74,7 +74,6 @@ pub(crate) fn iterate() -> Iterate {
 
 /// Defines the settings; called once, when the library is loaded.
 pub(crate) fn register() {
-    let (user, none) = (GucContext::Userset, GucFlags::default());
     let lists_max = MAX_LISTS.cast_signed();
     GucRegistry::define_int_guc(
         c"vectorgpu.probes",
@@ -83,8 +82,8 @@ pub(crate) fn register() {
         &PROBES,
         0,
         lists_max,
-        user,
-        none,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"vectorgpu.max_probes",
@@ -93,36 +92,36 @@ pub(crate) fn register() {
         &MAX_PROBES,
         1,
         lists_max,
-        user,
-        none,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_enum_guc(
         c"vectorgpu.iterative_scan",
         c"What an ivf scan does when the rows of the first lists are used up.",
         c"strict_order keeps the output sorted, relaxed_order returns every row, off stops.",
         &ITERATIVE_SCAN,
-        user,
-        none,
+        GucContext::Userset,
+        GucFlags::default(),
     );
-    register_device_settings(user, none);
+    register_device_settings();
 }
 
-fn register_device_settings(user: GucContext, none: GucFlags) {
+fn register_device_settings() {
     GucRegistry::define_string_guc(
         c"vectorgpu.device",
         c"Where index builds and scans compute: auto, gpu, cpu, or a part of an adapter's name.",
         c"",
         &DEVICE,
-        user,
-        none,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"vectorgpu.allow_software_gpu",
         c"Lets a software Vulkan driver count as a GPU. It is slower than the CPU path and serves tests.",
         c"",
         &ALLOW_SOFTWARE_GPU,
-        user,
-        none,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"vectorgpu.vram_limit",
@@ -131,7 +130,7 @@ fn register_device_settings(user: GucContext, none: GucFlags) {
         &VRAM_LIMIT_MB,
         16,
         i32::MAX / 1024,
-        user,
+        GucContext::Userset,
         GucFlags::UNIT_MB,
     );
     GucRegistry::define_int_guc(
@@ -141,7 +140,7 @@ fn register_device_settings(user: GucContext, none: GucFlags) {
         &STAGING_MB,
         1,
         1024,
-        user,
+        GucContext::Userset,
         GucFlags::UNIT_MB,
     );
 }

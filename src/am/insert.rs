@@ -48,7 +48,7 @@ fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
     let meta = Meta::read(&store.share(0)?)?;
     check_dims(&meta, vector)?;
     let mut encoder = RowEncoder::new(meta.metric, meta.storage);
-    let row = encoder.encode(tid, vector);
+    let row = encoder.encode(tid, vector)?;
     vectorgpu_core::ivf::insert::insert(
         store,
         &meta,

@@ -17,7 +17,7 @@ use pgrx::{PgBox, pg_sys};
 use crate::pg::options;
 
 pub(crate) use opclass::metric_of;
-pub(crate) use scan::{LastScan, last_scan, probes_of};
+pub(crate) use scan::{last_scan, probes_of};
 
 /// Name of the access method.
 pub(crate) const NAME: &str = "ivf";

@@ -4,7 +4,7 @@
 //! nothing and returns the code of the metric.
 
 use pgrx::prelude::*;
-use pgrx::{PgList, pg_sys};
+use pgrx::pg_sys;
 use vectorgpu_core::metric::Metric;
 use vectorgpu_core::{Error, ErrorKind, Result};
 

@@ -6,7 +6,6 @@
 
 use std::rc::Rc;
 
-use pgrx::prelude::*;
 use vectorgpu_compute::{DeviceChoice, Engine};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::{Backend, Fallback};

@@ -10,7 +10,7 @@ use vectorgpu_core::Result;
 use vectorgpu_core::ivf::build::PageSink;
 use vectorgpu_core::ivf::page::PAGE_SIZE;
 
-use super::interrupt;
+use super::{INVALID_SUBTRANSACTION, interrupt};
 
 /// Pages that one WAL record carries.
 const BATCH_PAGES: usize = pg_sys::XLR_MAX_BLOCK_ID as usize;
@@ -111,7 +111,7 @@ unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
     unsafe {
         (*(*relation).rd_rel).relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_PERMANENT
             && (pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA.cast_signed()
-                || ((*relation).rd_createSubid == pg_sys::InvalidSubTransactionId
-                    && (*relation).rd_firstRelfilenodeSubid == pg_sys::InvalidSubTransactionId))
+                || ((*relation).rd_createSubid == INVALID_SUBTRANSACTION
+                    && (*relation).rd_firstRelfilenodeSubid == INVALID_SUBTRANSACTION))
     }
 }

@@ -4,6 +4,8 @@
 //! server's resource owner releases pins and locks then.
 #![expect(unsafe_code, reason = "this is where the server's C interface is wrapped")]
 
+use pgrx::pg_sys;
+
 pub(crate) mod bulk;
 pub(crate) mod interrupt;
 pub(crate) mod options;
@@ -11,3 +13,6 @@ pub(crate) mod progress;
 pub(crate) mod relation;
 pub(crate) mod sort;
 pub(crate) mod store;
+
+/// `InvalidSubTransactionId`, a macro of the server.
+const INVALID_SUBTRANSACTION: pg_sys::SubTransactionId = 0;

@@ -9,7 +9,7 @@ use vectorgpu_core::ivf::page::{self, PAGE_SIZE};
 use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
 use vectorgpu_core::{Error, Result};
 
-use super::interrupt;
+use super::{INVALID_SUBTRANSACTION, interrupt};
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "pages of another size are not supported");
 const _: () = {
@@ -76,7 +76,7 @@ impl PgStore {
 
     fn is_local(&self) -> bool {
         // SAFETY: `new`'s caller keeps the relation open.
-        unsafe { (*self.index).rd_islocaltemp || (*self.index).rd_createSubid != pg_sys::InvalidSubTransactionId }
+        unsafe { (*self.index).rd_islocaltemp || (*self.index).rd_createSubid != INVALID_SUBTRANSACTION }
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Assigner<'a> {
         let rows = self.tids.len();
         self.nearest.assign(&self.rows, &mut self.labels[..rows], &mut interrupt::keep_waiting)?;
         for ((vector, tid), list) in self.rows.chunks_exact(self.dims).zip(&self.tids).zip(&self.labels) {
-            let row = self.encoder.encode(*tid, vector);
+            let row = self.encoder.encode(*tid, vector)?;
             self.payload.clear();
             self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
             self.payload.extend_from_slice(row.code);

@@ -7,6 +7,7 @@ mod plan;
 mod sample;
 mod write;
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{PgBox, pg_sys};
 use vectorgpu_core::Result;
@@ -24,9 +25,6 @@ use plan::Plan;
 use sample::Sample;
 
 pub(super) use phase::ambuildphasename;
-
-/// Lloyd iterations at most; the loop stops earlier when little moves.
-const KMEANS_ITERATIONS: u32 = 20;
 
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn ambuild(
@@ -84,7 +82,7 @@ unsafe fn build(
 
 fn work(plan: &Plan, sample: &Sample) -> BuildWork {
     let (dims, lists) = (plan.dims() as f64, f64::from(plan.lists));
-    let vectors = sample.rows() as f64 * f64::from(KMEANS_ITERATIONS) + plan.estimated_rows;
+    let vectors = sample.rows() as f64 * plan::KMEANS_ITERATIONS as f64 + plan.estimated_rows;
     BuildWork { multiply_adds: vectors * dims * lists, bytes: vectors * dims * 4.0 }
 }
 
@@ -97,17 +95,7 @@ fn cluster(
     let mut progress = |fraction: f32| {
         Phase::Kmeans.report(f64::from(fraction));
     };
-    kmeans::kmeans(
-        backend,
-        sample.vectors(),
-        plan.dims(),
-        plan.lists,
-        plan.nearest_by(),
-        plan.seed,
-        KMEANS_ITERATIONS,
-        &mut progress,
-        &mut interrupt::keep_waiting,
-    )
+    kmeans::kmeans(backend, &plan.kmeans(sample.vectors()), &mut progress, &mut interrupt::keep_waiting)
 }
 
 fn notice_little_data(rows: u64) {
@@ -126,21 +114,11 @@ fn notice_little_data(rows: u64) {
 unsafe fn build_empty(index: pg_sys::Relation) -> Result<()> {
     // SAFETY: as the caller's.
     let plan = unsafe { Plan::for_empty(index) }?;
-    let centroids = kmeans::kmeans(
-        &mut vectorgpu_core::cpu::CpuBackend::new(),
-        &[],
-        plan.dims(),
-        plan.lists,
-        plan.nearest_by(),
-        plan.seed,
-        1,
-        &mut |_| {},
-        &mut interrupt::keep_waiting,
-    )?;
+    let mut backend = vectorgpu_core::cpu::CpuBackend::new();
+    let centroids = kmeans::kmeans(&mut backend, &plan.kmeans(&[]), &mut |_| {}, &mut interrupt::keep_waiting)?;
     let meta: Meta = plan.meta(0);
     // SAFETY: as the caller's.
     let sink = unsafe { BulkFork::new(index, pg_sys::ForkNumber::INIT_FORKNUM) };
-    let lists = usize::try_from(plan.lists).expect("at most 32,768");
-    Builder::new(sink, meta, &centroids, vec![0; lists])?.finish()?.finish();
+    Builder::new(sink, meta, &centroids, vec![0; plan.lists as usize])?.finish()?.finish();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use vectorgpu_core::backend::NearestBy;
 use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::kmeans;
+use vectorgpu_core::kmeans::{self, KmeansTask};
 use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -17,6 +17,8 @@ const SAMPLE_PER_LIST: u64 = 50;
 const SAMPLE_MIN: u64 = 10_000;
 /// Fewest sampled rows for each list with which k-means still makes sense.
 const SAMPLE_PER_LIST_MIN: u64 = 4;
+/// Lloyd iterations at most; the loop stops earlier when little moves.
+pub(super) const KMEANS_ITERATIONS: usize = 20;
 /// Builds are repeatable; a different sample would be as good.
 const SEED: u64 = 0x7665_6374_6f72;
 /// Rows from which on lists grow as four times the root of the rows.
@@ -95,6 +97,18 @@ impl Plan {
         if self.metric.is_spherical() { NearestBy::Dot } else { NearestBy::L2 }
     }
 
+    /// The clustering of `samples`.
+    pub(super) fn kmeans<'a>(&self, samples: &'a [f32]) -> KmeansTask<'a> {
+        KmeansTask {
+            samples,
+            dims: self.dims(),
+            lists: self.lists as usize,
+            by: self.nearest_by(),
+            seed: self.seed,
+            max_iterations: KMEANS_ITERATIONS,
+        }
+    }
+
     /// The metapage for an index of `rows` rows.
     pub(super) fn meta(&self, rows: u64) -> Meta {
         Meta::plan(self.metric, self.storage, self.dims, self.lists, rows, self.seed)
@@ -109,7 +123,7 @@ impl Plan {
         let lists = u64::from(self.lists);
         let needed = |rows: u64| {
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists).map_or(u64::MAX, |bytes| bytes as u64)
+            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists as usize).map_or(u64::MAX, |bytes| bytes as u64)
         };
         let least = lists * SAMPLE_PER_LIST_MIN;
         let mut rows = (lists * SAMPLE_PER_LIST).max(SAMPLE_MIN);

@@ -1,36 +1,33 @@
 //! A uniform sample of the table's vectors: random blocks, then a reservoir over their rows.
 //!
 //! The reservoir holds datums as they lie in the table, usually 18-byte pointers to TOAST; only the rows that remain
-//! in it are read in full. Sources: ANALYZE (block sampling), Vitter's algorithm R (reservoir).
+//! in it are read in full. Source of the block sampling: ANALYZE.
 
 use std::ffi::c_void;
 
 use pgrx::prelude::*;
 use pgrx::pg_sys;
-use vectorgpu_core::random::Random;
+use vectorgpu_core::sample::Reservoir;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::assign::check_dims;
 use super::phase::Phase;
 use super::plan::Plan;
-use crate::error::OrRaise;
 use crate::pg::interrupt;
 use crate::types::vector::Vector;
 
 /// Blocks to look at for one row that is wanted, as a factor: more blocks, less clustering of the sample.
 const OVERSAMPLING: f64 = 4.0;
 
-/// Sampled vectors, one after the other; unit length where the metric is spherical.
+/// Sampled vectors, one after the other.
 pub(super) struct Sample {
     vectors: Vec<f32>,
     dims: usize,
 }
 
-struct Reservoir {
-    wanted: usize,
-    offered: u64,
+struct Drawn {
+    reservoir: Reservoir,
     datums: Vec<pg_sys::Datum>,
-    random: Random,
 }
 
 impl Sample {
@@ -49,16 +46,16 @@ impl Sample {
     ) -> Result<Self> {
         Phase::Sampling.report(0.0);
         let wanted = plan.sample_rows()?;
-        let mut reservoir = Reservoir { wanted, offered: 0, datums: Vec::new(), random: Random::new(plan.seed) };
+        let mut drawn = Drawn { reservoir: Reservoir::new(wanted, plan.seed), datums: Vec::new() };
         // SAFETY: as the caller's.
-        unsafe { fill(table, index, index_info, plan, &mut reservoir) };
+        unsafe { fill(table, index, index_info, plan, wanted, &mut drawn) };
         let mut vectors = Vec::new();
-        let floats = reservoir.datums.len() * plan.dims();
+        let floats = drawn.datums.len() * plan.dims();
         vectors.try_reserve_exact(floats).map_err(|_| {
-            Error::new(ErrorKind::OutOfMemory, format!("out of memory for {} sampled rows", reservoir.datums.len()))
+            Error::new(ErrorKind::OutOfMemory, format!("out of memory for {} sampled rows", drawn.datums.len()))
         })?;
-        let total = reservoir.datums.len();
-        for (done, datum) in reservoir.datums.into_iter().enumerate() {
+        let total = drawn.datums.len();
+        for (done, datum) in drawn.datums.into_iter().enumerate() {
             if done % 256 == 0 {
                 interrupt::check();
                 Phase::Sampling.report(0.5 + 0.5 * done as f64 / total as f64);
@@ -89,14 +86,7 @@ unsafe fn push_vector(vectors: &mut Vec<f32>, datum: pg_sys::Datum, plan: &Plan)
     // SAFETY: as the caller's.
     let vector = unsafe { Vector::from_datum(datum) }?;
     check_dims(plan.dims(), vector.elements())?;
-    if !plan.metric.is_spherical() {
-        vectors.extend_from_slice(vector.elements());
-        return Ok(());
-    }
-    let unit = vectorgpu_core::distance::l2_normalize(vector.elements());
-    if unit.iter().any(|value| *value != 0.0) {
-        vectors.extend_from_slice(&unit);
-    }
+    vectors.extend_from_slice(vector.elements());
     Ok(())
 }
 
@@ -107,19 +97,20 @@ unsafe fn fill(
     index: pg_sys::Relation,
     index_info: *mut pg_sys::IndexInfo,
     plan: &Plan,
-    reservoir: &mut Reservoir,
+    wanted: usize,
+    drawn: &mut Drawn,
 ) {
     // SAFETY: as the caller's.
     let pages = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM) };
     let rows_per_page = (plan.estimated_rows / f64::from(plan.table_pages.max(1))).max(0.1);
-    let blocks = (reservoir.wanted as f64 / rows_per_page * OVERSAMPLING).clamp(1.0, f64::from(i32::MAX / 2));
+    let blocks = (wanted as f64 / rows_per_page * OVERSAMPLING).clamp(1.0, f64::from(i32::MAX / 2));
     #[expect(clippy::cast_possible_truncation, reason = "clamped to an int first")]
     let blocks = blocks as i32;
     let mut sampler = pg_sys::BlockSamplerData::default();
-    let state: *mut c_void = std::ptr::from_mut(reservoir).cast();
+    let state: *mut c_void = std::ptr::from_mut(drawn).cast();
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the seed do")]
     let seed = plan.seed as u32;
-    // SAFETY: as the caller's; the reservoir outlives the scans, whose callback alone uses it.
+    // SAFETY: as the caller's; `drawn` outlives the scans, whose callback alone uses it.
     unsafe {
         let chosen = pg_sys::BlockSampler_Init(&mut sampler, pages, blocks, seed);
         let mut done = 0;
@@ -156,33 +147,34 @@ unsafe extern "C-unwind" fn offer(
     _alive: bool,
     state: *mut c_void,
 ) {
-    // SAFETY: the server passes one value and its null flag; `state` is the reservoir that `fill` passed.
-    let (value, is_null, reservoir) = unsafe { (*values, *is_null, &mut *state.cast::<Reservoir>()) };
+    // SAFETY: the server passes one value and its null flag; `state` is what `fill` passed.
+    let (value, is_null, drawn) = unsafe { (*values, *is_null, &mut *state.cast::<Drawn>()) };
     if is_null {
         return;
     }
-    reservoir.offered += 1;
-    let place = if reservoir.datums.len() < reservoir.wanted {
-        reservoir.datums.push(pg_sys::Datum::from(0));
-        reservoir.datums.len() - 1
-    } else {
-        let place = usize::try_from(reservoir.random.below(reservoir.offered)).unwrap_or(usize::MAX);
-        if place >= reservoir.wanted {
-            return;
-        }
-        // SAFETY: the copy that a former row left here.
-        unsafe { pg_sys::pfree(reservoir.datums[place].cast_mut_ptr()) };
-        place
-    };
+    let Some(place) = drawn.reservoir.offer() else { return };
     // SAFETY: a varlena that is valid during this call; the copy lives in the build's memory context.
-    reservoir.datums[place] = unsafe { copy(value) }.or_raise();
+    let copy = unsafe { copied(value) };
+    if place == drawn.datums.len() {
+        drawn.datums.push(copy);
+        return;
+    }
+    let replaced = std::mem::replace(&mut drawn.datums[place], copy);
+    // SAFETY: the copy that a former row left here, freed once.
+    unsafe { pg_sys::pfree(replaced.cast_mut_ptr()) };
 }
 
-/// Copies a vector's datum as it lies in the table, into the context that survives the scan's per-row resets.
+/// Copies a varlena as it lies in the table, TOAST pointer or not, into the current memory context.
 ///
 /// # Safety
 /// `value` is a vector.
-unsafe fn copy(value: pg_sys::Datum) -> Result<pg_sys::Datum> {
-    // SAFETY: as the caller's; type length -1 is a varlena.
-    Ok(unsafe { pg_sys::datumCopy(value, false, -1) })
+unsafe fn copied(value: pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: as the caller's; palloc returns as many bytes as asked for, or raises an error.
+    unsafe {
+        let from = value.cast_mut_ptr::<pg_sys::varlena>();
+        let bytes = pgrx::varlena::varsize_any(from);
+        let to = pg_sys::palloc(bytes).cast::<u8>();
+        to.copy_from_nonoverlapping(from.cast::<u8>(), bytes);
+        pg_sys::Datum::from(to)
+    }
 }

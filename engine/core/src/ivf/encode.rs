@@ -1,6 +1,7 @@
 //! Turns a vector into what a row of the index holds: factors and code.
 
 use crate::distance;
+use crate::error::Result;
 use crate::metric::{Metric, Storage};
 use crate::quantize;
 
@@ -23,9 +24,12 @@ impl RowEncoder {
     }
 
     /// Encodes `vector`; its heap row is `tid`.
-    pub fn encode(&mut self, tid: Tid, vector: &[f32]) -> EncodedRow<'_> {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn encode(&mut self, tid: Tid, vector: &[f32]) -> Result<EncodedRow<'_>> {
         self.code.clear();
-        quantize::encode(self.storage, vector, &mut self.code);
+        quantize::encode(self.storage, vector, &mut self.code)?;
         self.factors.clear();
         if self.runs.norm_sq {
             self.factors.push(distance::norm_squared(vector));
@@ -33,6 +37,6 @@ impl RowEncoder {
         if self.runs.residual {
             self.factors.push(quantize::residual_bound(vector, &self.code));
         }
-        EncodedRow { tid, factors: &self.factors, code: &self.code }
+        Ok(EncodedRow { tid, factors: &self.factors, code: &self.code })
     }
 }

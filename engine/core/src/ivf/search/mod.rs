@@ -17,7 +17,8 @@ use std::ops::ControlFlow;
 use crate::backend::{Backend, KeepWaiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
-use crate::quantize::QueryNorms;
+use crate::distance;
+use crate::quantize::{QueryNorms, RowFactors};
 
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind};
@@ -77,7 +78,21 @@ pub struct SearchCounts {
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     pub(super) values: Vec<f32>,
-    pub(super) norms: QueryNorms,
+    pub(super) norm: f64,
+    pub(super) norm_sq: f32,
+    /// For bounds under scores in any order.
+    pub(super) bounds: QueryNorms,
+}
+
+impl Query {
+    pub(super) fn new(values: &[f32]) -> Self {
+        Self {
+            values: values.to_vec(),
+            norm: distance::norm(values),
+            norm_sq: distance::norm_squared(values),
+            bounds: QueryNorms::new(values, false),
+        }
+    }
 }
 
 /// One ordered scan.
@@ -125,7 +140,7 @@ impl Search {
                 format!("different vector dimensions {} and {}", self.meta.dims, values.len()),
             ));
         }
-        self.query = query.map(|values| Query { values: values.to_vec(), norms: QueryNorms::new(values) });
+        self.query = query.map(Query::new);
         self.ranking.clear();
         self.batch = 0..0;
         self.window.open(None);
@@ -262,13 +277,14 @@ fn key_of(
     norm_sq: f32,
     residual: f32,
 ) -> f64 {
-    use crate::{distance, quantize};
     if !exact || shape.factors.residual {
-        return quantize::lower_bound(metric, score, &query.norms, norm_sq, residual, shape.dims);
+        // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
+        let row = RowFactors { residual, norm_sq, is_zero: false };
+        return query.bounds.lower_bound(metric, score, row);
     }
     match metric {
         Metric::L2 => distance::l2_from_squared(score),
         Metric::InnerProduct => -f64::from(score),
-        Metric::Cosine => distance::cosine_from_parts(score, query.norms.norm_sq, norm_sq),
+        Metric::Cosine => distance::cosine_from_parts(score, query.norm_sq, norm_sq),
     }
 }

@@ -179,7 +179,7 @@ pub fn nearest_list<S: PageStore>(
     vector: &[f32],
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<u32> {
-    let query = Query { values: vector.to_vec(), norms: quantize::QueryNorms::new(vector) };
+    let query = Query::new(vector);
     let mut ranking = Ranking::default();
     ranking.score(store, meta, Some(&query), backend, keep_waiting)?;
     ranking.rank(store, meta, Some(&query), 0..1)?;
@@ -201,7 +201,7 @@ fn score_slack(meta: &Meta, query: &Query, key: f32) -> f32 {
     let scale = match meta.metric.score() {
         Score::SquaredL2 => f64::from(key.abs()) * 1.01,
         // Centroids of spherical k-means have unit length.
-        Score::Dot => query.norms.norm * 1.01,
+        Score::Dot => query.norm * 1.01,
     };
     #[expect(clippy::cast_possible_truncation, reason = "rounded up by the factors above")]
     let slack = (gamma * scale) as f32;
