@@ -17,7 +17,7 @@ mod lloyd;
 mod seeding;
 
 /// Most lists that are seeded in one level.
-const FLAT_LISTS: usize = 1024;
+const FLAT_LISTS: usize = 512;
 /// Most iterations over all lists after a two-level seeding, which already found its clusters.
 const REFINEMENTS: usize = 3;
 /// Two-level seedings inside each other; further ones would mean samples that do not separate.

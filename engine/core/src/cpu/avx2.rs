@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::nearest::{LaneBest, fold_lanes};
+use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
 
@@ -332,5 +332,26 @@ fn tile_rows<const R: usize>(
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn fold(dots: &[f32], bias: &[f32], scale: f32, first_label: u32, best: &mut [LaneBest]) {
-    fold_lanes(dots, bias, scale, first_label, best);
+    let scale = _mm256_set1_ps(scale);
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let low = _mm256_add_epi32(lanes, _mm256_set1_epi32(first_label.cast_signed()));
+    let labels = [low, _mm256_add_epi32(low, _mm256_set1_epi32(8))];
+    for (part, new) in labels.into_iter().enumerate() {
+        let at = part * REGISTER;
+        let bias = load_query(&bias[at..]);
+        for (dots, best) in dots.chunks_exact(GROUP).zip(&mut *best) {
+            // The scale is a power of two, so that the fused operation rounds as the separate ones of `fold_lanes` do.
+            let s = _mm256_fmadd_ps(scale, load_query(&dots[at..]), bias);
+            let score = load_query(&best.score[at..]);
+            // SAFETY: the array holds 16 labels; these are 8 from 0 or 8 on.
+            let label = unsafe { _mm256_loadu_si256(best.label[at..].as_ptr().cast()) };
+            let better = _mm256_cmp_ps::<_CMP_LT_OQ>(s, score);
+            let score = _mm256_blendv_ps(score, s, better);
+            let label = _mm256_blendv_epi8(label, new, _mm256_castps_si256(better));
+            // SAFETY: the array holds 16 scores; these are 8 from 0 or 8 on.
+            unsafe { _mm256_storeu_ps(best.score[at..].as_mut_ptr(), score) };
+            // SAFETY: the array holds 16 labels; these are 8 from 0 or 8 on.
+            unsafe { _mm256_storeu_si256(best.label[at..].as_mut_ptr().cast(), label) };
+        }
+    }
 }

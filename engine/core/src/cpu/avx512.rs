@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::nearest::{LaneBest, fold_lanes};
+use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
 
@@ -301,5 +301,26 @@ fn tile_rows<const R: usize>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn fold(dots: &[f32], bias: &[f32], scale: f32, first_label: u32, best: &mut [LaneBest]) {
-    fold_lanes(dots, bias, scale, first_label, best);
+    let (b0, b1) = (load_query(bias), load_query(&bias[GROUP..]));
+    let scale = _mm512_set1_ps(scale);
+    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let l0 = _mm512_add_epi32(lanes, _mm512_set1_epi32(first_label.cast_signed()));
+    let l1 = _mm512_add_epi32(l0, _mm512_set1_epi32(16));
+    for (dots, best) in dots.chunks_exact(TILE_WIDTH).zip(best) {
+        // The scale is a power of two, so that the fused operation rounds as the separate ones of `fold_lanes` do.
+        let s0 = _mm512_fmadd_ps(scale, load_query(dots), b0);
+        let s1 = _mm512_fmadd_ps(scale, load_query(&dots[GROUP..]), b1);
+        let mut score = load_query(&best.score);
+        // SAFETY: the array holds 16 labels.
+        let mut label = unsafe { _mm512_loadu_si512(best.label.as_ptr().cast()) };
+        for (s, l) in [(s0, l0), (s1, l1)] {
+            let better = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(s, score);
+            score = _mm512_mask_mov_ps(score, better, s);
+            label = _mm512_mask_mov_epi32(label, better, l);
+        }
+        // SAFETY: the array holds 16 scores.
+        unsafe { _mm512_storeu_ps(best.score.as_mut_ptr(), score) };
+        // SAFETY: the array holds 16 labels.
+        unsafe { _mm512_storeu_si512(best.label.as_mut_ptr().cast(), label) };
+    }
 }

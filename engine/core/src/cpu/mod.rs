@@ -41,7 +41,9 @@ const _: () = assert!(LANES == 2 * GROUP && f16::MAX.to_bits() == 0x7bff);
 
 /// How far ahead of its loads a block kernel prefetches: an index page, so that a page's rows are all under way before
 /// the first is scored, and the rows of a longer run are read steadily ahead.
+#[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 8192;
+#[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 
 /// What a kernel sums; a const parameter, because dispatch on it happens once, in the table.

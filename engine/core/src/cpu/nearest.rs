@@ -22,8 +22,8 @@ const POLL_WORK: usize = 1 << 24;
 /// The best score so far, and its label, of the centroids that fell into each lane.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneBest {
-    score: [f32; BEST_LANES],
-    label: [u32; BEST_LANES],
+    pub(super) score: [f32; BEST_LANES],
+    pub(super) label: [u32; BEST_LANES],
 }
 
 impl LaneBest {
@@ -47,8 +47,7 @@ impl LaneBest {
 /// Folds products `dots` (`[rows, width]`, `width` a multiple of 16) into each row's best label: a centroid's score is
 /// `bias + scale * dot`, smaller is better, a NaN never wins, ties keep the earlier label.
 ///
-/// Inlined into a function of each instruction set, whose registers the compiler then uses.
-#[inline(always)]
+/// The reference of the instruction sets' own versions.
 pub(super) fn fold_lanes(dots: &[f32], bias: &[f32], scale: f32, first_label: u32, best: &mut [LaneBest]) {
     for (row, best) in dots.chunks_exact(bias.len()).zip(best) {
         let mut label = first_label;

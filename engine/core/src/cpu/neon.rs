@@ -9,7 +9,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::nearest::{LaneBest, fold_lanes};
+use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
 use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
 
@@ -323,5 +323,26 @@ fn tile_rows<const R: usize>(
 
 #[target_feature(enable = "neon")]
 fn fold(dots: &[f32], bias: &[f32], scale: f32, first_label: u32, best: &mut [LaneBest]) {
-    fold_lanes(dots, bias, scale, first_label, best);
+    const LANES: [u32; GROUP] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    let scale = vdupq_n_f32(scale);
+    for at in (0..GROUP).step_by(REGISTER) {
+        // SAFETY: the array holds 16 numbers; these are 4 from a multiple of 4 on.
+        let lanes = unsafe { vld1q_u32(LANES[at..].as_ptr()) };
+        let new = vaddq_u32(lanes, vdupq_n_u32(first_label));
+        let bias = load_query(&bias[at..]);
+        for (dots, best) in dots.chunks_exact(GROUP).zip(&mut *best) {
+            // The scale is a power of two, so that the fused operation rounds as the separate ones of `fold_lanes` do.
+            let s = vfmaq_f32(bias, scale, load_query(&dots[at..]));
+            let score = load_query(&best.score[at..]);
+            // SAFETY: the array holds 16 labels; these are 4 from a multiple of 4 on.
+            let label = unsafe { vld1q_u32(best.label[at..].as_ptr()) };
+            let better = vcltq_f32(s, score);
+            let score = vbslq_f32(better, s, score);
+            let label = vbslq_u32(better, new, label);
+            // SAFETY: the array holds 16 scores; these are 4 from a multiple of 4 on.
+            unsafe { vst1q_f32(best.score[at..].as_mut_ptr(), score) };
+            // SAFETY: the array holds 16 labels; these are 4 from a multiple of 4 on.
+            unsafe { vst1q_u32(best.label[at..].as_mut_ptr(), label) };
+        }
+    }
 }

@@ -160,7 +160,7 @@ impl Kernels {
             bias.len() == self.tile_width && dots.len() == best.len() * self.tile_width,
             "fold shape"
         );
-        // SAFETY: the machine has this instruction set (all_supported); the function itself is checked code.
+        // SAFETY: the machine has this instruction set (all_supported), and the shapes were checked above.
         unsafe { (self.fold)(dots, bias, scale, first_label, best) }
     }
 }
