@@ -10,7 +10,8 @@ use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
 use vectorgpu_core::metric::Score;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use crate::kernels::search::{self, Centroids};
+use crate::kernels::kmeans::Centroids;
+use crate::kernels::search;
 use crate::runtime::Runtime;
 
 const BATCH_BYTES_MAX: u64 = 32 << 20;

@@ -135,12 +135,12 @@ fn compile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::search;
+    use crate::kernels;
 
     #[test]
     fn every_pipeline_builds_on_a_device_without_hardware() {
         let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-        for (kernel, variant) in search::variants() {
+        for (kernel, variant) in kernels::variants() {
             let loaded = shader::load(kernel, variant.rows).unwrap();
             let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
             compile(
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_constant_is_one_of_its_kernels_overrides() {
-        for (kernel, variant) in search::variants() {
+        for (kernel, variant) in kernels::variants() {
             let module = shader::load(kernel, variant.rows).unwrap().module;
             let names: Vec<_> = module
                 .overrides

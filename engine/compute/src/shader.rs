@@ -178,9 +178,9 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Storage)> {
     ]
 }
 
-/// Offset and size of each member of the uniform struct `Params`, for checks against its Rust mirror.
+/// Name and offset of each member of the uniform struct `Params`, for checks against its Rust mirror.
 #[cfg(test)]
-pub(crate) fn params_layout(kernel: &Kernel, rows: Storage) -> Vec<(String, u32)> {
+pub(crate) fn params_layout(kernel: &Kernel, rows: Storage) -> Vec<(String, usize)> {
     let module = load(kernel, rows).unwrap().module;
     let (_, params) = module
         .types
@@ -190,9 +190,10 @@ pub(crate) fn params_layout(kernel: &Kernel, rows: Storage) -> Vec<(String, u32)
     let naga::TypeInner::Struct { members, .. } = &params.inner else {
         panic!("Params is not a struct")
     };
+    let offset = |member: &naga::StructMember| usize::try_from(member.offset).unwrap();
     members
         .iter()
-        .map(|member| (member.name.clone().unwrap(), member.offset))
+        .map(|member| (member.name.clone().unwrap(), offset(member)))
         .collect()
 }
 

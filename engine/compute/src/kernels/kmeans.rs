@@ -1,0 +1,279 @@
+//! The kernel `kmeans_assign`: the nearest of many centroids for each row.
+//!
+//! A batch of rows is compared with ranges of lists, in ascending order, and carries its best score between them; so
+//! neither the binding limit nor the length of a submission bounds the number of lists.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytemuck::{Pod, Zeroable};
+use vectorgpu_core::Result;
+use vectorgpu_core::backend::{KeepWaiting, NearestBy};
+use vectorgpu_core::metric::Storage;
+
+use super::plan::{QUAD, TILE, batch_rows, learn, stage_params, workgroups};
+use crate::memory::buffer::Purpose;
+use crate::memory::pool::Pooled;
+use crate::memory::staging::Source;
+use crate::pipeline::{Pipeline, Variant};
+use crate::recording::Recording;
+use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
+use crate::shader::KMEANS_ASSIGN;
+
+/// Most bytes of centroids in one buffer: large enough to be rare, small enough to be found in a full memory.
+const SEGMENT_BYTES: u64 = 256 << 20;
+
+/// `Params` of kmeans_assign.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct AssignParams {
+    rows: u32,
+    quads: u32,
+    list_first: u32,
+    list_count: u32,
+    list_number: u32,
+    carry: u32,
+    scale: f32,
+}
+
+/// Centroids on the device.
+pub(crate) struct Centroids {
+    dims: usize,
+    quads: usize,
+    scale: f32,
+    segments: Vec<Segment>,
+}
+
+/// As many centroids as fit into one buffer.
+struct Segment {
+    first: usize,
+    count: usize,
+    quads_buffer: Pooled,
+    norms_buffer: Pooled,
+}
+
+impl Centroids {
+    /// Uploads `centroids`, `[lists, dims]` row-major; `lists` and `dims` are at least 1.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Cancelled` or `DeviceLost`.
+    pub(crate) fn upload(
+        runtime: &Runtime,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Self> {
+        let quads = dims.div_ceil(QUAD);
+        let stride_bytes = quads * QUAD * size_of::<f32>();
+        let segment_bytes = as_usize(SEGMENT_BYTES.min(runtime.context.limits().binding_bytes))?;
+        let segment_lists = (segment_bytes / stride_bytes).max(1);
+        let mut recording = Recording::default();
+        let mut segments = Vec::new();
+        for (index, part) in centroids.chunks(segment_lists * dims).enumerate() {
+            let count = part.len() / dims;
+            let norms: Vec<f32> = part
+                .chunks_exact(dims)
+                .map(|centroid| norm_for(by, centroid))
+                .collect();
+            let quads_bytes = as_u64(count * stride_bytes)?;
+            let norms_bytes = as_u64(size_of_val(norms.as_slice()))?;
+            let label = "vectorgpu.kmeans_assign.centroids";
+            let quads_buffer = runtime.acquire(label, Purpose::Storage, quads_bytes, keep_waiting)?;
+            let norms_buffer = runtime.acquire(label, Purpose::Storage, norms_bytes, keep_waiting)?;
+            let rows = Source::rows(bytemuck::cast_slice(part), dims * 4, stride_bytes);
+            runtime.stage(&mut recording, rows, &quads_buffer, 0, keep_waiting)?;
+            let norms = Source::Bytes(bytemuck::cast_slice(&norms));
+            runtime.stage(&mut recording, norms, &norms_buffer, 0, keep_waiting)?;
+            segments.push(Segment {
+                first: index * segment_lists,
+                count,
+                quads_buffer,
+                norms_buffer,
+            });
+        }
+        runtime.submit(recording)?;
+        let scale = match by {
+            NearestBy::L2 => 2.0,
+            NearestBy::Dot => 1.0,
+        };
+        Ok(Self {
+            dims,
+            quads,
+            scale,
+            segments,
+        })
+    }
+
+    /// Writes to `labels[i]` the nearest centroid of row `i` of `rows`, `[labels.len(), dims]` row-major.
+    ///
+    /// # Errors
+    /// `Cancelled`, `OutOfMemory` or `DeviceLost`.
+    pub(crate) fn assign(
+        &self,
+        runtime: &Runtime,
+        rows: &[f32],
+        batch_bytes: usize,
+        labels: &mut [u32],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        let stride_bytes = self.quads * QUAD * size_of::<f32>();
+        let pipeline = runtime
+            .pipelines
+            .pipeline(&runtime.context, &KMEANS_ASSIGN, assign_variant())?;
+        let mut done = 0;
+        while done < labels.len() {
+            let units_max = as_usize(runtime.pace.units(KMEANS_ASSIGN.name))?;
+            let affordable = units_max / (TILE * self.dims);
+            let batch_rows = batch_rows(batch_bytes / stride_bytes, affordable).min(labels.len() - done);
+            let batch = &rows[done * self.dims..(done + batch_rows) * self.dims];
+            let batch_labels = &mut labels[done..done + batch_rows];
+            self.assign_batch(runtime, &pipeline, batch, batch_labels, units_max, keep_waiting)?;
+            done += batch_rows;
+        }
+        Ok(())
+    }
+
+    fn assign_batch(
+        &self,
+        runtime: &Runtime,
+        pipeline: &Rc<Pipeline>,
+        rows: &[f32],
+        labels: &mut [u32],
+        units_max: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        runtime.proceed(keep_waiting)?;
+        let stride_bytes = self.quads * QUAD * size_of::<f32>();
+        let rows_bytes = as_u64(labels.len() * stride_bytes)?;
+        let labels_bytes = as_u64(size_of_val(labels))?;
+        let rows_buffer = runtime.acquire(
+            "vectorgpu.kmeans_assign.rows",
+            Purpose::Storage,
+            rows_bytes,
+            keep_waiting,
+        )?;
+        let best_buffer = runtime.acquire(
+            "vectorgpu.kmeans_assign.best",
+            Purpose::Storage,
+            labels_bytes,
+            keep_waiting,
+        )?;
+        let labels_buffer = runtime.acquire(
+            "vectorgpu.kmeans_assign.labels",
+            Purpose::Storage,
+            labels_bytes,
+            keep_waiting,
+        )?;
+        let mut recording = Recording::default();
+        let source = Source::rows(bytemuck::cast_slice(rows), self.dims * 4, stride_bytes);
+        runtime.stage(&mut recording, source, &rows_buffer, 0, keep_waiting)?;
+        let row_units = labels.len() * self.dims;
+        // Held until the batch is done: a dropped buffer may be handed out again.
+        let mut params_buffers = Vec::new();
+        let mut recorded_units = 0;
+        for (segment, list_first, list_count) in self.steps(units_max / row_units) {
+            if recorded_units > 0 && recorded_units + row_units * list_count > units_max {
+                let started = Instant::now();
+                let submission = runtime.submit(std::mem::take(&mut recording))?;
+                runtime.wait(&submission, keep_waiting)?;
+                learn(runtime, pipeline, as_u64(recorded_units)?, started.elapsed());
+                recorded_units = 0;
+                runtime.proceed(keep_waiting)?;
+            }
+            let params = AssignParams {
+                rows: as_u32(labels.len())?,
+                quads: as_u32(self.quads)?,
+                list_first: as_u32(list_first)?,
+                list_count: as_u32(list_count)?,
+                list_number: as_u32(segment.first + list_first)?,
+                carry: u32::from(segment.first + list_first > 0),
+                scale: self.scale,
+            };
+            let params_buffer = stage_params(runtime, &mut recording, &params, keep_waiting)?;
+            let bindings = [
+                (&*params_buffer, as_u64(size_of_val(&params))?),
+                (&*rows_buffer, rows_bytes),
+                (&*segment.quads_buffer, as_u64(segment.count * stride_bytes)?),
+                (&*segment.norms_buffer, as_u64(segment.count * size_of::<f32>())?),
+                (&*best_buffer, labels_bytes),
+                (&*labels_buffer, labels_bytes),
+            ];
+            recording.dispatch(
+                pipeline,
+                &bindings,
+                workgroups(runtime, params.rows, as_u32(TILE)?),
+            );
+            params_buffers.push(params_buffer);
+            recorded_units += row_units * list_count;
+        }
+        let elapsed =
+            runtime.run_and_read(recording, &labels_buffer, labels_bytes, keep_waiting, |bytes| {
+                bytemuck::cast_slice_mut(labels).copy_from_slice(bytes);
+            })?;
+        learn(runtime, pipeline, as_u64(recorded_units)?, elapsed);
+        Ok(())
+    }
+
+    /// The dispatches of one batch in ascending order of lists, each of at most about `lists_max` lists.
+    fn steps(&self, lists_max: usize) -> impl Iterator<Item = (&Segment, usize, usize)> {
+        let step = (lists_max / TILE * TILE).max(TILE);
+        self.segments.iter().flat_map(move |segment| {
+            (0..segment.count)
+                .step_by(step)
+                .map(move |list_first| (segment, list_first, step.min(segment.count - list_first)))
+        })
+    }
+}
+
+fn norm_for(by: NearestBy, centroid: &[f32]) -> f32 {
+    match by {
+        NearestBy::Dot => 0.0,
+        NearestBy::L2 => {
+            let norm: f64 = centroid.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "rounding to f32; overflow becomes infinity"
+            )]
+            {
+                norm as f32
+            }
+        }
+    }
+}
+
+fn assign_variant() -> Variant {
+    Variant {
+        rows: Storage::F32,
+        constants: Vec::new(),
+    }
+}
+
+/// Every pipeline that [`Centroids::assign`] can ask for.
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<Variant> {
+    vec![assign_variant()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+    use crate::shader::params_layout;
+
+    #[test]
+    fn parameters_lie_in_memory_as_the_shader_reads_them() {
+        let expected = [
+            ("rows", offset_of!(AssignParams, rows)),
+            ("quads", offset_of!(AssignParams, quads)),
+            ("list_first", offset_of!(AssignParams, list_first)),
+            ("list_count", offset_of!(AssignParams, list_count)),
+            ("list_number", offset_of!(AssignParams, list_number)),
+            ("carry", offset_of!(AssignParams, carry)),
+            ("scale", offset_of!(AssignParams, scale)),
+        ];
+        let layout = params_layout(&KMEANS_ASSIGN, Storage::F32);
+        assert_eq!(layout, expected.map(|(name, offset)| (name.to_owned(), offset)));
+    }
+}
