@@ -27,7 +27,9 @@ extension_sql_file!(
 
 /// Runs once in every backend that loads the library.
 #[pg_guard]
-pub extern "C-unwind" fn _PG_init() {}
+pub extern "C-unwind" fn _PG_init() {
+    error::hide_backtraces();
+}
 
 /// What `cargo pgrx test` asks of the extension under test.
 #[cfg(test)]
