@@ -41,6 +41,19 @@ pub(crate) fn raise(error: &Error) -> ! {
     unreachable!("an ERROR does not return")
 }
 
+/// Keeps Rust backtraces, with the build machine's paths in them, out of the DETAIL of errors that PostgreSQL raises
+/// below us; without this a server started with `RUST_BACKTRACE` set sends them to every client.
+/// A developer who wants them starts the server with `RUST_LIB_BACKTRACE=1`.
+pub(crate) fn hide_backtraces() {
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        #[expect(unsafe_code, reason = "the standard library's only switch that pgrx's panic hook obeys")]
+        // SAFETY: called from _PG_init, when the process has one thread, so nobody reads the environment meanwhile.
+        unsafe {
+            std::env::set_var("RUST_LIB_BACKTRACE", "0");
+        }
+    }
+}
+
 fn sqlstate(kind: ErrorKind) -> PgSqlErrorCode {
     match kind {
         ErrorKind::InvalidText => PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,

@@ -32,6 +32,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::register();
     pg::options::register();
     logging::register();
+    error::hide_backtraces();
 }
 
 /// What `cargo pgrx test` asks of the extension under test.

@@ -24,7 +24,7 @@ pub(crate) const NAME: &str = "ivf";
 
 /// `ivfhandler(internal) -> index_am_handler`.
 #[pg_extern(sql = false)]
-fn ivfhandler(_internal: pgrx::Internal) -> PgBox<pg_sys::IndexAmRoutine> {
+fn ivfhandler(_call: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
     // SAFETY: allocates a zeroed node of this type in the current memory context.
     let mut am = unsafe { PgBox::<pg_sys::IndexAmRoutine>::alloc_node(pg_sys::NodeTag::T_IndexAmRoutine) };
     am.amstrategies = 1;

@@ -195,12 +195,13 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
     unsafe { check_snapshot((*scan).xs_snapshot) }?;
     // SAFETY: the scan has one order-by key, which amrescan set.
     let key = unsafe { *(*scan).orderByData };
+    let exact = state.backend.is_exact();
     if key.sk_flags & pg_sys::SK_ISNULL.cast_signed() != 0 {
-        state.search.start(None)?;
+        state.search.start(None, exact)?;
     } else {
         // SAFETY: the operator's right argument is a vector.
         let query = unsafe { Vector::from_datum(key.sk_argument) }?;
-        state.search.start(Some(query.elements()))?;
+        state.search.start(Some(query.elements()), exact)?;
     }
     state.started = true;
     // SAFETY: the index is open.

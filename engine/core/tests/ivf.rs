@@ -78,7 +78,7 @@ fn strict_order_is_sorted_relaxed_is_complete_and_off_stops() {
 fn null_query_returns_every_row() {
     let index = Index::build(Metric::Cosine, Storage::F16, 5, 77, 4, 1);
     let mut search = Search::new(index.meta, index.options(4, Iterate::Strict, 1 << 20));
-    search.start(None).expect("NULL has no dimensions");
+    search.start(None, true).expect("NULL has no dimensions");
     assert_eq!(index.drain(&index.store, &mut search).len(), 77);
 }
 
@@ -86,7 +86,7 @@ fn null_query_returns_every_row() {
 fn query_of_other_dimensions_is_refused() {
     let index = Index::build(Metric::L2, Storage::F32, 5, 10, 1, 1);
     let mut search = Search::new(index.meta, index.options(1, Iterate::Off, 16));
-    assert_eq!(search.start(Some(&[1.0; 4])).map_err(|error| error.kind()), Err(ErrorKind::DataException));
+    assert_eq!(search.start(Some(&[1.0; 4]), true).map_err(|error| error.kind()), Err(ErrorKind::DataException));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
         // Two groups fit the batch of the pretended device, so the scan lets go of its locks in mid-list.
         let mut backend = ivf_index::Batching(CpuBackend::new());
         let mut search = Search::new(index.meta, index.options(1, Iterate::Strict, 1 << 20));
-        search.start(Some(&Random(62).vector(784))).expect("the dimensions agree");
+        search.start(Some(&Random(62).vector(784)), false).expect("the dimensions agree");
         let mut found = Vec::new();
         while let Some(row) = search.next(&store, &mut backend, &mut || true).expect("sound") {
             found.push(row.tid);
@@ -254,7 +254,7 @@ fn damaged_pages_give_an_error_and_never_a_panic() {
                 store.damage(block, at, mask);
                 errors += u32::from(verify(&store, &mut |_| Ok(())).is_err());
                 let mut search = Search::new(index.meta, SearchOptions { ..index.options(4, Iterate::Strict, 64) });
-                search.start(Some(&query)).expect("the dimensions agree");
+                search.start(Some(&query), true).expect("the dimensions agree");
                 let mut left = 2000;
                 while let Ok(Some(_)) = search.next(&store, &mut CpuBackend::new(), &mut || true) {
                     left -= 1;
@@ -273,7 +273,7 @@ fn cancelling_stops_between_lists_with_nothing_locked() {
     let index = Index::build(Metric::L2, Storage::F32, 4, 100, 10, 81);
     let mut backend = ivf_index::Batching(CpuBackend::new());
     let mut search = Search::new(index.meta, index.options(10, Iterate::Strict, 1 << 20));
-    search.start(Some(&[0.0; 4])).expect("the dimensions agree");
+    search.start(Some(&[0.0; 4]), false).expect("the dimensions agree");
     let stopped = search.next(&index.store, &mut backend, &mut || false);
     assert_eq!(stopped.map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
     index.check();

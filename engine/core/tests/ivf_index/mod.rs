@@ -69,7 +69,7 @@ impl Index {
 
     pub fn search(&self, query: &[f32], probes: u32, iterate: Iterate, window_rows: usize) -> Vec<Found> {
         let mut search = Search::new(self.meta, self.options(probes, iterate, window_rows));
-        search.start(Some(query)).expect("the dimensions agree");
+        search.start(Some(query), true).expect("the dimensions agree");
         self.drain(&self.store, &mut search)
     }
 
@@ -173,11 +173,11 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 
 fn encode(metric: Metric, storage: Storage, vector: &[f32]) -> (Vec<u8>, Vec<f32>) {
     let mut code = Vec::new();
-    quantize::encode(storage, vector, &mut code);
+    quantize::encode(storage, vector, &mut code).expect("memory");
     let runs = Factors::of(metric, storage);
     let mut factors = Vec::new();
     if runs.norm_sq {
-        factors.push(quantize::QueryNorms::new(vector).norm_sq);
+        factors.push(distance::norm_squared(vector));
     }
     if runs.residual {
         factors.push(quantize::residual_bound(vector, &code));

@@ -80,17 +80,17 @@ pub(super) struct Query {
     pub(super) values: Vec<f32>,
     pub(super) norm: f64,
     pub(super) norm_sq: f32,
-    /// For bounds under scores in any order.
+    /// For lower bounds.
     pub(super) bounds: QueryNorms,
 }
 
 impl Query {
-    pub(super) fn new(values: &[f32]) -> Self {
+    pub(super) fn new(values: &[f32], exact_scores: bool) -> Self {
         Self {
             values: values.to_vec(),
             norm: distance::norm(values),
             norm_sq: distance::norm_squared(values),
-            bounds: QueryNorms::new(values, false),
+            bounds: QueryNorms::new(values, exact_scores),
         }
     }
 }
@@ -131,16 +131,19 @@ impl Search {
 
     /// Starts over with a query, memory kept. `None` is SQL's NULL: every row is returned, in no order.
     ///
+    /// `exact_scores` is [`Backend::is_exact`] of the backend that [`Search::next`] will get.
+    ///
     /// # Errors
     /// `DataException` when the query's dimensions are not the index's.
-    pub fn start(&mut self, query: Option<&[f32]>) -> Result<()> {
+    pub fn start(&mut self, query: Option<&[f32]>, exact_scores: bool) -> Result<()> {
         if let Some(values) = query.filter(|values| values.len() != self.meta.dims as usize) {
             return Err(Error::new(
                 ErrorKind::DataException,
                 format!("different vector dimensions {} and {}", self.meta.dims, values.len()),
             ));
         }
-        self.query = query.map(Query::new);
+        self.query = query.map(|values| Query::new(values, exact_scores));
+        self.exact = exact_scores && (!self.shape.factors.residual || self.query.is_none());
         self.ranking.clear();
         self.batch = 0..0;
         self.window.open(None);
@@ -188,7 +191,6 @@ impl Search {
         let from = self.batch.end;
         if from == 0 {
             self.ranking.score(store, &self.meta, self.query.as_ref(), backend, keep_waiting)?;
-            self.exact = backend.is_exact() && !self.shape.factors.residual;
         } else if self.options.iterate == Iterate::Off {
             return Ok(false);
         }

@@ -179,7 +179,7 @@ pub fn nearest_list<S: PageStore>(
     vector: &[f32],
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<u32> {
-    let query = Query::new(vector);
+    let query = Query::new(vector, backend.is_exact());
     let mut ranking = Ranking::default();
     ranking.score(store, meta, Some(&query), backend, keep_waiting)?;
     ranking.rank(store, meta, Some(&query), 0..1)?;
