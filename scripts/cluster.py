@@ -29,6 +29,8 @@ SERVER_ENVIRONMENT = {
     "NODEVICE_SELECT": "1",
 }
 
+DEATH = re.compile(r"(?:server process|background worker|parallel worker) .{0,200} was terminated|PANIC: ")
+
 
 class ClusterError(Exception):
     """A server program failed; the message holds what it printed."""
@@ -151,8 +153,8 @@ class Cluster:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def died_backends(self) -> list[str]:
-        """Log lines that tell of a backend killed by a signal: each one restarts the whole cluster."""
-        return re.findall(r".*(?:server process|background worker|parallel worker).* was terminated.*", self.log_text())
+        """Log lines that tell of a process killed by a signal or of a panic: each one restarts the whole cluster."""
+        return [line for line in self.log_text().splitlines() if DEATH.search(line)]
 
     def relation_file(self, relation_path: str) -> Path:
         """The file of a relation, from what pg_relation_filepath() returned."""

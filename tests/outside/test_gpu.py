@@ -1,0 +1,254 @@
+"""The GPU path and its life: equal answers, cancel, terminate, exit, parallel workers, and no Vulkan at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import items
+import psycopg
+import pytest
+from cluster import Cluster
+from conftest import use_gpu
+from items import METRICS, Scan
+from progress import Statement, wait_for_build, wait_until
+
+GPU = {"vectorgpu.device": "gpu", "vectorgpu.allow_software_gpu": "on", "enable_seqscan": "off"}
+
+# Cancel is promised in under 100 ms; a loaded two-core machine that also plays the GPU gets more.
+CANCEL_LIMIT_S = 2.0
+
+# A nested loop of searches that would run for minutes.
+LONG_SEARCH = """
+    SELECT count(*) FROM generate_series(1, 1000000) AS n
+    JOIN items AS outer_row ON outer_row.id = mod(n, 1000)
+    CROSS JOIN LATERAL (SELECT id FROM items ORDER BY embedding <-> outer_row.embedding LIMIT 3) AS nearest
+"""
+LONG_BUILD = "CREATE INDEX items_ivf ON items USING ivf (embedding vector_l2_ops) WITH (lists = 1000)"
+
+
+def last_device(connection: psycopg.Connection) -> str:
+    """What ran the last scan of this session."""
+    return connection.execute("SELECT device FROM vectorgpu.last_scan()").fetchone()[0]
+
+
+@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_gpu_and_cpu_give_equal_answers(gpu_connection, gpu_device, metric, storage):
+    items.create_items(gpu_connection, items.uniform(5_000, 48) - 0.5)
+    items.create_index(gpu_connection, 40, metric, storage)
+    for query in items.uniform(5, 48, seed=6) - 0.5:
+        for probes in (1, 7, 40):
+            scan = Scan(metric, probes, limit=20)
+            use_gpu(gpu_connection)
+            on_gpu = items.through_index(gpu_connection, query, scan)
+            assert last_device(gpu_connection) == gpu_device
+            gpu_connection.execute("SET vectorgpu.device = 'cpu'")
+            on_cpu = items.through_index(gpu_connection, query, scan)
+            assert last_device(gpu_connection) != gpu_device
+            items.assert_same_answer(on_gpu, on_cpu)
+
+
+def test_index_built_on_the_gpu_holds_every_row_and_finds_as_much(gpu_connection):
+    rows = items.uniform(10_000, 16)
+    items.create_items(gpu_connection, rows)
+    queries = items.uniform(20, 16, seed=5)
+    found = {}
+    for device in ("cpu", "gpu"):
+        gpu_connection.execute(f"SET vectorgpu.device = '{device}'")
+        items.create_index(gpu_connection, 50)
+        assert items.verify(gpu_connection) == len(rows)
+        gpu_connection.execute("SET vectorgpu.device = 'cpu'")
+        found[device] = items.recall(gpu_connection, queries, Scan(probes=5))
+        gpu_connection.execute("DROP INDEX items_ivf")
+    assert abs(found["gpu"] - found["cpu"]) < 0.05, found
+
+
+@pytest.fixture
+def busy_table(gpu_connection: psycopg.Connection) -> psycopg.Connection:
+    """A table that a search or a build on the GPU is busy with for a while."""
+    items.create_items(gpu_connection, items.uniform(30_000, 128))
+    return gpu_connection
+
+
+def start_search(connection: psycopg.Connection, dsn: str, settings: dict[str, str] | None = None) -> Statement:
+    """Builds the index on the CPU and starts the long search on the GPU; returns when it is under way."""
+    connection.execute("SET vectorgpu.device = 'cpu'")
+    items.create_index(connection, 20)
+    statement = Statement(dsn, LONG_SEARCH, GPU | (settings or {}))
+    statement.start()
+    maps = Path(f"/proc/{statement.pid}/maps")
+    wait_until(lambda: not statement.is_alive() or "libvulkan" in maps.read_text(), "a context", every_s=0.05)
+    time.sleep(1.0)
+    assert statement.is_alive(), f"the search is over: {statement.error}"
+    return statement
+
+
+def test_cancel_takes_effect_in_a_gpu_search(busy_table, database):
+    statement = start_search(busy_table, database)
+    started = time.monotonic()
+    busy_table.execute("SELECT pg_cancel_backend(%s)", (statement.pid,))
+    statement.join(timeout=30)
+    assert isinstance(statement.error, psycopg.errors.QueryCanceled)
+    assert statement.ended_at - started < CANCEL_LIMIT_S
+    # The session and its context go on.
+    rows = items.through_index(statement.connection, items.uniform(1, 128)[0], Scan())
+    assert len(rows) == 10
+    statement.finish()
+
+
+def test_statement_timeout_takes_effect_in_a_gpu_search(busy_table, database):
+    statement = start_search(busy_table, database, {"statement_timeout": "3000"})
+    assert isinstance(statement.finish(), psycopg.errors.QueryCanceled)
+
+
+def test_terminate_takes_effect_in_a_gpu_search(busy_table, database):
+    statement = start_search(busy_table, database)
+    started = time.monotonic()
+    busy_table.execute("SELECT pg_terminate_backend(%s)", (statement.pid,))
+    assert isinstance(statement.finish(), psycopg.errors.AdminShutdown)
+    assert statement.ended_at - started < CANCEL_LIMIT_S
+    wait_until(lambda: not Path(f"/proc/{statement.pid}").exists(), "exit of the backend", every_s=0.05)
+
+
+@pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_interrupted_build_leaves_nothing_and_can_be_repeated(busy_table, database, device, function):
+    build = Statement(database, LONG_BUILD, GPU | {"vectorgpu.device": device})
+    build.start()
+    wait_for_build(busy_table, build, "building index")
+    time.sleep(0.3)
+    started = time.monotonic()
+    busy_table.execute(f"SELECT {function}(%s)", (build.pid,))
+    error = build.finish()
+    expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
+    assert isinstance(error, expected), f"the build was not interrupted: {error}"
+    assert build.ended_at - started < CANCEL_LIMIT_S
+    assert busy_table.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
+    busy_table.execute("SET vectorgpu.device = 'cpu'")
+    items.create_index(busy_table, 20)
+    assert items.verify(busy_table) == 30_000
+
+
+def test_error_in_the_middle_leaves_the_context_usable(gpu_connection):
+    items.create_items(gpu_connection, items.uniform(2_000, 16))
+    items.create_index(gpu_connection, 20)
+    gpu_connection.execute("SET enable_seqscan = off")
+    text = items.vector_text(items.uniform(1, 16)[0])
+    for _ in range(5):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            gpu_connection.execute(
+                f"SELECT 1 / (id - id) FROM items ORDER BY embedding <-> '{text}' LIMIT 5"
+            ).fetchall()
+        assert len(items.through_index(gpu_connection, items.uniform(1, 16)[0], Scan())) == 10
+
+
+def test_backend_with_a_live_context_exits_at_once(gpu_connection, database):
+    items.create_items(gpu_connection, items.uniform(2_000, 16))
+    items.create_index(gpu_connection, 20)
+    for _ in range(5):
+        client = psycopg.connect(database, autocommit=True)
+        use_gpu(client)
+        items.through_index(client, items.uniform(1, 16)[0], Scan())
+        pid = client.info.backend_pid
+        client.close()
+        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "exit of the backend", every_s=0.05)
+
+
+def test_eight_backends_use_the_gpu_at_once(gpu_connection, database):
+    items.create_items(gpu_connection, items.uniform(2_000, 16))
+    items.create_index(gpu_connection, 20)
+    text = items.vector_text(items.uniform(1, 16)[0])
+    sql = f"SELECT id FROM items ORDER BY embedding <-> '{text}' LIMIT 10"
+    statements = [Statement(database, sql, GPU) for _ in range(8)]
+    for statement in statements:
+        statement.start()
+    assert [statement.finish() for statement in statements] == [None] * 8
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_server_stops_in_time_with_live_contexts(make_cluster, gpu_device, mode):
+    cluster = make_cluster()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vectorgpu")
+        items.create_items(connection, items.uniform(2_000, 16))
+        items.create_index(connection, 20)
+        use_gpu(connection)
+        items.through_index(connection, items.uniform(1, 16)[0], Scan())
+        started = time.monotonic()
+        cluster.stop(mode)
+        assert time.monotonic() - started < 15
+
+
+def maps_of(pid: int) -> str:
+    """The files that a process has mapped; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""
+
+
+def test_parallel_build_workers_stay_on_the_cpu(busy_table, database):
+    settings = GPU | {"max_parallel_maintenance_workers": "2", "min_parallel_table_scan_size": "0"}
+    build = Statement(database, LONG_BUILD, settings)
+    build.start()
+    workers: dict[int, str] = {}
+    query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND leader_pid = %s"
+    while build.is_alive():
+        for (pid,) in busy_table.execute(query, (build.pid,)).fetchall():
+            workers[pid] = workers.get(pid, "") + maps_of(pid)
+    assert build.finish() is None
+    assert workers, "no parallel worker took part in the build"
+    assert not [pid for pid, files in workers.items() if "libvulkan" in files]
+
+
+def test_forced_parallel_query_stays_on_the_cpu_and_agrees(gpu_connection):
+    items.create_items(gpu_connection, items.uniform(5_000, 16))
+    items.create_index(gpu_connection, 20)
+    query = items.uniform(1, 16)[0]
+    expected = items.through_index(gpu_connection, query, Scan())
+    gpu_connection.execute("SET force_parallel_mode = on")
+    assert items.through_index(gpu_connection, query, Scan()) == expected
+
+
+def test_postmaster_never_loads_vulkan(gpu_connection, shared_cluster: Cluster):
+    items.create_items(gpu_connection, items.uniform(2_000, 16))
+    items.create_index(gpu_connection, 20)
+    items.through_index(gpu_connection, items.uniform(1, 16)[0], Scan())
+    postmaster = int((shared_cluster.data / "postmaster.pid").read_text().splitlines()[0])
+    assert "libvulkan" in maps_of(gpu_connection.info.backend_pid)
+    assert "libvulkan" not in maps_of(postmaster)
+
+
+@pytest.mark.parametrize("missing", ["driver", "loader"])
+def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster, tmp_path, missing):
+    cluster = make_cluster(environment=without_vulkan(missing, tmp_path))
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vectorgpu")
+        assert connection.execute("SELECT count(*) FROM vectorgpu.devices()").fetchone()[0] <= 1
+        connection.execute("SET vectorgpu.allow_software_gpu = on")
+        items.create_items(connection, items.uniform(5_000, 32))
+        items.create_index(connection, 20)
+        for query in items.uniform(30, 32):
+            scan = Scan(probes=20)
+            items.assert_same_answer(items.through_index(connection, query, scan), items.exact(connection, query, scan))
+        assert last_device(connection).startswith("cpu")
+        connection.execute("SET vectorgpu.device = 'gpu'")
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            items.through_index(connection, items.uniform(1, 32)[0], Scan())
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    warnings = [line for line in cluster.log_text().splitlines() if "WARNING" in line]
+    assert len(warnings) <= 1, warnings
+
+
+def without_vulkan(missing: str, folder: Path) -> dict[str, str]:
+    """An environment in which there is no Vulkan driver, or no Vulkan loader."""
+    if missing == "driver":
+        return {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
+    # The dynamic linker takes the first file of this name and refuses it, as if there were none.
+    loader = Path("/tmp") / f"vectorgpu-no-loader-{os.getpid()}"
+    loader.mkdir(mode=0o755, exist_ok=True)
+    (loader / "libvulkan.so.1").write_bytes(b"")
+    (loader / "libvulkan.so").write_bytes(b"")
+    return {"LD_LIBRARY_PATH": str(loader)}
