@@ -143,7 +143,7 @@ impl Search {
             ));
         }
         self.query = query.map(|values| Query::new(values, exact_scores));
-        self.exact = exact_scores && (!self.shape.factors.residual || self.query.is_none());
+        self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
         self.ranking.clear();
         self.batch = 0..0;
         self.window.open(None);
