@@ -46,7 +46,10 @@ pub(crate) fn raise(error: &Error) -> ! {
 /// A developer who wants them starts the server with `RUST_LIB_BACKTRACE=1`.
 pub(crate) fn hide_backtraces() {
     if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
-        #[expect(unsafe_code, reason = "the standard library's only switch that pgrx's panic hook obeys")]
+        #[expect(
+            unsafe_code,
+            reason = "the standard library's only switch that pgrx's panic hook obeys"
+        )]
         // SAFETY: called from _PG_init, when the process has one thread, so nobody reads the environment meanwhile.
         unsafe {
             std::env::set_var("RUST_LIB_BACKTRACE", "0");
@@ -69,5 +72,63 @@ fn sqlstate(kind: ErrorKind) -> PgSqlErrorCode {
         ErrorKind::CorruptIndex => PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED,
         // Internal, and whatever a later engine adds without telling this table.
         _ => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use pgrx::pg_sys::panic::CaughtError;
+
+    use super::*;
+
+    fn caught(error: &Error) -> (PgSqlErrorCode, String, Option<String>, Option<String>) {
+        PgTryBuilder::new(|| raise(error))
+            .catch_others(|caught| match caught {
+                CaughtError::PostgresError(report)
+                | CaughtError::ErrorReport(report)
+                | CaughtError::RustPanic { ereport: report, .. } => (
+                    report.sql_error_code(),
+                    report.message().to_owned(),
+                    report.detail().map(str::to_owned),
+                    report.hint().map(str::to_owned),
+                ),
+            })
+            .execute()
+    }
+
+    #[pg_test]
+    fn every_kind_is_raised_with_its_sqlstate() {
+        for (kind, code) in [
+            (ErrorKind::InvalidText, "22P02"),
+            (ErrorKind::DataException, "22000"),
+            (ErrorKind::OutOfRange, "22003"),
+            (ErrorKind::InvalidArgument, "22023"),
+            (ErrorKind::NullNotAllowed, "22004"),
+            (ErrorKind::LimitExceeded, "54000"),
+            (ErrorKind::Unsupported, "0A000"),
+            (ErrorKind::OutOfMemory, "53200"),
+            (ErrorKind::Cancelled, "57014"),
+            (ErrorKind::DeviceLost, "58000"),
+            (ErrorKind::CorruptIndex, "XX002"),
+            (ErrorKind::Internal, "XX000"),
+        ] {
+            let error = Error::new(kind, "it is 100% wrong");
+            let (raised, message, detail, hint) = caught(&error.clone().with_detail("%s").with_hint("try"));
+            assert_eq!(sqlstate_text(raised), code);
+            assert_eq!(
+                (message.as_str(), detail.as_deref(), hint.as_deref()),
+                ("it is 100% wrong", Some("%s"), Some("try"))
+            );
+            assert_eq!(caught(&error), (raised, message, None, None));
+        }
+    }
+
+    /// The five characters that PostgreSQL packs into an integer, six bits each.
+    fn sqlstate_text(code: PgSqlErrorCode) -> String {
+        let packed = u32::from_ne_bytes((code as i32).to_ne_bytes());
+        (0..5)
+            .filter_map(|at| char::from_u32((packed >> (6 * at) & 0x3f) + u32::from(b'0')))
+            .collect()
     }
 }

@@ -137,10 +137,12 @@ unsafe impl<'fcx> ArgAbi<'fcx> for ArrayArgument<'fcx> {
 
 impl FromDatum for ArrayArgument<'_> {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
         // SAFETY: an array is a varlena with at least int alignment; the caller vouches for it and its lifetime.
-        (!is_null).then(|| Self {
-            memory: unsafe { Varlena::detoast(datum) },
-        })
+        let memory = unsafe { Varlena::detoast(datum) };
+        Some(Self { memory })
     }
 }
 

@@ -60,8 +60,10 @@ impl<'a> Varlena<'a> {
     /// The bytes after the length word.
     #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
+        // SAFETY: a plain header by construction.
+        let payload = unsafe { payload(self.start) };
         // SAFETY: the length word covers the payload, and nobody else changes it during 'a.
-        unsafe { payload(self.start).as_ref() }
+        unsafe { payload.as_ref() }
     }
 
     /// The datum as a value to change and return where that is allowed: for a private copy, and for the state of an
@@ -155,15 +157,19 @@ impl VarlenaBuilder {
     /// The bytes after the length word.
     #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
+        // SAFETY: a plain header by construction.
+        let payload = unsafe { payload(self.start) };
         // SAFETY: the length word covers the payload, and `self` is the only way to it.
-        unsafe { payload(self.start).as_ref() }
+        unsafe { payload.as_ref() }
     }
 
     /// The bytes after the length word, to be written.
     #[inline]
     pub(crate) fn payload_mut(&mut self) -> &mut [u8] {
+        // SAFETY: a plain header by construction.
+        let mut payload = unsafe { payload(self.start) };
         // SAFETY: the length word covers the payload, and `self` is the only way to it.
-        unsafe { payload(self.start).as_mut() }
+        unsafe { payload.as_mut() }
     }
 
     /// The finished datum.

@@ -204,16 +204,30 @@ unsafe impl BoxRet for VectorBuilder {
     }
 }
 
+impl IntoDatum for Vector<'_> {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.memory.into_datum())
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        type_oid()
+    }
+}
+
 impl IntoDatum for VectorBuilder {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         Some(self.memory.into_datum())
     }
 
-    /// The OID of the type that `vector` names on the current search path.
     fn type_oid() -> pg_sys::Oid {
-        // SAFETY: a NUL-terminated name; an unknown one gives InvalidOid.
-        unsafe { pg_sys::TypenameGetTypid(c"vector".as_ptr()) }
+        type_oid()
     }
+}
+
+/// The OID of the type that `vector` names on the current search path; `InvalidOid` when there is none.
+fn type_oid() -> pg_sys::Oid {
+    // SAFETY: a NUL-terminated name.
+    unsafe { pg_sys::TypenameGetTypid(c"vector".as_ptr()) }
 }
 
 macro_rules! vector_in_sql {
@@ -233,3 +247,98 @@ macro_rules! vector_in_sql {
 
 vector_in_sql!(Vector<'_>);
 vector_in_sql!(VectorBuilder);
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+    use pgrx::varlena::set_varsize_4b;
+
+    use super::*;
+
+    #[pg_test]
+    fn a_built_vector_has_the_documented_layout_and_reads_back() {
+        for dims in [1, 2, 29, 30, 31, 2000, MAX_DIMS] {
+            let elements: Vec<f32> = (0..dims)
+                .map(|at| f32::from(u16::try_from(at).expect("small")) - 0.5)
+                .collect();
+            let datum = VectorBuilder::from_elements(&elements).memory.into_datum();
+            // SAFETY: the datum just built, of 8 + 4 * dims bytes.
+            let bytes = unsafe { std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 8 + 4 * dims) };
+            let length = u32::try_from(bytes.len()).expect("small") << 2;
+            assert_eq!(bytes[..4], length.to_le_bytes());
+            assert_eq!(
+                bytes[4..6],
+                u16::try_from(dims).expect("at most MAX_DIMS").to_le_bytes()
+            );
+            assert_eq!(bytes[6..8], [0, 0]);
+            // SAFETY: the datum just built.
+            let vector = unsafe { Vector::from_datum(datum) }.expect("well-formed");
+            assert_eq!(vector.elements(), elements);
+        }
+    }
+
+    #[pg_test]
+    fn a_header_that_no_vector_has_is_an_error() {
+        for (payload_bytes, dims) in [
+            (0, 0i16),
+            (3, 0),
+            (4, 0),
+            (4, 1),
+            (7, 1),
+            (9, 1),
+            (12, 3),
+            (8, -1),
+            (65_536, 16_383),
+        ] {
+            let mut memory = VarlenaBuilder::zeroed(payload_bytes);
+            if let Some(field) = memory.payload_mut().get_mut(..2) {
+                field.copy_from_slice(&dims.to_ne_bytes());
+            }
+            // SAFETY: a varlena, though no vector: what this function is to find out.
+            let error = unsafe { Vector::from_datum(memory.into_datum()) }
+                .err()
+                .expect("refused");
+            assert_eq!(error.kind(), ErrorKind::DataException);
+            assert!(error.message().starts_with("malformed vector value: "));
+        }
+    }
+
+    #[pg_test]
+    fn a_length_word_below_its_own_size_is_an_error() {
+        let datum = VarlenaBuilder::zeroed(8).into_datum();
+        // SAFETY: the datum just built.
+        unsafe { set_varsize_4b(datum.cast_mut_ptr(), 0) };
+        // SAFETY: memory with a length word, which is all that is read of it.
+        assert!(unsafe { Vector::from_datum(datum) }.is_err());
+    }
+
+    #[pg_test]
+    fn a_stored_vector_is_read_whatever_its_storage() {
+        Spi::run("CREATE TEMP TABLE stored (v vector)").expect("created");
+        for storage in ["plain", "main", "extended", "external"] {
+            for dims in [1, 20, 30, 600, 5000] {
+                Spi::run(&format!(
+                    "TRUNCATE stored; ALTER TABLE stored ALTER v SET STORAGE {storage}"
+                ))
+                .expect("altered");
+                if storage == "plain" && dims > 600 {
+                    continue;
+                }
+                Spi::run(&format!(
+                    "INSERT INTO stored SELECT array_agg(i % 50) FROM generate_series(1, {dims}) i"
+                ))
+                .expect("inserted");
+                Spi::connect(|client| {
+                    let rows = client
+                        .select("SELECT v FROM stored", None, &[])
+                        .expect("selected");
+                    let row = rows.first();
+                    let vector = row.get::<Vector<'_>>(1).expect("a vector").expect("not null");
+                    let expected: Vec<f32> = (1..=dims).map(|at: u16| f32::from(at % 50)).collect();
+                    assert_eq!(vector.elements(), expected, "{storage} {dims}");
+                });
+            }
+        }
+    }
+}

@@ -1,18 +1,20 @@
 -- COPY in text and binary form, and the binary form byte by byte.
+SELECT current_setting('data_directory') || '/vector_copy.bin' AS file \gset
+
 CREATE TABLE source (id integer, v vector(3));
 INSERT INTO source VALUES (1, '[0,-0,1]'), (2, '[1.5,1e-45,-3.4028235e38]'), (3, NULL), (4, '[0.1,0.2,0.30000001]');
 CREATE TABLE target (LIKE source);
 
-\copy source TO 'vector_copy.bin' WITH (FORMAT binary)
-\copy target FROM 'vector_copy.bin' WITH (FORMAT binary)
+COPY source TO :'file' WITH (FORMAT binary);
+COPY target FROM :'file' WITH (FORMAT binary);
 SELECT id, target.v, target.v::real[] = s.v::real[] AS same, vector_send(target.v) = vector_send(s.v) AS same_bytes
 FROM target JOIN source s USING (id) ORDER BY id;
 TRUNCATE target;
 
-\copy source TO 'vector_copy.txt'
-\copy target FROM 'vector_copy.txt'
+COPY source TO :'file';
+COPY target FROM :'file';
 SELECT id, vector_send(target.v) = vector_send(s.v) AS same_bytes FROM target JOIN source s USING (id) ORDER BY id;
-\copy target TO STDOUT WITH (FORMAT csv)
+COPY target TO STDOUT WITH (FORMAT csv);
 TRUNCATE target;
 
 COPY target FROM STDIN;
@@ -29,11 +31,11 @@ SELECT * FROM target ORDER BY id;
 
 -- A binary form made for another number of dimensions is refused by the column.
 CREATE TABLE narrow (id integer, v vector(2));
-\copy narrow FROM 'vector_copy.bin' WITH (FORMAT binary)
+COPY narrow FROM :'file' WITH (FORMAT binary);
 CREATE TABLE other (id integer, v real);
 INSERT INTO other VALUES (1, 1.5);
-\copy other TO 'vector_copy.bin' WITH (FORMAT binary)
-\copy target FROM 'vector_copy.bin' WITH (FORMAT binary)
+COPY other TO :'file' WITH (FORMAT binary);
+COPY target FROM :'file' WITH (FORMAT binary);
 
 -- The bytes: dimensions, zero, elements, in network order.
 SELECT vector_send('[1,-2,0.5]'), vector_send('[-0,1e-45]');
