@@ -134,8 +134,8 @@ def show(connection: psycopg.Connection, cluster: Cluster) -> None:
     size = connection.execute("SELECT pg_size_pretty(pg_relation_size('items_embedding'))").fetchone()[0]
     note(f"built in {seconds:.1f} s, index {size}")
 
-    devices = connection.execute("SELECT * FROM vectorgpu.devices()")
-    print_table("Vulkan devices (none is fine: the CPU path needs none)", devices)
+    devices = connection.execute("SELECT name, kind, driver, software FROM vectorgpu.devices()")
+    print_table("Devices that this machine offers (the CPU alone is fine)", devices)
     step(f"Searching: the {K} nearest of {len(data.base):,} images, one connection, one query at a time")
     print(f"    {'device':<40} {'probes':>6} {'recall@' + str(K):>10} {'p50 ms':>8} {'p99 ms':>8} {'queries/s':>10}")
     search_on(connection, data, truth, {"vectorgpu.device": "cpu"}, CPU_QUERIES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import items
@@ -221,9 +223,23 @@ def test_postmaster_never_loads_vulkan(gpu_connection, shared_cluster: Cluster):
     assert "libvulkan" not in maps_of(postmaster)
 
 
-@pytest.mark.parametrize("missing", ["driver", "loader"])
-def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster, tmp_path, missing):
-    cluster = make_cluster(environment=without_vulkan(missing, tmp_path))
+@pytest.fixture(params=["driver", "loader"])
+def no_vulkan(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """An environment in which there is no Vulkan driver, or no Vulkan loader."""
+    if request.param == "driver":
+        yield {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
+        return
+    # The dynamic linker takes the first file of this name and refuses it, as if there were none. Not in pytest's
+    # temporary folder, which the server's account cannot enter.
+    with tempfile.TemporaryDirectory(prefix="vectorgpu-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for name in ("libvulkan.so.1", "libvulkan.so"):
+            Path(folder, name).write_bytes(b"")
+        yield {"LD_LIBRARY_PATH": folder}
+
+
+def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster, no_vulkan):
+    cluster = make_cluster(environment=no_vulkan)
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         assert connection.execute("SELECT count(*) FROM vectorgpu.devices()").fetchone()[0] <= 1
@@ -240,15 +256,3 @@ def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster,
         assert connection.execute("SELECT 1").fetchone() == (1,)
     warnings = [line for line in cluster.log_text().splitlines() if "WARNING" in line]
     assert len(warnings) <= 1, warnings
-
-
-def without_vulkan(missing: str, folder: Path) -> dict[str, str]:
-    """An environment in which there is no Vulkan driver, or no Vulkan loader."""
-    if missing == "driver":
-        return {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
-    # The dynamic linker takes the first file of this name and refuses it, as if there were none.
-    loader = Path("/tmp") / f"vectorgpu-no-loader-{os.getpid()}"
-    loader.mkdir(mode=0o755, exist_ok=True)
-    (loader / "libvulkan.so.1").write_bytes(b"")
-    (loader / "libvulkan.so").write_bytes(b"")
-    return {"LD_LIBRARY_PATH": str(loader)}

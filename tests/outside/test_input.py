@@ -78,7 +78,6 @@ def test_cast_of_a_wrong_array_is_refused(table):
 @pytest.mark.parametrize(
     "options",
     [
-        "lists = 0",
         "lists = -1",
         "lists = 32769",
         "lists = 1e12",

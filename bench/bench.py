@@ -1,0 +1,257 @@
+"""Measures vector indexes side by side: build time, size, recall and queries per second, over one connection.
+
+All methods run in one server and in turns, so that a slow minute of the machine hits them alike; every figure is the
+median of several rounds. One JSON line for each result goes to the output file, and a table to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psycopg
+from cluster import ClusterError, bindir_of, temporary_cluster
+from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
+from method import Method, MethodError, read_method
+from vectors import copy_vectors, vector_text
+
+HERE = Path(__file__).resolve().parent
+WARM_UP = 20
+
+
+class BenchError(Exception):
+    """The measurement cannot go on; the message is for the user."""
+
+
+def main() -> int:
+    """Parses the command line and runs the measurement; returns the exit status."""
+    options = parse_arguments()
+    try:
+        data = load_dataset(options)
+        values = {"dims": data.base.shape[1], "lists": options.lists or default_lists(len(data.base))}
+        values["threads"] = os.cpu_count() or 1
+        methods = [read_method(method_path(name), options.metric, values) for name in options.methods]
+        if len({method.label for method in methods}) < len(methods):
+            raise MethodError("two methods have the same label")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with options.out.open("w") as file, server(options, methods) as dsn:
+            Bench(options, data, methods, dsn, file).run()
+        print(f"\nresults in {options.out}")
+        return 0
+    except (BenchError, ClusterError, DatasetError, MethodError, psycopg.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Describes the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", default=["vectorgpu"], help="names in bench/methods, or TOML files")
+    parser.add_argument("--dsn", help="a running server; without it, a private one is started and removed")
+    parser.add_argument("--target", type=Path, default=HERE.parent / "target", help="folder for server and cache")
+    parser.add_argument("--data", default="fashion-mnist", choices=["fashion-mnist", "glove", "clustered"])
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the clustered set")
+    parser.add_argument("--dims", type=int, default=256, help="dimensions of the clustered set")
+    parser.add_argument("--metric", default="l2", choices=["l2", "ip", "cosine"])
+    parser.add_argument("--lists", type=int, help="lists of an inverted-file index (default: about sqrt(rows))")
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("-k", type=int, default=10, help="neighbours asked for")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions, of which the median counts")
+    parser.add_argument("--workers", type=int, default=2, help="max_parallel_maintenance_workers")
+    parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "target/bench/results.jsonl")
+    return parser.parse_args()
+
+
+def load_dataset(options: argparse.Namespace) -> Dataset:
+    """Makes or reads the data set."""
+    if options.data == "fashion-mnist":
+        return fashion_mnist(options.queries)
+    if options.data == "glove":
+        return glove(options.target / "datasets", options.queries)
+    return clustered(options.rows, options.dims, options.queries)
+
+
+def default_lists(rows: int) -> int:
+    """The rule of thumb for inverted files below a million rows."""
+    return max(1, round(rows**0.5))
+
+
+def method_path(name: str) -> Path:
+    """A method's file, from its name or its path."""
+    return Path(name) if name.endswith(".toml") else HERE / "methods" / f"{name}.toml"
+
+
+@contextlib.contextmanager
+def server(options: argparse.Namespace, methods: list[Method]) -> Iterator[str]:
+    """The connection string of the server to measure in."""
+    if options.dsn:
+        yield options.dsn
+        return
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    settings = {
+        "shared_buffers": f"{min(8 << 30, memory_bytes // 4) >> 20}MB",
+        "max_wal_size": "16GB",
+        "checkpoint_timeout": "1h",
+        "shared_preload_libraries": ",".join(sorted({method.preload for method in methods} - {""})),
+    }
+    bindir = bindir_of(os.environ.get("PG_CONFIG", "pg_config"))
+    with temporary_cluster(options.target / "bench-cluster", bindir, settings) as cluster:
+        yield cluster.dsn()
+
+
+class Bench:
+    """One run: the data, the methods, and where results go."""
+
+    def __init__(self, options: argparse.Namespace, data: Dataset, methods: list[Method], dsn: str, file):
+        """Finds the exact answers; touches no server yet."""
+        self.options, self.data, self.methods, self.dsn, self.file = options, data, methods, dsn, file
+        print(f"{data.name}: {len(data.base):,} rows, {data.base.shape[1]} dimensions, metric {options.metric}")
+        self.truth: Truth = exact_neighbours(data.base, data.queries, options.metric, options.k)
+        self.texts = [vector_text(query) for query in data.queries]
+
+    def run(self) -> None:
+        """Loads, builds and searches."""
+        self.write("machine", **machine(self.dsn))
+        for method in self.methods:
+            self.load(method)
+        self.build_all()
+        self.search_all()
+
+    def write(self, what: str, **values) -> None:
+        """Appends one result line."""
+        common = {"what": what, "data": self.data.name, "metric": self.options.metric}
+        self.file.write(json.dumps(common | values) + "\n")
+        self.file.flush()
+
+    def connect(self, method: Method) -> psycopg.Connection:
+        """Opens a connection to a method's database, with its session settings."""
+        connection = psycopg.connect(self.dsn, dbname=method.database, autocommit=True)
+        connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", (self.options.memory,))
+        connection.execute(f"SET max_parallel_maintenance_workers = {self.options.workers}")
+        connection.execute("SET jit = off")
+        for statement in method.session:
+            connection.execute(statement)
+        return connection
+
+    def load(self, method: Method) -> None:
+        """Makes a method's database and fills its table."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {method.database} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {method.database}")
+        # Settings of an extension are unknown before the extension is there.
+        with psycopg.connect(self.dsn, dbname=method.database, autocommit=True) as connection:
+            for extension in [*method.extensions, "pg_prewarm"]:
+                connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
+            connection.execute(f"CREATE TABLE items (id int, embedding {method.column_type()})")
+            started = time.perf_counter()
+            copy_vectors(connection, "items", self.data.base)
+            seconds = time.perf_counter() - started
+            connection.execute("VACUUM ANALYZE items")
+            connection.execute("CHECKPOINT")
+            (size,) = connection.execute("SELECT pg_table_size('items')").fetchone()
+            versions = dict(connection.execute("SELECT extname, extversion FROM pg_extension").fetchall())
+        self.write("load", label=method.label, rows=len(self.data.base), s=round(seconds, 2), table_bytes=size)
+        self.write("version", label=method.label, extensions={name: versions[name] for name in method.extensions})
+
+    def build_all(self) -> None:
+        """Builds every index once a round, in turns; the last ones stay."""
+        seconds: dict[str, list[float]] = {method.label: [] for method in self.methods if method.index}
+        for _ in range(self.options.rounds):
+            for method in self.methods:
+                if method.index:
+                    seconds[method.label].append(self.build(method))
+        for method in self.methods:
+            if method.index:
+                with self.connect(method) as connection:
+                    (size,) = connection.execute("SELECT pg_relation_size('items_index')").fetchone()
+                taken = [round(s, 3) for s in seconds[method.label]]
+                median = round(statistics.median(taken), 3)
+                ddl = method.create_index()
+                self.write("build", label=method.label, s=median, rounds=taken, index_bytes=size, ddl=ddl)
+                print(f"{method.label:<24} build {median:8.2f} s, index {size / 2**20:8.1f} MiB")
+
+    def build(self, method: Method) -> float:
+        """Builds an index anew; returns seconds."""
+        with self.connect(method) as connection:
+            connection.execute("DROP INDEX IF EXISTS items_index")
+            connection.execute("SELECT pg_prewarm('items')")
+            connection.execute("CHECKPOINT")
+            started = time.perf_counter()
+            connection.execute(method.create_index())
+            return time.perf_counter() - started
+
+    def search_all(self) -> None:
+        """Runs all queries at every setting of every method, in turns, and writes the medians."""
+        results: dict[tuple[str, int], list[dict]] = {}
+        for _ in range(self.options.rounds):
+            for method in self.methods:
+                with self.connect(method) as connection:
+                    self.prewarm(connection, method)
+                    for setting in method.sweep:
+                        results.setdefault((method.label, setting), []).append(self.search(connection, method, setting))
+        for (label, setting), rounds in results.items():
+            medians = {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[0]}
+            spread = [r["qps"] for r in rounds]
+            self.write("query", label=label, set=setting, k=self.options.k, **medians, qps_rounds=spread)
+            print(
+                f"{label:<24} {setting:>5}  recall {medians['recall']:.4f}  {medians['qps']:>9.1f} queries/s  "
+                f"p50 {medians['p50_ms']:.3f} ms  p99 {medians['p99_ms']:.3f} ms"
+            )
+
+    def prewarm(self, connection: psycopg.Connection, method: Method) -> None:
+        """Brings table and index into shared buffers."""
+        for relation in ["items", "items_index"] if method.index else ["items"]:
+            connection.execute("SELECT pg_prewarm(%s::regclass)", (relation,))
+
+    def search(self, connection: psycopg.Connection, method: Method, setting: int) -> dict[str, float]:
+        """Runs every query once at one setting; returns recall, queries/s and latencies."""
+        if method.set:
+            connection.execute(method.set.format(setting))
+        sql = method.search(self.options.k)
+        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + sql, (self.texts[0],)))
+        if method.index and "items_index" not in plan:
+            raise BenchError(f"{method.label} at {setting}: the planner does not use the index:\n{plan}")
+        for text in self.texts[:WARM_UP]:
+            connection.execute(sql, (text,), prepare=True).fetchall()
+        latencies, hits = [], 0
+        for i, text in enumerate(self.texts):
+            started = time.perf_counter()
+            rows = connection.execute(sql, (text,), prepare=True).fetchall()
+            latencies.append(1000 * (time.perf_counter() - started))
+            hits += self.truth.hits(i, [identifier for (identifier,) in rows], self.options.k)
+        p50, p99 = np.percentile(latencies, [50, 99])
+        return {
+            "recall": round(hits / (self.options.k * len(self.texts)), 4),
+            "qps": round(1000 * len(latencies) / sum(latencies), 1),
+            "p50_ms": round(float(p50), 3),
+            "p99_ms": round(float(p99), 3),
+        }
+
+
+def machine(dsn: str) -> dict:
+    """What the figures were measured on."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        names = ("server_version", "shared_buffers", "max_parallel_workers", "fsync")
+        settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **settings,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
