@@ -53,7 +53,9 @@ impl Device {
     /// The session's choice.
     pub(crate) fn chosen() -> Self {
         let value = DEVICE.get();
-        let text = value.as_deref().map_or_else(String::new, |text| text.to_string_lossy().trim().to_owned());
+        let text = value
+            .as_deref()
+            .map_or_else(String::new, |text| text.to_string_lossy().trim().to_owned());
         match text.to_ascii_lowercase().as_str() {
             "" | "auto" => Self::Auto,
             "gpu" => Self::Gpu,

@@ -19,11 +19,27 @@ mod types;
 pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/10_types.sql", name = "types", bootstrap);
-extension_sql_file!("../sql/20_functions.sql", name = "functions", requires = ["types"]);
+extension_sql_file!(
+    "../sql/20_functions.sql",
+    name = "functions",
+    requires = ["types"]
+);
 extension_sql_file!("../sql/30_casts.sql", name = "casts", requires = ["functions"]);
-extension_sql_file!("../sql/40_operators.sql", name = "operators", requires = ["casts"]);
-extension_sql_file!("../sql/50_access_method.sql", name = "access_method", requires = ["operators"]);
-extension_sql_file!("../sql/60_vectorgpu.sql", name = "vectorgpu", requires = ["access_method"]);
+extension_sql_file!(
+    "../sql/40_operators.sql",
+    name = "operators",
+    requires = ["casts"]
+);
+extension_sql_file!(
+    "../sql/50_access_method.sql",
+    name = "access_method",
+    requires = ["operators"]
+);
+extension_sql_file!(
+    "../sql/60_vectorgpu.sql",
+    name = "vectorgpu",
+    requires = ["access_method"]
+);
 
 /// Runs once in every backend that loads the library, and in the postmaster when it is preloaded: registers settings,
 /// storage parameters and the logger, and touches no GPU.

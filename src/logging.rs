@@ -14,7 +14,10 @@ use pgrx::pg_sys;
 /// Records kept until the next flush; more are dropped and counted.
 const QUEUE_LENGTH: usize = 256;
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { records: VecDeque::new(), dropped: 0 });
+static QUEUE: Mutex<Queue> = Mutex::new(Queue {
+    records: VecDeque::new(),
+    dropped: 0,
+});
 static LOGGER: ServerLog = ServerLog;
 
 struct Queue {
@@ -39,7 +42,9 @@ impl Log for ServerLog {
             return;
         }
         let level = server_level(record.level(), record.target().starts_with("vectorgpu"));
-        queue.records.push_back((level, format!("{}: {}", record.target(), record.args())));
+        queue
+            .records
+            .push_back((level, format!("{}: {}", record.target(), record.args())));
     }
 
     fn flush(&self) {}
@@ -59,13 +64,19 @@ pub(crate) fn flush() {
     log::set_max_level(wanted_level());
     let (records, dropped) = {
         let Ok(mut queue) = QUEUE.lock() else { return };
-        (std::mem::take(&mut queue.records), std::mem::take(&mut queue.dropped))
+        (
+            std::mem::take(&mut queue.records),
+            std::mem::take(&mut queue.dropped),
+        )
     };
     for (level, text) in records {
         emit(level, text);
     }
     if dropped > 0 {
-        emit(PgLogLevel::DEBUG1, format!("vectorgpu: {dropped} log records were dropped"));
+        emit(
+            PgLogLevel::DEBUG1,
+            format!("vectorgpu: {dropped} log records were dropped"),
+        );
     }
 }
 

@@ -5,8 +5,8 @@
 //! its pages weigh as much as the table's pages do for the vectors they stand for. Source of the idea: pgvector's
 //! ivfflatcostestimate.
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
@@ -32,7 +32,11 @@ pub(super) unsafe extern "C-unwind" fn amcostestimate(
     // SAFETY: the server passes a valid path and places for the results.
     unsafe {
         let info = (*path).indexinfo;
-        let cost = if (*path).indexorderbys.is_null() { Cost::NEVER } else { estimate(info).or_raise() };
+        let cost = if (*path).indexorderbys.is_null() {
+            Cost::NEVER
+        } else {
+            estimate(info).or_raise()
+        };
         *startup_cost = cost.startup;
         *total_cost = cost.total;
         *selectivity = 1.0;
@@ -49,7 +53,10 @@ struct Cost {
 
 impl Cost {
     /// A path that must not be chosen.
-    const NEVER: Self = Self { startup: f64::INFINITY, total: f64::INFINITY };
+    const NEVER: Self = Self {
+        startup: f64::INFINITY,
+        total: f64::INFINITY,
+    };
 }
 
 /// # Safety
@@ -73,7 +80,10 @@ unsafe fn estimate(info: *mut pg_sys::IndexOptInfo) -> Result<Cost> {
     let scan = list_pages * weight * sequential + rows * operation;
     let ranking = fixed_pages * weight * sequential + (lists + START_OPERATIONS) * operation;
     let startup = ranking + f64::from(probes) * weight * random + share * scan;
-    Ok(Cost { startup, total: startup + (1.0 - share) * scan + rows * tuple })
+    Ok(Cost {
+        startup,
+        total: startup + (1.0 - share) * scan + rows * tuple,
+    })
 }
 
 /// # Safety

@@ -1,8 +1,8 @@
 //! `aminsert`: one row into its nearest list. Always on the CPU.
 
 use pgrx::itemptr::item_pointer_get_both;
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
@@ -63,5 +63,8 @@ fn check_dims(meta: &Meta, vector: &[f32]) -> Result<()> {
     if vector.len() == meta.dims as usize {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::DataException, format!("expected {} dimensions, not {}", meta.dims, vector.len())))
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("expected {} dimensions, not {}", meta.dims, vector.len()),
+    ))
 }

@@ -3,8 +3,8 @@
 //! A class of `ivf` has one ordering operator (strategy 1, returning float8) and one support function (1), which takes
 //! nothing and returns the code of the metric.
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::metric::Metric;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -40,10 +40,15 @@ pub(crate) fn metric_of(index: pg_sys::Relation) -> Result<Metric> {
         let function = pg_sys::index_getprocinfo(index, 1, METRIC_SUPPORT);
         pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid)
     };
-    let code = u8::try_from(code.value()).ok().and_then(|code| Metric::from_code(code).ok());
+    let code = u8::try_from(code.value())
+        .ok()
+        .and_then(|code| Metric::from_code(code).ok());
     code.ok_or_else(|| {
-        Error::new(ErrorKind::InvalidArgument, "the operator class's support function names no metric")
-            .with_hint("Use one of vector_l2_ops, vector_ip_ops and vector_cosine_ops.")
+        Error::new(
+            ErrorKind::InvalidArgument,
+            "the operator class's support function names no metric",
+        )
+        .with_hint("Use one of vector_l2_ops, vector_ip_ops and vector_cosine_ops.")
     })
 }
 
@@ -52,7 +57,10 @@ pub(super) unsafe extern "C-unwind" fn amvalidate(opclass: pg_sys::Oid) -> bool 
     match validate(opclass).or_raise() {
         None => true,
         Some(problem) => {
-            pgrx::info!("operator class {} of access method ivf {problem}", opclass.to_u32());
+            pgrx::info!(
+                "operator class {} of access method ivf {problem}",
+                opclass.to_u32()
+            );
             false
         }
     }
@@ -63,7 +71,10 @@ fn validate(opclass: pg_sys::Oid) -> Result<Option<String>> {
     // SAFETY: looks up a pg_opclass row; NULL when there is none.
     let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(opclass)) };
     if tuple.is_null() {
-        return Err(Error::new(ErrorKind::Internal, format!("operator class {} does not exist", opclass.to_u32())));
+        return Err(Error::new(
+            ErrorKind::Internal,
+            format!("operator class {} does not exist", opclass.to_u32()),
+        ));
     }
     // SAFETY: the tuple is a pg_opclass row, pinned until released.
     let (family, input) = unsafe {
@@ -96,10 +107,15 @@ fn operator_problem(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<String> {
     let mut found = false;
     let mut problem = None;
     // SAFETY: the list holds n_members pg_amop rows.
-    let members = unsafe { (*list).members.as_slice(usize::try_from((*list).n_members).unwrap_or_default()) };
+    let members = unsafe {
+        (*list)
+            .members
+            .as_slice(usize::try_from((*list).n_members).unwrap_or_default())
+    };
     for member in members {
         // SAFETY: each member's tuple is a pg_amop row.
-        let operator = unsafe { *pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_amop>(&raw mut (**member).tuple) };
+        let operator =
+            unsafe { *pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_amop>(&raw mut (**member).tuple) };
         found |= operator.amoplefttype == input && operator.amoprighttype == input;
         // SAFETY: a catalog look-up.
         let returns = unsafe { pg_sys::get_op_rettype(operator.amopopr) };

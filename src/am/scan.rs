@@ -69,7 +69,9 @@ pub(super) unsafe extern "C-unwind" fn ambeginscan(
         }
         // Dropped with the executor's context, so an error in mid-scan leaks nothing.
         let state: Option<ScanState> = None;
-        (*scan).opaque = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        (*scan).opaque = PgMemoryContexts::CurrentMemoryContext
+            .leak_and_drop_on_delete(state)
+            .cast();
         scan
     }
 }
@@ -111,7 +113,10 @@ pub(super) unsafe extern "C-unwind" fn amgettuple(
         // SAFETY: as above.
         unsafe { start(scan, state) }.or_raise();
     }
-    let found = state.search.next(&state.store, &mut *state.backend, &mut interrupt::keep_waiting).or_raise();
+    let found = state
+        .search
+        .next(&state.store, &mut *state.backend, &mut interrupt::keep_waiting)
+        .or_raise();
     // SAFETY: as above.
     found.is_some_and(|found| {
         unsafe { hand_out(scan, found) };
@@ -131,7 +136,11 @@ impl ScanState {
     fn remember(&self) {
         if self.started {
             let (index, device) = (self.index, self.backend.label().to_owned());
-            let last = LastScan { index, device, counts: self.search.counts() };
+            let last = LastScan {
+                index,
+                device,
+                counts: self.search.counts(),
+            };
             LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
         }
     }
@@ -157,7 +166,10 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     // SAFETY: as the caller's.
     let (index, order_bys) = unsafe { ((*scan).indexRelation, (*scan).numberOfOrderBys) };
     if order_bys != 1 {
-        return Err(Error::new(ErrorKind::Unsupported, "cannot scan an ivf index without ORDER BY a distance"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "cannot scan an ivf index without ORDER BY a distance",
+        ));
     }
     // SAFETY: the index outlives the scan.
     let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
@@ -165,7 +177,13 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     let search = Search::new(meta, search_options(index, &meta));
     // SAFETY: the index is open.
     let oid = unsafe { (*index).rd_id };
-    Ok(ScanState { store, search, backend: policy::scan_backend()?, started: false, index: oid })
+    Ok(ScanState {
+        store,
+        search,
+        backend: policy::scan_backend()?,
+        started: false,
+        index: oid,
+    })
 }
 
 fn search_options(index: pg_sys::Relation, meta: &Meta) -> SearchOptions {
@@ -213,12 +231,22 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
 /// `snapshot` is the scan's snapshot.
 unsafe fn check_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
     // SAFETY: as the caller's.
-    let kind = if snapshot.is_null() { None } else { Some(unsafe { (*snapshot).snapshot_type }) };
-    let mvcc = [pg_sys::SnapshotType::SNAPSHOT_MVCC, pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC];
+    let kind = if snapshot.is_null() {
+        None
+    } else {
+        Some(unsafe { (*snapshot).snapshot_type })
+    };
+    let mvcc = [
+        pg_sys::SnapshotType::SNAPSHOT_MVCC,
+        pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC,
+    ];
     if kind.is_some_and(|kind| mvcc.contains(&kind)) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unsupported, "non-MVCC snapshots are not supported with ivf"))
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "non-MVCC snapshots are not supported with ivf",
+    ))
 }
 
 /// `pgstat_count_index_scan`.

@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::stats::index_stats;
@@ -75,9 +75,17 @@ struct Sizes {
 
 fn sizes(store: &PgStore, count_rows: bool) -> Result<Sizes> {
     let meta = Meta::read(&store.share(0)?)?;
-    let rows = if count_rows { Some(index_stats(store, &meta)?.rows) } else { None };
+    let rows = if count_rows {
+        Some(index_stats(store, &meta)?.rows)
+    } else {
+        None
+    };
     let free_pages = meta.free_groups.saturating_mul(meta.shape().group_blocks());
-    Ok(Sizes { pages: store.blocks()?, free_pages, rows })
+    Ok(Sizes {
+        pages: store.blocks()?,
+        free_pages,
+        rows,
+    })
 }
 
 fn allocated(stats: *mut pg_sys::IndexBulkDeleteResult) -> *mut pg_sys::IndexBulkDeleteResult {

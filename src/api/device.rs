@@ -11,7 +11,10 @@ use crate::logging;
 
 /// `vectorgpu.devices()`: the CPU and every Vulkan adapter; `selected` is the adapter that `device = gpu` would take.
 #[pg_extern(sql = false)]
-#[expect(clippy::type_complexity, reason = "a row type is spelled out where pgrx wants it")]
+#[expect(
+    clippy::type_complexity,
+    reason = "a row type is spelled out where pgrx wants it"
+)]
 fn devices() -> TableIterator<
     'static,
     (
@@ -34,14 +37,30 @@ fn devices() -> TableIterator<
     logging::flush();
     let open = lifecycle::open_engine();
     let bytes = |value: u64| i64::try_from(value).ok();
-    let mut rows = vec![(cpu_name(), "cpu".to_owned(), None, None, false, false, true, None, None)];
+    let mut rows = vec![(
+        cpu_name(),
+        "cpu".to_owned(),
+        None,
+        None,
+        false,
+        false,
+        true,
+        None,
+        None,
+    )];
     rows.extend(adapters.or_raise().into_iter().map(|adapter| {
-        let opened = open.as_ref().is_some_and(|engine| engine.adapter().name == adapter.name);
+        let opened = open
+            .as_ref()
+            .is_some_and(|engine| engine.adapter().name == adapter.name);
         (
             adapter.name,
             adapter.kind.name().to_owned(),
             Some(adapter.vendor),
-            Some(format!("{} {}", adapter.driver, adapter.driver_info).trim().to_owned()),
+            Some(
+                format!("{} {}", adapter.driver, adapter.driver_info)
+                    .trim()
+                    .to_owned(),
+            ),
             adapter.software,
             adapter.selected,
             opened,

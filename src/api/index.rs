@@ -20,7 +20,10 @@ fn verify(index: pg_sys::Oid) -> i64 {
 
 /// `vectorgpu.index_info(regclass)`.
 #[pg_extern(sql = false)]
-#[expect(clippy::type_complexity, reason = "a row type is spelled out where pgrx wants it")]
+#[expect(
+    clippy::type_complexity,
+    reason = "a row type is spelled out where pgrx wants it"
+)]
 fn index_info(
     index: pg_sys::Oid,
 ) -> TableIterator<
@@ -65,7 +68,11 @@ fn verify_index(oid: pg_sys::Oid) -> Result<i64> {
     #[expect(unsafe_code, reason = "the server's state is behind C functions")]
     let recovering = unsafe { pg_sys::RecoveryInProgress() };
     // On a standby nobody writes but the replay, and no stronger lock can be had.
-    let lock = if recovering { pg_sys::AccessShareLock } else { pg_sys::ShareLock };
+    let lock = if recovering {
+        pg_sys::AccessShareLock
+    } else {
+        pg_sys::ShareLock
+    };
     let index = OpenIndex::open(oid, am::NAME, lock.cast_signed())?;
     let verified = verify_pages(&index.store(), &mut |_| Ok(()))?;
     if verified.lost_pages > 0 {

@@ -48,7 +48,10 @@ thread_local! {
 /// failure is remembered for 10 s, so that a session without a GPU does not look for one at every statement.
 pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
     if !interrupt::is_client_backend() {
-        return Err(Error::new(ErrorKind::Unsupported, "parallel and background workers do not use the GPU"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "parallel and background workers do not use the GPU",
+        ));
     }
     let settings = settings(choice);
     if let Some(known) = known(&settings) {
@@ -94,7 +97,10 @@ fn settings(choice: &DeviceChoice) -> Settings {
 /// The open engine or the recent failure, if it is for these settings. A lost or other engine is let go here.
 fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
     SLOT.with_borrow_mut(|slot| {
-        let fits = slot.engine.as_ref().is_some_and(|(open, engine)| open == settings && !engine.is_lost());
+        let fits = slot
+            .engine
+            .as_ref()
+            .is_some_and(|(open, engine)| open == settings && !engine.is_lost());
         if fits {
             return slot.engine.as_ref().map(|(_, engine)| Ok(Rc::clone(engine)));
         }
@@ -138,7 +144,9 @@ fn hook_exit() {
 unsafe extern "C-unwind" fn close_at_exit(_code: i32, _argument: pg_sys::Datum) {
     let closed = catch_unwind(AssertUnwindSafe(|| {
         SLOT.try_with(|slot| {
-            let Ok(mut slot) = slot.try_borrow_mut() else { return };
+            let Ok(mut slot) = slot.try_borrow_mut() else {
+                return;
+            };
             if let Some((_, engine)) = slot.engine.take() {
                 close(engine);
             }

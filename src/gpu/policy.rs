@@ -64,7 +64,11 @@ pub(crate) fn build_backend(work: BuildWork) -> Result<Box<dyn Backend>> {
         let warn = Box::new(|error: &vectorgpu_core::Error| {
             pgrx::warning!("the GPU failed and the CPU goes on: {error}");
         });
-        return Ok(Box::new(Fallback::new(Box::new(engine.backend()), Box::new(CpuBackend::new()), warn)));
+        return Ok(Box::new(Fallback::new(
+            Box::new(engine.backend()),
+            Box::new(CpuBackend::new()),
+            warn,
+        )));
     }
     Ok(Box::new(CpuBackend::new()))
 }
@@ -87,5 +91,7 @@ fn forced_backend(choice: &DeviceChoice) -> Result<Box<dyn Backend>> {
 
 /// An engine on real hardware; software Vulkan is slower than the CPU path that stands in for it.
 fn hardware_engine() -> Option<Rc<Engine>> {
-    lifecycle::engine(&DeviceChoice::Auto).ok().filter(|engine| !engine.adapter().software)
+    lifecycle::engine(&DeviceChoice::Auto)
+        .ok()
+        .filter(|engine| !engine.adapter().software)
 }

@@ -7,8 +7,15 @@
 use std::any::Any;
 use std::mem::MaybeUninit;
 
-const FAULTS: [libc::c_int; 7] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSYS, libc::SIGTRAP, libc::SIGABRT];
+const FAULTS: [libc::c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+];
 
 /// Blocks signals until the returned value is dropped.
 pub(super) fn block_signals() -> Box<dyn Any> {
@@ -23,12 +30,15 @@ pub(super) fn block_signals() -> Box<dyn Any> {
         blocked.assume_init()
     };
     // SAFETY: both sets are valid; `previous` is written when the call succeeds.
-    let failed = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked, previous.as_mut_ptr()) } != 0;
+    let failed =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked, previous.as_mut_ptr()) } != 0;
     if failed {
         return Box::new(());
     }
     // SAFETY: the call succeeded, so it wrote the set.
-    Box::new(Blocked { previous: unsafe { previous.assume_init() } })
+    Box::new(Blocked {
+        previous: unsafe { previous.assume_init() },
+    })
 }
 
 struct Blocked {

@@ -38,7 +38,13 @@ impl BulkFork {
         // SAFETY: the relation is open.
         let needs_wal = unsafe { relation_needs_wal(relation) };
         let logged = needs_wal || fork == pg_sys::ForkNumber::INIT_FORKNUM;
-        Self { relation, fork, logged, next_block: 0, pages: Vec::with_capacity(BATCH_PAGES) }
+        Self {
+            relation,
+            fork,
+            logged,
+            next_block: 0,
+            pages: Vec::with_capacity(BATCH_PAGES),
+        }
     }
 
     /// Writes what is left and returns the number of pages.
@@ -62,18 +68,36 @@ impl BulkFork {
             // SAFETY: the page is BLCKSZ bytes long and a page with a header.
             unsafe { pg_sys::PageSetChecksumInplace(bytes, self.next_block) };
             // SAFETY: the relation is open; `next_block` is the fork's end; the page is BLCKSZ bytes long.
-            unsafe { pg_sys::smgrextend(smgr(self.relation), self.fork, self.next_block, bytes.cast(), false) };
+            unsafe {
+                pg_sys::smgrextend(
+                    smgr(self.relation),
+                    self.fork,
+                    self.next_block,
+                    bytes.cast(),
+                    false,
+                )
+            };
             blocks.push(self.next_block);
             self.next_block += 1;
         }
         if self.logged {
-            let mut pages: Vec<*mut std::ffi::c_char> =
-                self.pages.iter_mut().map(|page| page.0.as_mut_ptr().cast()).collect();
+            let mut pages: Vec<*mut std::ffi::c_char> = self
+                .pages
+                .iter_mut()
+                .map(|page| page.0.as_mut_ptr().cast())
+                .collect();
             let count = i32::try_from(pages.len()).expect("at most 32 pages");
             // SAFETY: `blocks` and `pages` have `count` entries; every page has a standard header with a hole.
             unsafe {
                 let mut node = (*self.relation).rd_node;
-                pg_sys::log_newpages(&mut node, self.fork, count, blocks.as_mut_ptr(), pages.as_mut_ptr(), true);
+                pg_sys::log_newpages(
+                    &mut node,
+                    self.fork,
+                    count,
+                    blocks.as_mut_ptr(),
+                    pages.as_mut_ptr(),
+                    true,
+                );
             }
         }
         self.pages.clear();

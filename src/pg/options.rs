@@ -63,7 +63,8 @@ pub(crate) fn register() {
         pg_sys::add_int_reloption(
             kind,
             c"probes".as_ptr(),
-            c"Lists that a scan reads when vectorgpu.probes is 0; 0 chooses it from the number of lists".as_ptr(),
+            c"Lists that a scan reads when vectorgpu.probes is 0; 0 chooses it from the number of lists"
+                .as_ptr(),
             0,
             0,
             lists_max,
@@ -84,10 +85,22 @@ pub(crate) fn register() {
 }
 
 static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 4] = [
-    pg_sys::relopt_enum_elt_def { string_val: c"auto".as_ptr(), symbol_val: STORAGE_AUTO },
-    pg_sys::relopt_enum_elt_def { string_val: c"f32".as_ptr(), symbol_val: STORAGE_F32 },
-    pg_sys::relopt_enum_elt_def { string_val: c"f16".as_ptr(), symbol_val: STORAGE_F16 },
-    pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 },
+    pg_sys::relopt_enum_elt_def {
+        string_val: c"auto".as_ptr(),
+        symbol_val: STORAGE_AUTO,
+    },
+    pg_sys::relopt_enum_elt_def {
+        string_val: c"f32".as_ptr(),
+        symbol_val: STORAGE_F32,
+    },
+    pg_sys::relopt_enum_elt_def {
+        string_val: c"f16".as_ptr(),
+        symbol_val: STORAGE_F16,
+    },
+    pg_sys::relopt_enum_elt_def {
+        string_val: std::ptr::null(),
+        symbol_val: 0,
+    },
 ];
 
 /// `amoptions`: parses `reloptions` into the server's form.
@@ -98,9 +111,21 @@ pub(crate) fn parse(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::b
         offset: c_int::try_from(offset).expect("a small struct"),
     };
     let elements = [
-        element(c"lists", pg_sys::relopt_type::RELOPT_TYPE_INT, offset_of!(RawOptions, lists)),
-        element(c"probes", pg_sys::relopt_type::RELOPT_TYPE_INT, offset_of!(RawOptions, probes)),
-        element(c"storage", pg_sys::relopt_type::RELOPT_TYPE_ENUM, offset_of!(RawOptions, storage)),
+        element(
+            c"lists",
+            pg_sys::relopt_type::RELOPT_TYPE_INT,
+            offset_of!(RawOptions, lists),
+        ),
+        element(
+            c"probes",
+            pg_sys::relopt_type::RELOPT_TYPE_INT,
+            offset_of!(RawOptions, probes),
+        ),
+        element(
+            c"storage",
+            pg_sys::relopt_type::RELOPT_TYPE_ENUM,
+            offset_of!(RawOptions, storage),
+        ),
     ];
     let kind = *KIND.get().expect("registered when the library was loaded");
     // SAFETY: the offsets are those of RawOptions, whose size is given.
@@ -122,17 +147,29 @@ pub(crate) fn of_index(index: pg_sys::Relation) -> IndexOptions {
     // SAFETY: the caller's index is open; rd_options is NULL or what `parse` returned.
     let raw = unsafe { (*index).rd_options.cast::<RawOptions>() };
     if raw.is_null() {
-        return IndexOptions { lists: None, probes: None, storage: StorageOption::Auto };
+        return IndexOptions {
+            lists: None,
+            probes: None,
+            storage: StorageOption::Auto,
+        };
     }
     let positive = |value: c_int| u32::try_from(value).ok().filter(|value| *value > 0);
     // SAFETY: not NULL, so it points to a RawOptions.
     let (lists, probes, storage) = unsafe {
-        (addr_of!((*raw).lists).read(), addr_of!((*raw).probes).read(), addr_of!((*raw).storage).read())
+        (
+            addr_of!((*raw).lists).read(),
+            addr_of!((*raw).probes).read(),
+            addr_of!((*raw).storage).read(),
+        )
     };
     let storage = match storage {
         STORAGE_F32 => StorageOption::F32,
         STORAGE_F16 => StorageOption::F16,
         _ => StorageOption::Auto,
     };
-    IndexOptions { lists: positive(lists), probes: positive(probes), storage }
+    IndexOptions {
+        lists: positive(lists),
+        probes: positive(probes),
+        storage,
+    }
 }

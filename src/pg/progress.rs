@@ -9,12 +9,18 @@ pub(crate) fn subphase(phase: i64) {
 
 /// Sets the number of rows to process in this phase.
 pub(crate) fn tuples_total(tuples: u64) {
-    set(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, i64::try_from(tuples).unwrap_or(i64::MAX));
+    set(
+        pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL,
+        i64::try_from(tuples).unwrap_or(i64::MAX),
+    );
 }
 
 /// Sets the number of rows processed in this phase.
 pub(crate) fn tuples_done(tuples: u64) {
-    set(pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, i64::try_from(tuples).unwrap_or(i64::MAX));
+    set(
+        pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE,
+        i64::try_from(tuples).unwrap_or(i64::MAX),
+    );
 }
 
 fn set(parameter: u32, value: i64) {

@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
 use super::store::PgStore;
+use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 /// An open index and its table, with their locks held to the end of the transaction.
@@ -22,11 +22,18 @@ impl OpenIndex {
         // SAFETY: takes any OID; InvalidOid when it is no index. `true` asks for no error.
         let table_oid = unsafe { pg_sys::IndexGetRelation(oid, true) };
         if table_oid == pg_sys::InvalidOid {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("relation {} is not an index", oid.to_u32())));
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("relation {} is not an index", oid.to_u32()),
+            ));
         }
         // SAFETY: looks up a right of the current user.
         let allowed = unsafe {
-            pg_sys::pg_class_aclcheck(table_oid, pg_sys::GetUserId(), pg_sys::AclMode::from(pg_sys::ACL_SELECT))
+            pg_sys::pg_class_aclcheck(
+                table_oid,
+                pg_sys::GetUserId(),
+                pg_sys::AclMode::from(pg_sys::ACL_SELECT),
+            )
         };
         if allowed != pg_sys::AclResult::ACLCHECK_OK {
             // SAFETY: raises the server's error for this relation.
@@ -55,7 +62,10 @@ impl OpenIndex {
         if foreign_temporary {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("cannot read index \"{}\", which is temporary and belongs to another session", open.name()),
+                format!(
+                    "cannot read index \"{}\", which is temporary and belongs to another session",
+                    open.name()
+                ),
             ));
         }
         Ok(open)

@@ -51,7 +51,11 @@ impl RowSort {
                 pg_sys::TUPLESORT_NONE.cast_signed(),
             );
             let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsVirtual);
-            Self { state, slot, datum: Vec::new() }
+            Self {
+                state,
+                slot,
+                datum: Vec::new(),
+            }
         }
     }
 
@@ -64,7 +68,10 @@ impl RowSort {
         // SAFETY: the buffer is 4-byte aligned and `bytes` long; the slot has three attributes and is virtual.
         unsafe {
             let varlena = self.datum.as_mut_ptr().cast::<pg_sys::varlena>();
-            pgrx::varlena::set_varsize_4b(varlena, c_int::try_from(bytes).expect("a row is shorter than 1 GB"));
+            pgrx::varlena::set_varsize_4b(
+                varlena,
+                c_int::try_from(bytes).expect("a row is shorter than 1 GB"),
+            );
             pg_sys::ExecClearTuple(self.slot);
             let values = slice::from_raw_parts_mut((*self.slot).tts_values, 3);
             values[0] = pg_sys::Datum::from(list.cast_signed());
@@ -86,7 +93,10 @@ impl RowSort {
     pub(crate) fn drain(&mut self, row: &mut dyn FnMut(u32, u64, &[u8])) {
         // SAFETY: the description is the slot's own, and a slot for sorted tuples must hold minimal tuples.
         let slot = unsafe {
-            pg_sys::MakeSingleTupleTableSlot((*self.slot).tts_tupleDescriptor, &raw const pg_sys::TTSOpsMinimalTuple)
+            pg_sys::MakeSingleTupleTableSlot(
+                (*self.slot).tts_tupleDescriptor,
+                &raw const pg_sys::TTSOpsMinimalTuple,
+            )
         };
         // SAFETY: performed; with copy = false the row is valid until the next call.
         while unsafe { pg_sys::tuplesort_gettupleslot(self.state, true, false, slot, std::ptr::null_mut()) } {
@@ -125,7 +135,8 @@ unsafe fn coordinate(part: Part) -> pg_sys::SortCoordinate {
     };
     // SAFETY: palloc0 returns zeroed memory of that size or raises an error.
     unsafe {
-        let coordinate = pg_sys::palloc0(size_of::<pg_sys::SortCoordinateData>()).cast::<pg_sys::SortCoordinateData>();
+        let coordinate =
+            pg_sys::palloc0(size_of::<pg_sys::SortCoordinateData>()).cast::<pg_sys::SortCoordinateData>();
         (*coordinate).isWorker = is_worker;
         (*coordinate).nParticipants = participants;
         (*coordinate).sharedsort = shared;

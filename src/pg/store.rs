@@ -11,7 +11,10 @@ use vectorgpu_core::{Error, Result};
 
 use super::{INVALID_SUBTRANSACTION, interrupt};
 
-const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "pages of another size are not supported");
+const _: () = assert!(
+    pg_sys::BLCKSZ as usize == PAGE_SIZE,
+    "pages of another size are not supported"
+);
 const _: () = {
     use std::mem::offset_of;
     assert!(offset_of!(pg_sys::PageHeaderData, pd_lower) == 12);
@@ -46,7 +49,11 @@ impl PgStore {
     /// # Safety
     /// `index` must be an open index relation that outlives the store; `strategy` is NULL or lives as long.
     pub(crate) unsafe fn new(index: pg_sys::Relation, strategy: pg_sys::BufferAccessStrategy) -> Self {
-        Self { index, strategy, known_blocks: Cell::new(0) }
+        Self {
+            index,
+            strategy,
+            known_blocks: Cell::new(0),
+        }
     }
 
     fn lock(&self, block: u32, mode: u32) -> Result<LockedBuffer> {
@@ -127,15 +134,23 @@ impl PageStore for PgStore {
     }
 
     fn apply(&self, pages: &mut [&mut ExclusivePage], edit: &mut dyn FnMut(&mut [&mut [u8]])) -> Result<()> {
-        assert!(pages.len() <= RECORD_PAGES, "a generic WAL record changes at most 4 pages");
+        assert!(
+            pages.len() <= RECORD_PAGES,
+            "a generic WAL record changes at most 4 pages"
+        );
         // SAFETY: the relation is open; the state is finished below, or freed with its memory context on error.
         let state = unsafe { pg_sys::GenericXLogStart(self.index) };
         let mut images: Vec<&mut [u8]> = Vec::with_capacity(RECORD_PAGES);
         for locked in pages.iter() {
             let is_new = page::is_new(locked);
-            let flags = if is_new { pg_sys::GENERIC_XLOG_FULL_IMAGE } else { 0 };
+            let flags = if is_new {
+                pg_sys::GENERIC_XLOG_FULL_IMAGE
+            } else {
+                0
+            };
             // SAFETY: the buffer is pinned and exclusively locked; each is registered once.
-            let image = unsafe { pg_sys::GenericXLogRegisterBuffer(state, locked.0.buffer, flags.cast_signed()) };
+            let image =
+                unsafe { pg_sys::GenericXLogRegisterBuffer(state, locked.0.buffer, flags.cast_signed()) };
             // SAFETY: the image is a private copy of BLCKSZ bytes, one for each buffer, valid until Finish.
             images.push(unsafe { slice::from_raw_parts_mut(image.cast::<u8>(), PAGE_SIZE) });
         }

@@ -23,7 +23,13 @@ const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 #[test]
 fn scan_of_every_list_returns_every_row_in_exact_order() {
     for metric in METRICS {
-        for (dims, rows, lists) in [(1, 50, 3), (3, 1000, 10), (100, 400, 7), (784, 200, 5), (MAX_DIMS, 9, 2)] {
+        for (dims, rows, lists) in [
+            (1, 50, 3),
+            (3, 1000, 10),
+            (100, 400, 7),
+            (784, 200, 5),
+            (MAX_DIMS, 9, 2),
+        ] {
             let index = Index::build(metric, Storage::F32, dims, rows, lists, 7);
             let query = Random(11).vector(dims);
             let found = index.search(&query, lists, Iterate::Strict, 1 << 20);
@@ -47,8 +53,16 @@ fn rounded_storage_returns_lower_bounds_in_ascending_order() {
         assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
         for row in &found {
             let exact = index.distance(row.tid, &query);
-            assert!(!row.exact && row.distance <= exact, "{metric:?}: bound {} of {exact}", row.distance);
-            assert!(exact - row.distance < 0.05 * exact.abs().max(1.0), "{metric:?}: bound {} of {exact}", row.distance);
+            assert!(
+                !row.exact && row.distance <= exact,
+                "{metric:?}: bound {} of {exact}",
+                row.distance
+            );
+            assert!(
+                exact - row.distance < 0.05 * exact.abs().max(1.0),
+                "{metric:?}: bound {} of {exact}",
+                row.distance
+            );
         }
     }
 }
@@ -58,7 +72,10 @@ fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
     let index = Index::build(Metric::L2, Storage::F32, 8, 600, 6, 21);
     let query = Random(22).vector(8);
     for iterate in [Iterate::Strict, Iterate::Relaxed, Iterate::Off] {
-        assert_eq!(index.search(&query, 2, iterate, 16), index.search(&query, 2, iterate, 1 << 20));
+        assert_eq!(
+            index.search(&query, 2, iterate, 16),
+            index.search(&query, 2, iterate, 1 << 20)
+        );
     }
 }
 
@@ -86,19 +103,32 @@ fn null_query_returns_every_row() {
 fn query_of_other_dimensions_is_refused() {
     let index = Index::build(Metric::L2, Storage::F32, 5, 10, 1, 1);
     let mut search = Search::new(index.meta, index.options(1, Iterate::Off, 16));
-    assert_eq!(search.start(Some(&[1.0; 4]), true).map_err(|error| error.kind()), Err(ErrorKind::DataException));
+    assert_eq!(
+        search.start(Some(&[1.0; 4]), true).map_err(|error| error.kind()),
+        Err(ErrorKind::DataException)
+    );
 }
 
 #[test]
 fn rows_inserted_into_an_empty_index_are_all_found() {
-    for (dims, storage) in [(3, Storage::F32), (784, Storage::F32), (784, Storage::F16), (MAX_DIMS, Storage::F32)] {
+    for (dims, storage) in [
+        (3, Storage::F32),
+        (784, Storage::F32),
+        (784, Storage::F16),
+        (MAX_DIMS, Storage::F32),
+    ] {
         let mut index = Index::build(Metric::L2, storage, dims, 0, 4, 17);
         let mut random = Random(18);
         for _ in 0..if dims > 1000 { 12 } else { 400 } {
             index.insert(random.vector(dims));
         }
         index.check();
-        assert_eq!(index.search(&random.vector(dims), 4, Iterate::Strict, 1 << 20).len(), index.rows.len());
+        assert_eq!(
+            index
+                .search(&random.vector(dims), 4, Iterate::Strict, 1 << 20)
+                .len(),
+            index.rows.len()
+        );
     }
 }
 
@@ -130,7 +160,10 @@ fn deleting_half_gives_about_half_the_groups_back() {
         index.delete(|tid| tid.0 % 2 == 0);
         index.check();
         let after = verify(&index.store, &mut |_| Ok(())).expect("sound");
-        assert!(after.free_groups + after.groups == groups && after.groups * 10 <= groups * 7, "{dims}: {after:?}");
+        assert!(
+            after.free_groups + after.groups == groups && after.groups * 10 <= groups * 7,
+            "{dims}: {after:?}"
+        );
         let query = Random(44).vector(dims);
         assert_eq!(index.search(&query, 3, Iterate::Strict, 1 << 20).len(), rows / 2);
     }
@@ -160,10 +193,15 @@ fn crash_after_any_record_leaves_a_sound_index_without_lost_rows() {
                 Ok(())
             })
             .unwrap_or_else(|error| panic!("after {records} records: {error}"));
-            let done = acknowledged.iter().rposition(|(count, _)| *count <= records).expect("0 records is there");
+            let done = acknowledged
+                .iter()
+                .rposition(|(count, _)| *count <= records)
+                .expect("0 records is there");
             let before = &acknowledged[done].1;
             let after = acknowledged.get(done + 1).map_or(before, |(_, rows)| rows);
-            let lost = before.iter().find(|tid| after.contains(tid) && !found.contains(tid));
+            let lost = before
+                .iter()
+                .find(|tid| after.contains(tid) && !found.contains(tid));
             assert_eq!(lost, None, "lost after {records} records of dims {dims}");
         }
     }
@@ -227,7 +265,9 @@ fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
         // Two groups fit the batch of the pretended device, so the scan lets go of its locks in mid-list.
         let mut backend = ivf_index::Batching(CpuBackend::new());
         let mut search = Search::new(index.meta, index.options(1, Iterate::Strict, 1 << 20));
-        search.start(Some(&Random(62).vector(784)), false).expect("the dimensions agree");
+        search
+            .start(Some(&Random(62).vector(784)), false)
+            .expect("the dimensions agree");
         let mut found = Vec::new();
         while let Some(row) = search.next(&store, &mut backend, &mut || true).expect("sound") {
             found.push(row.tid);
@@ -253,7 +293,12 @@ fn damaged_pages_give_an_error_and_never_a_panic() {
                 let store = index.store.recovered(0);
                 store.damage(block, at, mask);
                 errors += u32::from(verify(&store, &mut |_| Ok(())).is_err());
-                let mut search = Search::new(index.meta, SearchOptions { ..index.options(4, Iterate::Strict, 64) });
+                let mut search = Search::new(
+                    index.meta,
+                    SearchOptions {
+                        ..index.options(4, Iterate::Strict, 64)
+                    },
+                );
                 search.start(Some(&query), true).expect("the dimensions agree");
                 let mut left = 2000;
                 while let Ok(Some(_)) = search.next(&store, &mut CpuBackend::new(), &mut || true) {
@@ -273,7 +318,9 @@ fn cancelling_stops_between_lists_with_nothing_locked() {
     let index = Index::build(Metric::L2, Storage::F32, 4, 100, 10, 81);
     let mut backend = ivf_index::Batching(CpuBackend::new());
     let mut search = Search::new(index.meta, index.options(10, Iterate::Strict, 1 << 20));
-    search.start(Some(&[0.0; 4]), false).expect("the dimensions agree");
+    search
+        .start(Some(&[0.0; 4]), false)
+        .expect("the dimensions agree");
     let stopped = search.next(&index.store, &mut backend, &mut || false);
     assert_eq!(stopped.map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
     index.check();

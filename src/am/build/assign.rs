@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::backend::Nearest;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::Tid;
@@ -53,7 +53,11 @@ impl<'a> Assigner<'a> {
             payload: Vec::new(),
             list_rows: vec![0; plan.lists as usize],
             assigned: 0,
-            expected: if reports { plan.estimated_rows.max(1.0) } else { 0.0 },
+            expected: if reports {
+                plan.estimated_rows.max(1.0)
+            } else {
+                0.0
+            },
         }
     }
 
@@ -72,7 +76,16 @@ impl<'a> Assigner<'a> {
         let (allow_sync, progress) = (true, self.expected > 0.0);
         // SAFETY: as the caller's; `state` outlives the scan and only the callback uses it meanwhile.
         let seen = unsafe {
-            pg_sys::table_index_build_scan(table, index, index_info, allow_sync, progress, Some(take), state, scan)
+            pg_sys::table_index_build_scan(
+                table,
+                index,
+                index_info,
+                allow_sync,
+                progress,
+                Some(take),
+                state,
+                scan,
+            )
         };
         self.flush()?;
         self.sort.perform();
@@ -88,13 +101,23 @@ impl<'a> Assigner<'a> {
         check_dims(self.dims, vector)?;
         self.rows.extend_from_slice(vector);
         self.tids.push(tid);
-        if self.tids.len() == self.batch_rows { self.flush() } else { Ok(()) }
+        if self.tids.len() == self.batch_rows {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
         let rows = self.tids.len();
-        self.nearest.assign(&self.rows, &mut self.labels[..rows], &mut interrupt::keep_waiting)?;
-        for ((vector, tid), list) in self.rows.chunks_exact(self.dims).zip(&self.tids).zip(&self.labels) {
+        self.nearest
+            .assign(&self.rows, &mut self.labels[..rows], &mut interrupt::keep_waiting)?;
+        for ((vector, tid), list) in self
+            .rows
+            .chunks_exact(self.dims)
+            .zip(&self.tids)
+            .zip(&self.labels)
+        {
             let row = self.encoder.encode(*tid, vector)?;
             self.payload.clear();
             self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
@@ -120,7 +143,10 @@ pub(super) fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
     if vector.len() == dims {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::DataException, format!("expected {dims} dimensions, not {}", vector.len())))
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("expected {dims} dimensions, not {}", vector.len()),
+    ))
 }
 
 #[pg_guard]

@@ -77,13 +77,19 @@ unsafe fn build(
     }
     let (table_rows, index_rows) = (assigned.table_rows(), assigned.rows());
     unsafe { write::write(index, meta, &centroids, assigned) }?;
-    Ok(Built { table_rows, index_rows })
+    Ok(Built {
+        table_rows,
+        index_rows,
+    })
 }
 
 fn work(plan: &Plan, sample: &Sample) -> BuildWork {
     let (dims, lists) = (plan.dims() as f64, f64::from(plan.lists));
     let vectors = sample.rows() as f64 * plan::KMEANS_ITERATIONS as f64 + plan.estimated_rows;
-    BuildWork { multiply_adds: vectors * dims * lists, bytes: vectors * dims * 4.0 }
+    BuildWork {
+        multiply_adds: vectors * dims * lists,
+        bytes: vectors * dims * 4.0,
+    }
 }
 
 fn cluster(
@@ -95,7 +101,12 @@ fn cluster(
     let mut progress = |fraction: f32| {
         Phase::Kmeans.report(f64::from(fraction));
     };
-    kmeans::kmeans(backend, &plan.kmeans(sample.vectors()), &mut progress, &mut interrupt::keep_waiting)
+    kmeans::kmeans(
+        backend,
+        &plan.kmeans(sample.vectors()),
+        &mut progress,
+        &mut interrupt::keep_waiting,
+    )
 }
 
 fn notice_little_data(rows: u64) {
@@ -115,10 +126,17 @@ unsafe fn build_empty(index: pg_sys::Relation) -> Result<()> {
     // SAFETY: as the caller's.
     let plan = unsafe { Plan::for_empty(index) }?;
     let mut backend = vectorgpu_core::cpu::CpuBackend::new();
-    let centroids = kmeans::kmeans(&mut backend, &plan.kmeans(&[]), &mut |_| {}, &mut interrupt::keep_waiting)?;
+    let centroids = kmeans::kmeans(
+        &mut backend,
+        &plan.kmeans(&[]),
+        &mut |_| {},
+        &mut interrupt::keep_waiting,
+    )?;
     let meta: Meta = plan.meta(0);
     // SAFETY: as the caller's.
     let sink = unsafe { BulkFork::new(index, pg_sys::ForkNumber::INIT_FORKNUM) };
-    Builder::new(sink, meta, &centroids, vec![0; plan.lists as usize])?.finish()?.finish();
+    Builder::new(sink, meta, &centroids, vec![0; plan.lists as usize])?
+        .finish()?
+        .finish();
     Ok(())
 }

@@ -6,8 +6,8 @@
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::backend::{Backend, Nearest};
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::metric::{Metric, Storage};
@@ -111,7 +111,12 @@ pub(super) unsafe fn assign(
     // SAFETY: as above; a NULL scan makes the server start its own.
     let table_rows = unsafe { assigner.scan(table, index, index_info, std::ptr::null_mut()) }?;
     let (sort, list_rows) = assigner.finish();
-    Ok(Assigned { sort, list_rows, table_rows, leader: None })
+    Ok(Assigned {
+        sort,
+        list_rows,
+        table_rows,
+        leader: None,
+    })
 }
 
 /// How many workers to ask for. The server's own rule looks at the table's main pages only; vectors mostly lie in
@@ -137,14 +142,21 @@ unsafe fn worker_count(
     // SAFETY: the options, if any, are a table's.
     let set = unsafe {
         let options = (*table).rd_options.cast::<pg_sys::StdRdOptions>();
-        if options.is_null() { -1 } else { (*options).parallel_workers }
+        if options.is_null() {
+            -1
+        } else {
+            (*options).parallel_workers
+        }
     };
     if by_server > 0 || !plain || set >= 0 {
         return by_server;
     }
     // SAFETY: settings of this process.
     let (least_pages, most) = unsafe {
-        (pg_sys::min_parallel_table_scan_size.cast_unsigned().max(1), pg_sys::max_parallel_maintenance_workers)
+        (
+            pg_sys::min_parallel_table_scan_size.cast_unsigned().max(1),
+            pg_sys::max_parallel_maintenance_workers,
+        )
     };
     let mut workers = 0;
     let mut threshold = u64::from(least_pages);
@@ -163,7 +175,9 @@ unsafe fn worker_count(
 unsafe fn pages_with_toast(table: pg_sys::Relation) -> u64 {
     let pages = |relation| {
         // SAFETY: the caller's relation is open.
-        u64::from(unsafe { pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) })
+        u64::from(unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM)
+        })
     };
     // SAFETY: as the caller's; the TOAST table is opened and closed here.
     unsafe {
@@ -205,7 +219,8 @@ unsafe fn start(
     // SAFETY: the sequence of nbtsort.c; every chunk is estimated before the segment is made.
     unsafe {
         pg_sys::EnterParallelMode();
-        let context = pg_sys::CreateParallelContext(c"vectorgpu".as_ptr(), c"vectorgpu_build_worker".as_ptr(), workers);
+        let context =
+            pg_sys::CreateParallelContext(c"vectorgpu".as_ptr(), c"vectorgpu_build_worker".as_ptr(), workers);
         let concurrent = (*index_info).ii_Concurrent;
         let snapshot = if concurrent {
             pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot())
@@ -259,7 +274,14 @@ unsafe fn start(
             return None;
         }
         pgrx::debug1!("using {launched} parallel workers");
-        Some(Team { leader, shared, scan, sort, list_rows, participants: launched + 1 })
+        Some(Team {
+            leader,
+            shared,
+            scan,
+            sort,
+            list_rows,
+            participants: launched + 1,
+        })
     }
 }
 
@@ -286,13 +308,21 @@ unsafe fn lead(
         add_up(assigner, list_rows).end();
         pg_sys::WaitForParallelWorkersToFinish(team.leader.context);
         if shared.finished.load(Ordering::SeqCst).cast_signed() != team.participants {
-            return Err(Error::new(ErrorKind::Internal, "a parallel worker of the index build did not finish"));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a parallel worker of the index build did not finish",
+            ));
         }
         let mut merge = RowSort::begin(Part::Leader(team.sort, team.participants), plan.memory_kb);
         merge.perform();
         let list_rows = list_rows.iter().map(|rows| rows.load(Ordering::SeqCst)).collect();
         let table_rows = shared.table_rows.load(Ordering::SeqCst) as f64;
-        Ok(Assigned { sort: merge, list_rows, table_rows, leader: Some(team.leader) })
+        Ok(Assigned {
+            sort: merge,
+            list_rows,
+            table_rows,
+            leader: Some(team.leader),
+        })
     }
 }
 
@@ -311,7 +341,11 @@ unsafe fn take_part(
         let scan = pg_sys::table_beginscan_parallel(table, scan);
         assigner.scan(table, index, index_info, scan)
     }?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of rows"
+    )]
     shared.table_rows.fetch_add(seen as u64, Ordering::SeqCst);
     shared.finished.fetch_add(1, Ordering::SeqCst);
     Ok(())
@@ -383,9 +417,15 @@ fn worker_plan(shared: &Shared) -> Result<Plan> {
 /// The locks that the leader holds on table and index.
 fn locks(concurrent: bool) -> (pg_sys::LOCKMODE, pg_sys::LOCKMODE) {
     if concurrent {
-        (pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE)
+        (
+            pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
+            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+        )
     } else {
-        (pg_sys::ShareLock as pg_sys::LOCKMODE, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE)
+        (
+            pg_sys::ShareLock as pg_sys::LOCKMODE,
+            pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
+        )
     }
 }
 

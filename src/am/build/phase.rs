@@ -49,7 +49,9 @@ fn name(number: i64) -> Option<String> {
     if number == i64::from(pg_sys::PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE) {
         return Some("initializing".to_owned());
     }
-    let phase = Phase::ALL.into_iter().find(|phase| *phase as i64 == number / STEP)?;
+    let phase = Phase::ALL
+        .into_iter()
+        .find(|phase| *phase as i64 == number / STEP)?;
     Some(format!("{} ({} %)", phase.name(), number % STEP))
 }
 

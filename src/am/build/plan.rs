@@ -47,12 +47,23 @@ impl Plan {
         let (mut pages, mut rows, mut all_visible) = (0, 0.0, 0.0);
         // SAFETY: as the caller's; NULL widths are allowed.
         unsafe {
-            pg_sys::estimate_rel_size(table, std::ptr::null_mut(), &mut pages, &mut rows, &mut all_visible);
+            pg_sys::estimate_rel_size(
+                table,
+                std::ptr::null_mut(),
+                &mut pages,
+                &mut rows,
+                &mut all_visible,
+            );
         }
         // SAFETY: as the caller's.
         let plan = unsafe { Self::for_empty(index) }?;
         let lists = options::of_index(index).lists.unwrap_or_else(|| lists_for(rows));
-        Ok(Self { lists, estimated_rows: rows, table_pages: pages, ..plan })
+        Ok(Self {
+            lists,
+            estimated_rows: rows,
+            table_pages: pages,
+            ..plan
+        })
     }
 
     /// The plan for a table without rows.
@@ -65,9 +76,15 @@ impl Plan {
     pub(super) unsafe fn for_empty(index: pg_sys::Relation) -> Result<Self> {
         // SAFETY: as the caller's; an ivf index has exactly one column.
         let typmod = unsafe { (*(*index).rd_att).attrs.as_slice(1)[0].atttypmod };
-        let Some(dims) = usize::try_from(typmod).ok().filter(|dims| (1..=MAX_DIMS).contains(dims)) else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "column does not have dimensions")
-                .with_hint("Declare the column as vector(n), or index an expression like (column::vector(n))."));
+        let Some(dims) = usize::try_from(typmod)
+            .ok()
+            .filter(|dims| (1..=MAX_DIMS).contains(dims))
+        else {
+            return Err(
+                Error::new(ErrorKind::InvalidArgument, "column does not have dimensions").with_hint(
+                    "Declare the column as vector(n), or index an expression like (column::vector(n)).",
+                ),
+            );
         };
         let options = options::of_index(index);
         let storage = match options.storage {
@@ -94,7 +111,11 @@ impl Plan {
 
     /// How rows find their list.
     pub(super) fn nearest_by(&self) -> NearestBy {
-        if self.metric.is_spherical() { NearestBy::Dot } else { NearestBy::L2 }
+        if self.metric.is_spherical() {
+            NearestBy::Dot
+        } else {
+            NearestBy::L2
+        }
     }
 
     /// The clustering of `samples`.
@@ -123,7 +144,8 @@ impl Plan {
         let lists = u64::from(self.lists);
         let needed = |rows: u64| {
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists as usize).map_or(u64::MAX, |bytes| bytes as u64)
+            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists as usize)
+                .map_or(u64::MAX, |bytes| bytes as u64)
         };
         let least = lists * SAMPLE_PER_LIST_MIN;
         let mut rows = (lists * SAMPLE_PER_LIST).max(SAMPLE_MIN);
@@ -149,7 +171,11 @@ impl Plan {
 fn lists_for(rows: f64) -> u32 {
     let root = rows.max(1.0).sqrt();
     let factor = (rows / MANY_ROWS).clamp(1.0, 4.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped first")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped first"
+    )]
     let lists = (root * factor).clamp(1.0, f64::from(MAX_LISTS)) as u32;
     lists
 }

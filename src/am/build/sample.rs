@@ -5,8 +5,8 @@
 
 use std::ffi::c_void;
 
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use vectorgpu_core::sample::Reservoir;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -46,13 +46,19 @@ impl Sample {
     ) -> Result<Self> {
         Phase::Sampling.report(0.0);
         let wanted = plan.sample_rows()?;
-        let mut drawn = Drawn { reservoir: Reservoir::new(wanted, plan.seed), datums: Vec::new() };
+        let mut drawn = Drawn {
+            reservoir: Reservoir::new(wanted, plan.seed),
+            datums: Vec::new(),
+        };
         // SAFETY: as the caller's.
         unsafe { fill(table, index, index_info, plan, wanted, &mut drawn) };
         let mut vectors = Vec::new();
         let floats = drawn.datums.len() * plan.dims();
         vectors.try_reserve_exact(floats).map_err(|_| {
-            Error::new(ErrorKind::OutOfMemory, format!("out of memory for {} sampled rows", drawn.datums.len()))
+            Error::new(
+                ErrorKind::OutOfMemory,
+                format!("out of memory for {} sampled rows", drawn.datums.len()),
+            )
         })?;
         let total = drawn.datums.len();
         for (done, datum) in drawn.datums.into_iter().enumerate() {
@@ -66,7 +72,10 @@ impl Sample {
                 pg_sys::pfree(datum.cast_mut_ptr());
             }
         }
-        Ok(Self { vectors, dims: plan.dims() })
+        Ok(Self {
+            vectors,
+            dims: plan.dims(),
+        })
     }
 
     /// `[rows, dims]` row-major.
@@ -152,7 +161,9 @@ unsafe extern "C-unwind" fn offer(
     if is_null {
         return;
     }
-    let Some(place) = drawn.reservoir.offer() else { return };
+    let Some(place) = drawn.reservoir.offer() else {
+        return;
+    };
     // SAFETY: a varlena that is valid during this call; the copy lives in the build's memory context.
     let copy = unsafe { copied(value) };
     if place == drawn.datums.len() {

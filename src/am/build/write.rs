@@ -35,7 +35,16 @@ pub(super) unsafe fn write(
     assigned.drain(&mut |list, tid, payload| {
         let (factor_bytes, code) = payload.split_at(runs * size_of::<f32>());
         bytemuck::cast_slice_mut(&mut factors).copy_from_slice(factor_bytes);
-        builder.push(list, EncodedRow { tid: Tid(tid), factors: &factors, code }).or_raise();
+        builder
+            .push(
+                list,
+                EncodedRow {
+                    tid: Tid(tid),
+                    factors: &factors,
+                    code,
+                },
+            )
+            .or_raise();
         done += 1;
         if done % REPORT_ROWS == 0 {
             progress::tuples_done(done);

@@ -25,13 +25,20 @@ pub struct Fallback {
 impl Fallback {
     /// `first` until it fails, then `second`.
     pub fn new(first: Box<dyn Backend>, second: Box<dyn Backend>, on_failure: OnFailure) -> Self {
-        Self { first: Some(first), second, on_failure: Rc::new(RefCell::new(on_failure)) }
+        Self {
+            first: Some(first),
+            second,
+            on_failure: Rc::new(RefCell::new(on_failure)),
+        }
     }
 }
 
 /// Whether another device can do what failed with `error`.
 fn is_device_failure(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::DeviceLost | ErrorKind::OutOfMemory | ErrorKind::Unsupported)
+    matches!(
+        error.kind(),
+        ErrorKind::DeviceLost | ErrorKind::OutOfMemory | ErrorKind::Unsupported
+    )
 }
 
 impl Backend for Fallback {
@@ -75,7 +82,11 @@ impl Backend for Fallback {
                 Ok(first) => {
                     let second = self.second.nearest(centroids, dims, by)?;
                     let on_failure = Rc::clone(&self.on_failure);
-                    return Ok(Box::new(FallbackNearest { first: Some(first), second, on_failure }));
+                    return Ok(Box::new(FallbackNearest {
+                        first: Some(first),
+                        second,
+                        on_failure,
+                    }));
                 }
                 Err(error) if is_device_failure(&error) => {
                     self.first = None;
@@ -172,37 +183,60 @@ mod tests {
         let failures = Rc::new(RefCell::new(0));
         let counted = Rc::clone(&failures);
         let on_failure = Box::new(move |_: &Error| *counted.borrow_mut() += 1);
-        (Fallback::new(Box::new(Failing(calls, kind)), Box::new(CpuBackend::new()), on_failure), failures)
+        (
+            Fallback::new(
+                Box::new(Failing(calls, kind)),
+                Box::new(CpuBackend::new()),
+                on_failure,
+            ),
+            failures,
+        )
     }
 
     #[test]
     fn scores_after_a_lost_device_are_complete_and_warned_about_once() {
         let rows = [1.0f32, 2.0, 3.0, 4.0];
-        let block = RowBlock { codes: bytemuck::cast_slice(&rows), storage: Storage::F32, dims: 2 };
+        let block = RowBlock {
+            codes: bytemuck::cast_slice(&rows),
+            storage: Storage::F32,
+            dims: 2,
+        };
         for kind in [ErrorKind::DeviceLost, ErrorKind::OutOfMemory] {
             let (mut backend, failures) = fallback(1, kind);
             for _ in 0..3 {
                 let mut scores = Vec::new();
-                backend.score(Score::Dot, &[1.0, 1.0], block, &mut scores, &mut || true).expect("the CPU answers");
+                backend
+                    .score(Score::Dot, &[1.0, 1.0], block, &mut scores, &mut || true)
+                    .expect("the CPU answers");
                 assert_eq!(scores, [3.0, 7.0]);
             }
-            assert_eq!((*failures.borrow(), backend.label().starts_with("cpu")), (1, true));
+            assert_eq!(
+                (*failures.borrow(), backend.label().starts_with("cpu")),
+                (1, true)
+            );
         }
     }
 
     #[test]
     fn assignment_after_a_lost_device_is_the_second_backends() {
         let (mut backend, failures) = fallback(1, ErrorKind::DeviceLost);
-        let mut nearest = backend.nearest(&[0.0, 10.0], 1, NearestBy::L2).expect("the first call succeeds");
+        let mut nearest = backend
+            .nearest(&[0.0, 10.0], 1, NearestBy::L2)
+            .expect("the first call succeeds");
         let mut labels = [0; 2];
-        nearest.assign(&[1.0, 9.0], &mut labels, &mut || true).expect("the CPU answers");
+        nearest
+            .assign(&[1.0, 9.0], &mut labels, &mut || true)
+            .expect("the CPU answers");
         assert_eq!((labels, *failures.borrow()), ([0, 1], 1));
     }
 
     #[test]
     fn cancelling_is_not_a_device_failure() {
         let (mut backend, failures) = fallback(0, ErrorKind::Cancelled);
-        let kind = backend.nearest(&[0.0], 1, NearestBy::L2).map(|_| ()).map_err(|error| error.kind());
+        let kind = backend
+            .nearest(&[0.0], 1, NearestBy::L2)
+            .map(|_| ())
+            .map_err(|error| error.kind());
         assert_eq!((kind, *failures.borrow()), (Err(ErrorKind::Cancelled), 0));
     }
 }

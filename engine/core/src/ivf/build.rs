@@ -89,7 +89,9 @@ impl<S: PageSink> Builder<S> {
             self.finish_list()?;
         }
         if self.list != list || self.list_written == self.announced() {
-            return Err(out_of_step(format!("list {list} got more rows than announced, or out of order")));
+            return Err(out_of_step(format!(
+                "list {list} got more rows than announced, or out of order"
+            )));
         }
         if self.group.is_empty() {
             self.group = new_group(&self.shape, self.list);
@@ -121,7 +123,10 @@ impl<S: PageSink> Builder<S> {
 
     fn finish_list(&mut self) -> Result<()> {
         if self.list >= self.meta.lists || self.list_written != self.announced() {
-            return Err(out_of_step(format!("list {} got {} rows", self.list, self.list_written)));
+            return Err(out_of_step(format!(
+                "list {} got {} rows",
+                self.list, self.list_written
+            )));
         }
         self.list += 1;
         self.list_written = 0;
@@ -132,11 +137,21 @@ impl<S: PageSink> Builder<S> {
     fn flush_group(&mut self) -> Result<()> {
         let (blocks, announced) = (self.shape.group_blocks(), self.announced());
         let last = self.list_written == announced;
-        layout::set_next(&mut self.group, if last { NO_BLOCK } else { self.group_block + blocks });
+        layout::set_next(
+            &mut self.group,
+            if last { NO_BLOCK } else { self.group_block + blocks },
+        );
         if self.group_block == self.list_head {
             let groups = u32::try_from(self.shape.groups_for(announced)).expect("checked by list_heads");
             let tail = self.list_head + (groups - 1) * blocks;
-            ListHead { version: 1, epoch: 1, tail, groups, rows: announced }.write(&mut self.group);
+            ListHead {
+                version: 1,
+                epoch: 1,
+                tail,
+                groups,
+                rows: announced,
+            }
+            .write(&mut self.group);
         }
         self.sink.append(&self.group)?;
         self.group.clear();
@@ -153,7 +168,11 @@ fn list_heads(meta: &Meta, shape: &Shape, list_rows: &[u64]) -> Result<Vec<u32>>
     let mut next = u64::from(meta.groups_first);
     let mut heads = Vec::with_capacity(list_rows.len());
     for rows in list_rows {
-        heads.push(if *rows == 0 { NO_BLOCK } else { u32::try_from(next).unwrap_or(NO_BLOCK) });
+        heads.push(if *rows == 0 {
+            NO_BLOCK
+        } else {
+            u32::try_from(next).unwrap_or(NO_BLOCK)
+        });
         next += shape.groups_for(*rows) * u64::from(shape.group_blocks());
     }
     if next >= u64::from(NO_BLOCK) {
@@ -187,9 +206,22 @@ pub(super) fn new_group(shape: &Shape, list: u32) -> Vec<u8> {
 /// Formats page `index` of an empty group of `list`.
 pub(super) fn format_group_page(page: &mut [u8], shape: &Shape, index: usize, list: u32) {
     let code_bytes = shape.rows * shape.code_bytes;
-    let before = if index == 0 { 0 } else { PAGE_SIZE - shape.codes_at + (index - 1) * RUN_BYTES };
+    let before = if index == 0 {
+        0
+    } else {
+        PAGE_SIZE - shape.codes_at + (index - 1) * RUN_BYTES
+    };
     let used = (shape.code_start(index) + code_bytes.saturating_sub(before)).min(PAGE_SIZE);
-    page::format(page, if index == 0 { Kind::Group } else { Kind::Continuation }, list, used);
+    page::format(
+        page,
+        if index == 0 {
+            Kind::Group
+        } else {
+            Kind::Continuation
+        },
+        list,
+        used,
+    );
     if index == 0 {
         layout::set_next(page, NO_BLOCK);
     }

@@ -20,7 +20,12 @@ pub struct RowEncoder {
 impl RowEncoder {
     /// An encoder for the rows of an index.
     pub fn new(metric: Metric, storage: Storage) -> Self {
-        Self { storage, runs: Factors::of(metric, storage), factors: Vec::new(), code: Vec::new() }
+        Self {
+            storage,
+            runs: Factors::of(metric, storage),
+            factors: Vec::new(),
+            code: Vec::new(),
+        }
     }
 
     /// Encodes `vector`; its heap row is `tid`.
@@ -37,6 +42,10 @@ impl RowEncoder {
         if self.runs.residual {
             self.factors.push(quantize::residual_bound(vector, &self.code));
         }
-        Ok(EncodedRow { tid, factors: &self.factors, code: &self.code })
+        Ok(EncodedRow {
+            tid,
+            factors: &self.factors,
+            code: &self.code,
+        })
     }
 }

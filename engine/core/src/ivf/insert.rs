@@ -53,11 +53,25 @@ pub fn append<S: PageStore>(store: &S, meta: &Meta, list: u32, row: EncodedRow<'
     }
     let group = write::allocate_group(store, &shape)?;
     let block = group.block;
-    let head = ListHead { version: 1, epoch: 1, tail: block, groups: 1, rows: 1 };
-    publish_in_new_group(store, &shape, list, group, row, &mut [&mut directory], &mut |images, new| {
-        page::put_u32(images[0], at, block);
-        head.write(new);
-    })
+    let head = ListHead {
+        version: 1,
+        epoch: 1,
+        tail: block,
+        groups: 1,
+        rows: 1,
+    };
+    publish_in_new_group(
+        store,
+        &shape,
+        list,
+        group,
+        row,
+        &mut [&mut directory],
+        &mut |images, new| {
+            page::put_u32(images[0], at, block);
+            head.write(new);
+        },
+    )
 }
 
 fn append_to_list<S: PageStore>(

@@ -52,7 +52,10 @@ impl Tid {
     }
 
     /// Offset in the heap block, from 1.
-    #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are what is asked for")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 16 bits are what is asked for"
+    )]
     pub const fn offset(self) -> u16 {
         self.0 as u16
     }
@@ -75,7 +78,10 @@ pub struct Factors {
 impl Factors {
     /// What `metric` over `storage` needs.
     pub const fn of(metric: Metric, storage: Storage) -> Self {
-        Self { norm_sq: metric.is_spherical(), residual: matches!(storage, Storage::F16) }
+        Self {
+            norm_sq: metric.is_spherical(),
+            residual: matches!(storage, Storage::F16),
+        }
     }
 
     /// Number of runs.
@@ -117,7 +123,8 @@ impl Shape {
             let used = shape.rows * (shape.code_bytes + TID_BYTES + 4 * factors.count());
             1000 - used * 1000 / (shape.pages * PAGE_SIZE)
         };
-        let candidates = (1..=MAX_GROUP_PAGES).filter_map(|pages| Self::with_pages(storage, dims, factors, pages));
+        let candidates =
+            (1..=MAX_GROUP_PAGES).filter_map(|pages| Self::with_pages(storage, dims, factors, pages));
         let mut best: Option<Self> = None;
         for shape in candidates {
             if waste(&shape) <= 60 {
@@ -141,7 +148,16 @@ impl Shape {
             let factors_at = (TIDS_AT + rows * TID_BYTES).next_multiple_of(4);
             let codes_at = (factors_at + rows * 4 * factors.count()).next_multiple_of(32);
             if codes_at <= PAGE_SIZE && rows * code_bytes <= PAGE_SIZE - codes_at + (pages - 1) * RUN_BYTES {
-                return Some(Self { storage, dims, code_bytes, factors, rows, pages, factors_at, codes_at });
+                return Some(Self {
+                    storage,
+                    dims,
+                    code_bytes,
+                    factors,
+                    rows,
+                    pages,
+                    factors_at,
+                    codes_at,
+                });
             }
             rows -= 1;
         }
@@ -166,10 +182,18 @@ impl Shape {
             let (index, at) = if from < first {
                 (0, self.codes_at + from)
             } else {
-                (1 + (from - first) / RUN_BYTES, CONTENT_AT + (from - first) % RUN_BYTES)
+                (
+                    1 + (from - first) / RUN_BYTES,
+                    CONTENT_AT + (from - first) % RUN_BYTES,
+                )
             };
             let len = (PAGE_SIZE - at).min(end - from);
-            pieces.push(Piece { page: index, at, code_at: from - slot * self.code_bytes, len });
+            pieces.push(Piece {
+                page: index,
+                at,
+                code_at: from - slot * self.code_bytes,
+                len,
+            });
             from += len;
         }
         pieces
@@ -206,7 +230,11 @@ pub fn count(page: &[u8]) -> usize {
 
 /// Writes [`count`].
 pub fn set_count(page: &mut [u8], count: usize) {
-    page::put_u16(page, COUNT_AT, u16::try_from(count).expect("a group holds fewer than 65,536 rows"));
+    page::put_u16(
+        page,
+        COUNT_AT,
+        u16::try_from(count).expect("a group holds fewer than 65,536 rows"),
+    );
 }
 
 /// Tombstones in a group.
@@ -216,7 +244,11 @@ pub fn dead(page: &[u8]) -> usize {
 
 /// Writes [`dead`].
 pub fn set_dead(page: &mut [u8], dead: usize) {
-    page::put_u16(page, DEAD_AT, u16::try_from(dead).expect("a group holds fewer than 65,536 rows"));
+    page::put_u16(
+        page,
+        DEAD_AT,
+        u16::try_from(dead).expect("a group holds fewer than 65,536 rows"),
+    );
 }
 
 /// The list's next group, or the next free group.
@@ -363,7 +395,8 @@ impl Meta {
     pub fn plan(metric: Metric, storage: Storage, dims: u32, lists: u32, built_rows: u64, seed: u64) -> Self {
         let centroid_pages = (u64::from(lists) * u64::from(dims) * 4).div_ceil(RUN_BYTES as u64);
         let directory_pages = (lists as usize).div_ceil(DIRECTORY_ENTRIES);
-        let centroid_pages = u32::try_from(centroid_pages).expect("32,768 lists of 16,000 dims take 257,004 pages");
+        let centroid_pages =
+            u32::try_from(centroid_pages).expect("32,768 lists of 16,000 dims take 257,004 pages");
         let directory_pages = u32::try_from(directory_pages).expect("at most 17 pages");
         let directory_first = 1 + centroid_pages;
         Self {
@@ -394,10 +427,18 @@ impl Meta {
         page::put_u32(page, META_FORMAT_AT, FORMAT_VERSION);
         page[META_METRIC_AT] = self.metric.code();
         page[META_STORAGE_AT] = self.storage.code();
-        page::put_u16(page, META_GROUP_PAGES_AT, u16::try_from(shape.pages).expect("at most 8"));
+        page::put_u16(
+            page,
+            META_GROUP_PAGES_AT,
+            u16::try_from(shape.pages).expect("at most 8"),
+        );
         page::put_u32(page, META_DIMS_AT, self.dims);
         page::put_u32(page, META_LISTS_AT, self.lists);
-        page::put_u32(page, META_GROUP_ROWS_AT, u32::try_from(shape.rows).expect("fewer than 8192"));
+        page::put_u32(
+            page,
+            META_GROUP_ROWS_AT,
+            u32::try_from(shape.rows).expect("fewer than 8192"),
+        );
         page::put_u32(page, META_CENTROIDS_AT, self.centroids_first);
         page::put_u32(page, META_DIRECTORY_AT, self.directory_first);
         page::put_u32(page, META_GROUPS_AT, self.groups_first);
@@ -424,11 +465,18 @@ impl Meta {
         }
         let format = page::u32_at(page, META_FORMAT_AT);
         if format != FORMAT_VERSION {
-            return corrupt(format!("the index has format version {format}; this release reads {FORMAT_VERSION}"));
+            return corrupt(format!(
+                "the index has format version {format}; this release reads {FORMAT_VERSION}"
+            ));
         }
-        let (dims, lists) = (page::u32_at(page, META_DIMS_AT), page::u32_at(page, META_LISTS_AT));
+        let (dims, lists) = (
+            page::u32_at(page, META_DIMS_AT),
+            page::u32_at(page, META_LISTS_AT),
+        );
         if !(1..=MAX_DIMS).contains(&(dims as usize)) || !(1..=MAX_LISTS).contains(&lists) {
-            return corrupt(format!("the index's metapage says {dims} dimensions and {lists} lists"));
+            return corrupt(format!(
+                "the index's metapage says {dims} dimensions and {lists} lists"
+            ));
         }
         let meta = Self {
             metric: Metric::from_code(page[META_METRIC_AT])?,
@@ -444,7 +492,11 @@ impl Meta {
             seed: page::u64_at(page, META_SEED_AT),
         };
         let planned = Self::plan(meta.metric, meta.storage, dims, lists, meta.built_rows, meta.seed);
-        let fixed = Self { free_head: NO_BLOCK, free_groups: 0, ..meta };
+        let fixed = Self {
+            free_head: NO_BLOCK,
+            free_groups: 0,
+            ..meta
+        };
         let shape = meta.shape();
         let same_shape = usize::from(page::u16_at(page, META_GROUP_PAGES_AT)) == shape.pages
             && page::u32_at(page, META_GROUP_ROWS_AT) as usize == shape.rows;
@@ -460,13 +512,13 @@ impl Meta {
     /// `CorruptIndex`.
     pub fn check_group_block(&self, block: u32, blocks: u32) -> Result<()> {
         let pages = self.shape().group_blocks();
-        if block >= self.groups_first
-            && block.checked_add(pages).is_some_and(|end| end <= blocks)
-        {
+        if block >= self.groups_first && block.checked_add(pages).is_some_and(|end| end <= blocks) {
             return Ok(());
         }
-        Err(Error::corrupt(format!("the index points to block {block}, where no group can start"))
-            .with_hint("REINDEX the index."))
+        Err(Error::corrupt(format!(
+            "the index points to block {block}, where no group can start"
+        ))
+        .with_hint("REINDEX the index."))
     }
 }
 
@@ -483,7 +535,10 @@ mod tests {
                     assert!(shape.rows >= 1 && shape.pages <= MAX_GROUP_PAGES);
                     for slot in [0, shape.rows / 2, shape.rows - 1] {
                         let pieces = shape.pieces(slot);
-                        assert_eq!(pieces.iter().map(|piece| piece.len).sum::<usize>(), shape.code_bytes);
+                        assert_eq!(
+                            pieces.iter().map(|piece| piece.len).sum::<usize>(),
+                            shape.code_bytes
+                        );
                         let last = pieces.last().expect("a code has bytes");
                         assert!(last.page < shape.pages && last.at + last.len <= PAGE_SIZE);
                     }
@@ -494,10 +549,18 @@ mod tests {
 
     #[test]
     fn common_dimensions_waste_little() {
-        for (dims, storage) in [(784, Storage::F32), (784, Storage::F16), (1536, Storage::F32), (768, Storage::F16)] {
+        for (dims, storage) in [
+            (784, Storage::F32),
+            (784, Storage::F16),
+            (1536, Storage::F32),
+            (768, Storage::F16),
+        ] {
             let shape = Shape::new(Metric::L2, storage, dims);
             let used = shape.rows * (shape.code_bytes + TID_BYTES);
-            assert!(used * 100 >= shape.pages * PAGE_SIZE * 93, "{dims} {storage:?}: {shape:?}");
+            assert!(
+                used * 100 >= shape.pages * PAGE_SIZE * 93,
+                "{dims} {storage:?}: {shape:?}"
+            );
         }
     }
 

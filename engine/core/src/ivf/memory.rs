@@ -79,7 +79,11 @@ impl MemoryStore {
                 pages[at] = Rc::clone(bytes);
             }
         }
-        Self { pages: RefCell::new(pages.clone()), base: RefCell::new(pages), ..Self::default() }
+        Self {
+            pages: RefCell::new(pages.clone()),
+            base: RefCell::new(pages),
+            ..Self::default()
+        }
     }
 
     /// Flips bits of a page, as a failing disk would.
@@ -108,9 +112,17 @@ impl MemoryStore {
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("the index has no block {block}")))?;
         let mut locks = self.locks.borrow_mut();
         let count = locks.entry(block).or_default();
-        assert!(if exclusive { *count == 0 } else { *count >= 0 }, "block {block} is locked already ({count})");
+        assert!(
+            if exclusive { *count == 0 } else { *count >= 0 },
+            "block {block} is locked already ({count})"
+        );
         *count += if exclusive { -1 } else { 1 };
-        Ok(MemoryPage { block, exclusive, bytes, locks: Rc::clone(&self.locks) })
+        Ok(MemoryPage {
+            block,
+            exclusive,
+            bytes,
+            locks: Rc::clone(&self.locks),
+        })
     }
 }
 

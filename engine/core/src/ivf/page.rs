@@ -143,7 +143,10 @@ pub fn expect(page: &[u8], block: u32, wanted: Kind) -> Result<()> {
     }
     Err(Error::corrupt(format!(
         "block {block} of the index holds {} where {wanted:?} was expected",
-        kind(page).map_or_else(|| format!("kind {}", u16_at(page, TAG_AT)), |kind| format!("{kind:?}"))
+        kind(page).map_or_else(
+            || format!("kind {}", u16_at(page, TAG_AT)),
+            |kind| format!("{kind:?}")
+        )
     ))
     .with_hint("REINDEX the index."))
 }

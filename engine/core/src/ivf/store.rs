@@ -37,7 +37,8 @@ pub trait PageStore {
     ///
     /// # Errors
     /// What the log reports; the pages are then unchanged.
-    fn apply(&self, pages: &mut [&mut Self::Exclusive], edit: &mut dyn FnMut(&mut [&mut [u8]])) -> Result<()>;
+    fn apply(&self, pages: &mut [&mut Self::Exclusive], edit: &mut dyn FnMut(&mut [&mut [u8]]))
+    -> Result<()>;
 
     /// Appends `pages` neighbouring pages of zeroes and returns the first one's block.
     ///

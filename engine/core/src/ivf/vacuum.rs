@@ -31,7 +31,13 @@ pub struct Vacuumed {
 /// `CorruptIndex`, `Cancelled`; what was done so far stays done and the index is correct.
 pub fn bulk_delete<S: PageStore>(store: &S, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<Vacuumed> {
     let meta = Meta::read(&store.share(0)?)?;
-    let mut pass = Pass { store, meta, shape: meta.shape(), is_dead, done: Vacuumed::default() };
+    let mut pass = Pass {
+        store,
+        meta,
+        shape: meta.shape(),
+        is_dead,
+        done: Vacuumed::default(),
+    };
     for list in 0..meta.lists {
         store.pause()?;
         let head_block = list_head_block(store, &meta, list)?;
@@ -75,7 +81,11 @@ impl<S: PageStore> Pass<'_, S> {
                 self.clean_group(&mut head, head_block, None)?;
                 continue;
             }
-            let mut previous = if before == head_block { None } else { Some(self.locked_group(list, before, blocks)?) };
+            let mut previous = if before == head_block {
+                None
+            } else {
+                Some(self.locked_group(list, before, blocks)?)
+            };
             let block = layout::next(previous.as_ref().map_or(&head[..], |page| &page[..]));
             if block == NO_BLOCK {
                 self.done.left += ListHead::read(&head).rows;
@@ -88,7 +98,14 @@ impl<S: PageStore> Pass<'_, S> {
                 before = block;
             } else {
                 self.merge(&mut head, previous.as_mut(), before, &mut group, block)?;
-                self.unlink(&mut head, head_block, previous.as_mut(), before, &mut group, block)?;
+                self.unlink(
+                    &mut head,
+                    head_block,
+                    previous.as_mut(),
+                    before,
+                    &mut group,
+                    block,
+                )?;
             }
             drop((group, previous, head));
             self.store.pause()?;
@@ -111,11 +128,15 @@ impl<S: PageStore> Pass<'_, S> {
     ) -> Result<()> {
         let (slots, first_block) = {
             let page: &[u8] = group.as_ref().map_or(&head[..], |(page, _)| &page[..]);
-            let slots: Vec<Tid> = (0..layout::count(page)).map(|slot| layout::tid(page, slot)).collect();
+            let slots: Vec<Tid> = (0..layout::count(page))
+                .map(|slot| layout::tid(page, slot))
+                .collect();
             (slots, group.as_ref().map_or(head_block, |(_, block)| *block))
         };
         let mut holes: Vec<bool> = slots.iter().map(|tid| tid.is_tombstone()).collect();
-        let dead: Vec<usize> = (0..slots.len()).filter(|slot| !holes[*slot] && (self.is_dead)(slots[*slot])).collect();
+        let dead: Vec<usize> = (0..slots.len())
+            .filter(|slot| !holes[*slot] && (self.is_dead)(slots[*slot]))
+            .collect();
         dead.iter().for_each(|slot| holes[*slot] = true);
         if !holes.contains(&true) {
             return Ok(());
@@ -125,14 +146,18 @@ impl<S: PageStore> Pass<'_, S> {
         list.version += 1;
         list.epoch += 1;
         list.rows = list.rows.saturating_sub(dead.len() as u64);
-        self.apply_group(head, group.as_mut().map(|(page, _)| &mut **page), &mut |head, page| {
-            list.write(head);
-            let page = page.unwrap_or(head);
-            for slot in &dead {
-                layout::set_tid(page, *slot, Tid::TOMBSTONE);
-            }
-            layout::set_dead(page, hole_count);
-        })?;
+        self.apply_group(
+            head,
+            group.as_mut().map(|(page, _)| &mut **page),
+            &mut |head, page| {
+                list.write(head);
+                let page = page.unwrap_or(head);
+                for slot in &dead {
+                    layout::set_tid(page, *slot, Tid::TOMBSTONE);
+                }
+                layout::set_dead(page, hole_count);
+            },
+        )?;
         self.done.removed += dead.len() as u64;
         let live = slots.len() - hole_count;
         let movers = (live..slots.len()).filter(|slot| !holes[*slot]);
@@ -262,8 +287,15 @@ impl<S: PageStore> Pass<'_, S> {
             target.copy_from_slice(&further[piece.at..piece.at + piece.len]);
         }
         debug_assert_eq!(page.len(), PAGE_SIZE);
-        let factors = (0..self.shape.factors.count()).map(|run| layout::factor(page, &self.shape, run, from)).collect();
-        Ok(MovedRow { slot: to, tid: layout::tid(page, from), factors, code })
+        let factors = (0..self.shape.factors.count())
+            .map(|run| layout::factor(page, &self.shape, run, from))
+            .collect();
+        Ok(MovedRow {
+            slot: to,
+            tid: layout::tid(page, from),
+            factors,
+            code,
+        })
     }
 }
 
@@ -271,7 +303,11 @@ fn placements(rows: &[MovedRow]) -> Vec<Placement<'_>> {
     rows.iter()
         .map(|row| Placement {
             slot: row.slot,
-            row: EncodedRow { tid: row.tid, factors: &row.factors, code: &row.code },
+            row: EncodedRow {
+                tid: row.tid,
+                factors: &row.factors,
+                code: &row.code,
+            },
         })
         .collect()
 }

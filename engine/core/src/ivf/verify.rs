@@ -31,9 +31,19 @@ pub fn verify<S: PageStore>(store: &S, seen: &mut dyn FnMut(Tid) -> Result<()>) 
     let meta = Meta::read(&store.share(0)?)?;
     let blocks = store.blocks()?;
     if meta.groups_first > blocks {
-        return Err(broken(format!("the index has {blocks} pages, its fixed part alone {}", meta.groups_first)));
+        return Err(broken(format!(
+            "the index has {blocks} pages, its fixed part alone {}",
+            meta.groups_first
+        )));
     }
-    let mut check = Check { store, meta, shape: meta.shape(), blocks, owned: vec![false; blocks as usize], seen };
+    let mut check = Check {
+        store,
+        meta,
+        shape: meta.shape(),
+        blocks,
+        owned: vec![false; blocks as usize],
+        seen,
+    };
     check.fixed_pages()?;
     let mut done = Verified::default();
     for list in 0..meta.lists {
@@ -44,7 +54,10 @@ pub fn verify<S: PageStore>(store: &S, seen: &mut dyn FnMut(Tid) -> Result<()>) 
         }
     }
     check.free_list(&mut done)?;
-    let lost = check.owned[meta.groups_first as usize..].iter().filter(|owned| !**owned).count();
+    let lost = check.owned[meta.groups_first as usize..]
+        .iter()
+        .filter(|owned| !**owned)
+        .count();
     done.lost_pages = u32::try_from(lost).expect("fewer than the index's pages");
     Ok(done)
 }
@@ -61,7 +74,11 @@ struct Check<'a, S> {
 impl<S: PageStore> Check<'_, S> {
     fn fixed_pages(&mut self) -> Result<()> {
         for block in self.meta.centroids_first..self.meta.groups_first {
-            let kind = if block < self.meta.directory_first { Kind::Centroids } else { Kind::Directory };
+            let kind = if block < self.meta.directory_first {
+                Kind::Centroids
+            } else {
+                Kind::Directory
+            };
             self.store.pause()?;
             let page = self.store.share(block)?;
             page::expect(&page, block, kind)?;
@@ -72,7 +89,9 @@ impl<S: PageStore> Check<'_, S> {
                     .chunks_exact(4)
                     .all(|bytes| f32::from_bits(page::u32_at(bytes, 0)).is_finite());
                 if !finite {
-                    return Err(broken(format!("block {block} of the index holds a centroid that is not finite")));
+                    return Err(broken(format!(
+                        "block {block} of the index holds a centroid that is not finite"
+                    )));
                 }
             }
         }
@@ -118,11 +137,15 @@ impl<S: PageStore> Check<'_, S> {
                 continue;
             }
             if tid.block() == NO_BLOCK {
-                return Err(broken(format!("slot {slot} of block {block} holds no valid row pointer")));
+                return Err(broken(format!(
+                    "slot {slot} of block {block} holds no valid row pointer"
+                )));
             }
             for run in 0..self.shape.factors.count() {
                 if layout::factor(page, &self.shape, run, slot).is_nan() {
-                    return Err(broken(format!("slot {slot} of block {block} holds a factor that is not a number")));
+                    return Err(broken(format!(
+                        "slot {slot} of block {block} holds a factor that is not a number"
+                    )));
                 }
             }
             (self.seen)(tid)?;

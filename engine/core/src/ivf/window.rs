@@ -19,7 +19,10 @@ impl Eq for Entry {}
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        let keys = self.key.partial_cmp(&other.key).unwrap_or_else(|| self.key.is_nan().cmp(&other.key.is_nan()));
+        let keys = self
+            .key
+            .partial_cmp(&other.key)
+            .unwrap_or_else(|| self.key.is_nan().cmp(&other.key.is_nan()));
         keys.then(self.tid.cmp(&other.tid))
     }
 }
@@ -42,7 +45,13 @@ pub(super) struct Window {
 impl Window {
     /// A window of at most `capacity` rows (at least 2).
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(2), rows: Vec::new(), heap: BinaryHeap::new(), floor: None, cut: None }
+        Self {
+            capacity: capacity.max(2),
+            rows: Vec::new(),
+            heap: BinaryHeap::new(),
+            floor: None,
+            cut: None,
+        }
     }
 
     /// Empties the window for a pass over lists; rows up to and including `floor` are left out.
@@ -98,8 +107,12 @@ mod tests {
 
     #[test]
     fn repeated_passes_over_a_small_window_yield_every_row_in_order() {
-        let rows: Vec<Entry> =
-            (0..1000u64).map(|tid| Entry { key: f64::from((tid * 7919 % 97) as u32), tid: tid + 1 }).collect();
+        let rows: Vec<Entry> = (0..1000u64)
+            .map(|tid| Entry {
+                key: f64::from((tid * 7919 % 97) as u32),
+                tid: tid + 1,
+            })
+            .collect();
         let mut sorted = rows.clone();
         sorted.sort();
         let (mut window, mut out, mut floor) = (Window::new(16), Vec::new(), None);
@@ -126,7 +139,9 @@ mod tests {
             window.push(Entry { key, tid });
         }
         window.seal();
-        let order: Vec<u64> = std::iter::from_fn(|| window.pop()).map(|entry| entry.tid).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| window.pop())
+            .map(|entry| entry.tid)
+            .collect();
         assert_eq!(order, [3, 4, 1, 2]);
     }
 }

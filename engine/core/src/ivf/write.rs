@@ -27,8 +27,12 @@ pub(super) fn write_continuations<S: PageStore>(
     group: u32,
     rows: &[Placement<'_>],
 ) -> Result<()> {
-    let mut pages: Vec<usize> =
-        rows.iter().flat_map(|row| shape.pieces(row.slot)).map(|piece| piece.page).filter(|page| *page > 0).collect();
+    let mut pages: Vec<usize> = rows
+        .iter()
+        .flat_map(|row| shape.pieces(row.slot))
+        .map(|piece| piece.page)
+        .filter(|page| *page > 0)
+        .collect();
     pages.sort_unstable();
     pages.dedup();
     for chunk in pages.chunks(RECORD_PAGES) {
@@ -83,7 +87,11 @@ pub(super) fn allocate_group<S: PageStore>(store: &S, shape: &Shape) -> Result<N
     if meta.free_head == NO_BLOCK {
         drop(meta_page);
         let block = append_group(store, shape)?;
-        return Ok(NewGroup { block, page: store.exclusive(block)?, meta: None });
+        return Ok(NewGroup {
+            block,
+            page: store.exclusive(block)?,
+            meta: None,
+        });
     }
     let block = meta.free_head;
     meta.check_group_block(block, store.blocks()?)?;
@@ -91,7 +99,11 @@ pub(super) fn allocate_group<S: PageStore>(store: &S, shape: &Shape) -> Result<N
     page::expect(&page, block, Kind::Free)?;
     meta.free_head = layout::next(&page);
     meta.free_groups = meta.free_groups.saturating_sub(1);
-    Ok(NewGroup { block, page, meta: Some((meta_page, meta)) })
+    Ok(NewGroup {
+        block,
+        page,
+        meta: Some((meta_page, meta)),
+    })
 }
 
 /// Extends the index by a formatted group that nothing points to. A crash before it is linked loses its pages until

@@ -26,7 +26,9 @@ impl Random {
     }
 
     pub fn vector(&mut self, dims: usize) -> Vec<f32> {
-        (0..dims).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+        (0..dims)
+            .map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0)
+            .collect()
     }
 }
 
@@ -41,11 +43,20 @@ impl Index {
     pub fn build(metric: Metric, storage: Storage, dims: usize, rows: usize, lists: u32, seed: u64) -> Self {
         let mut random = Random(seed);
         let centroids: Vec<f32> = (0..lists).flat_map(|_| unit(random.vector(dims))).collect();
-        let rows: Vec<(Tid, Vec<f32>)> =
-            (0..rows).map(|row| (Tid::new(row as u32 / 50, row as u16 % 50 + 1), random.vector(dims))).collect();
+        let rows: Vec<(Tid, Vec<f32>)> = (0..rows)
+            .map(|row| {
+                (
+                    Tid::new(row as u32 / 50, row as u16 % 50 + 1),
+                    random.vector(dims),
+                )
+            })
+            .collect();
         let meta = Meta::plan(metric, storage, dims as u32, lists, rows.len() as u64, seed);
-        let mut placed: Vec<(u32, usize)> =
-            rows.iter().enumerate().map(|(row, (_, vector))| (nearest(metric, &centroids, vector), row)).collect();
+        let mut placed: Vec<(u32, usize)> = rows
+            .iter()
+            .enumerate()
+            .map(|(row, (_, vector))| (nearest(metric, &centroids, vector), row))
+            .collect();
         placed.sort_unstable();
         let mut list_rows = vec![0; lists as usize];
         placed.iter().for_each(|(list, _)| list_rows[*list as usize] += 1);
@@ -54,17 +65,36 @@ impl Index {
         for (list, row) in placed {
             let (tid, vector) = &rows[row];
             let (code, factors) = encode(metric, storage, vector);
-            builder.push(list, EncodedRow { tid: *tid, factors: &factors, code: &code }).expect("in order");
+            builder
+                .push(
+                    list,
+                    EncodedRow {
+                        tid: *tid,
+                        factors: &factors,
+                        code: &code,
+                    },
+                )
+                .expect("in order");
         }
         builder.finish().expect("complete");
         store.checkpoint();
-        let index = Self { store, meta, rows, next_tid: 1_000_000 };
+        let index = Self {
+            store,
+            meta,
+            rows,
+            next_tid: 1_000_000,
+        };
         index.check();
         index
     }
 
     pub fn options(&self, probes: u32, iterate: Iterate, window_rows: usize) -> SearchOptions {
-        SearchOptions { probes, max_probes: self.meta.lists, iterate, window_rows }
+        SearchOptions {
+            probes,
+            max_probes: self.meta.lists,
+            iterate,
+            window_rows,
+        }
     }
 
     pub fn search(&self, query: &[f32], probes: u32, iterate: Iterate, window_rows: usize) -> Vec<Found> {
@@ -92,8 +122,19 @@ impl Index {
 
     fn put(&self, store: &MemoryStore, tid: Tid, vector: &[f32]) -> Result<()> {
         let (code, factors) = encode(self.meta.metric, self.meta.storage, vector);
-        let row = EncodedRow { tid, factors: &factors, code: &code };
-        insert(store, &self.meta, &mut CpuBackend::new(), vector, row, &mut || true)
+        let row = EncodedRow {
+            tid,
+            factors: &factors,
+            code: &code,
+        };
+        insert(
+            store,
+            &self.meta,
+            &mut CpuBackend::new(),
+            vector,
+            row,
+            &mut || true,
+        )
     }
 
     pub fn delete(&mut self, dead: impl Fn(Tid) -> bool) -> Vacuumed {
@@ -113,11 +154,20 @@ impl Index {
         let mut expected: Vec<Tid> = self.rows.iter().map(|(tid, _)| *tid).collect();
         expected.sort_unstable();
         found.sort_unstable();
-        assert!(found == expected, "the index holds {} rows, {} are expected", found.len(), expected.len());
+        assert!(
+            found == expected,
+            "the index holds {} rows, {} are expected",
+            found.len(),
+            expected.len()
+        );
     }
 
     pub fn distance(&self, tid: Tid, query: &[f32]) -> f64 {
-        let (_, vector) = self.rows.iter().find(|(row, _)| *row == tid).expect("an index row has a vector");
+        let (_, vector) = self
+            .rows
+            .iter()
+            .find(|(row, _)| *row == tid)
+            .expect("an index row has a vector");
         operator(self.meta.metric, vector, query)
     }
 }
@@ -158,7 +208,10 @@ impl Backend for Batching {
 }
 
 pub fn brute_force(metric: Metric, rows: &[(Tid, Vec<f32>)], query: &[f32]) -> Vec<(f64, Tid)> {
-    let mut all: Vec<(f64, Tid)> = rows.iter().map(|(tid, row)| (operator(metric, row, query), *tid)).collect();
+    let mut all: Vec<(f64, Tid)> = rows
+        .iter()
+        .map(|(tid, row)| (operator(metric, row, query), *tid))
+        .collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     all
 }
@@ -191,7 +244,9 @@ fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {
         _ => -distance::inner_product(centroid, vector),
     };
     let scores: Vec<f64> = centroids.chunks_exact(vector.len()).map(score).collect();
-    let best = (0..scores.len()).min_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("there is a list");
+    let best = (0..scores.len())
+        .min_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+        .expect("there is a list");
     best as u32
 }
 

@@ -103,7 +103,11 @@ impl Collector {
         let head = store.share(head_block)?;
         layout::check_group(&head, head_block, list, pass.shape)?;
         let same = ListHead::read(&head).epoch == epoch;
-        Ok(if same { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok(if same {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
     }
 
     /// Scores all gathered rows.
@@ -113,15 +117,28 @@ impl Collector {
         }
         self.scores.clear();
         if let Some(query) = pass.query {
-            let block = RowBlock { codes: &self.codes, storage: pass.shape.storage, dims: pass.shape.dims };
+            let block = RowBlock {
+                codes: &self.codes,
+                storage: pass.shape.storage,
+                dims: pass.shape.dims,
+            };
             let score = pass.meta.metric.score();
-            pass.backend.score(score, &query.values, block, &mut self.scores, pass.keep_waiting)?;
+            pass.backend
+                .score(score, &query.values, block, &mut self.scores, pass.keep_waiting)?;
         }
         let exact = pass.backend.is_exact();
         for (index, row) in self.rows.iter().enumerate() {
             let key = pass.query.map_or(0.0, |query| {
                 let score = self.scores[index];
-                key_of(pass.meta.metric, pass.shape, exact, query, score, row.norm_sq, row.residual)
+                key_of(
+                    pass.meta.metric,
+                    pass.shape,
+                    exact,
+                    query,
+                    score,
+                    row.norm_sq,
+                    row.residual,
+                )
             });
             pass.window.push(Entry { key, tid: row.tid });
         }
@@ -134,7 +151,11 @@ impl Collector {
     }
 
     fn flush_if_wanted<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>) -> Result<()> {
-        if self.wants_flush(pass) { self.flush(pass) } else { Ok(()) }
+        if self.wants_flush(pass) {
+            self.flush(pass)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads one group, whose first page is locked.
@@ -157,7 +178,11 @@ impl Collector {
                 continue;
             }
             let (norm_sq, residual) = factors_of(page, shape, slot);
-            self.rows.push(GatheredRow { tid: tid.0, norm_sq, residual });
+            self.rows.push(GatheredRow {
+                tid: tid.0,
+                norm_sq,
+                residual,
+            });
         }
         Ok(())
     }
@@ -174,10 +199,22 @@ impl Collector {
         self.scores.clear();
         let (scores, backend, keep_waiting) = (&mut self.scores, &mut *pass.backend, &mut *pass.keep_waiting);
         let score = pass.meta.metric.score();
-        read_codes(pass.store, shape, page, block, rows, &mut self.straddling, &mut |codes| {
-            let block = RowBlock { codes, storage: shape.storage, dims: shape.dims };
-            backend.score(score, &query.values, block, scores, keep_waiting)
-        })?;
+        read_codes(
+            pass.store,
+            shape,
+            page,
+            block,
+            rows,
+            &mut self.straddling,
+            &mut |codes| {
+                let block = RowBlock {
+                    codes,
+                    storage: shape.storage,
+                    dims: shape.dims,
+                };
+                backend.score(score, &query.values, block, scores, keep_waiting)
+            },
+        )?;
         let exact = pass.backend.is_exact();
         for slot in 0..rows {
             let tid = layout::tid(page, slot);
@@ -185,7 +222,15 @@ impl Collector {
                 continue;
             }
             let (norm_sq, residual) = factors_of(page, shape, slot);
-            let key = key_of(pass.meta.metric, shape, exact, query, self.scores[slot], norm_sq, residual);
+            let key = key_of(
+                pass.meta.metric,
+                shape,
+                exact,
+                query,
+                self.scores[slot],
+                norm_sq,
+                residual,
+            );
             pass.window.push(Entry { key, tid: tid.0 });
         }
         Ok(())
@@ -199,10 +244,18 @@ impl Collector {
         rows: usize,
     ) -> Result<()> {
         let codes = &mut self.codes;
-        read_codes(pass.store, pass.shape, page, block, rows, &mut self.straddling, &mut |run| {
-            codes.extend_from_slice(run);
-            Ok(())
-        })
+        read_codes(
+            pass.store,
+            pass.shape,
+            page,
+            block,
+            rows,
+            &mut self.straddling,
+            &mut |run| {
+                codes.extend_from_slice(run);
+                Ok(())
+            },
+        )
     }
 }
 
@@ -230,7 +283,15 @@ fn read_codes<S: PageStore>(
 
 fn factors_of(page: &[u8], shape: &Shape, slot: usize) -> (f32, f32) {
     let runs = shape.factors;
-    let norm_sq = if runs.norm_sq { layout::factor(page, shape, 0, slot) } else { 0.0 };
-    let residual = if runs.residual { layout::factor(page, shape, usize::from(runs.norm_sq), slot) } else { 0.0 };
+    let norm_sq = if runs.norm_sq {
+        layout::factor(page, shape, 0, slot)
+    } else {
+        0.0
+    };
+    let residual = if runs.residual {
+        layout::factor(page, shape, usize::from(runs.norm_sq), slot)
+    } else {
+        0.0
+    };
     (norm_sq, residual)
 }

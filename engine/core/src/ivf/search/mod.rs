@@ -15,9 +15,9 @@ mod run;
 use std::ops::ControlFlow;
 
 use crate::backend::{Backend, KeepWaiting};
+use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
-use crate::distance;
 use crate::quantize::{QueryNorms, RowFactors};
 
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
@@ -25,8 +25,8 @@ use super::page::{self, CONTENT_AT, Kind};
 use super::store::PageStore;
 use super::window::{Entry, Window};
 use collect::Collector;
-pub use rank::nearest_list;
 use rank::Ranking;
+pub use rank::nearest_list;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +139,11 @@ impl Search {
         if let Some(values) = query.filter(|values| values.len() != self.meta.dims as usize) {
             return Err(Error::new(
                 ErrorKind::DataException,
-                format!("different vector dimensions {} and {}", self.meta.dims, values.len()),
+                format!(
+                    "different vector dimensions {} and {}",
+                    self.meta.dims,
+                    values.len()
+                ),
             ));
         }
         self.query = query.map(|values| Query::new(values, exact_scores));
@@ -171,7 +175,11 @@ impl Search {
         loop {
             if let Some(entry) = self.window.pop() {
                 self.last = Some(entry);
-                return Ok(Some(Found { tid: Tid(entry.tid), distance: entry.key, exact: self.exact }));
+                return Ok(Some(Found {
+                    tid: Tid(entry.tid),
+                    distance: entry.key,
+                    exact: self.exact,
+                }));
             }
             if self.window.overflowed() {
                 self.window.open(self.last);
@@ -190,16 +198,22 @@ impl Search {
     ) -> Result<bool> {
         let from = self.batch.end;
         if from == 0 {
-            self.ranking.score(store, &self.meta, self.query.as_ref(), backend, keep_waiting)?;
+            self.ranking
+                .score(store, &self.meta, self.query.as_ref(), backend, keep_waiting)?;
         } else if self.options.iterate == Iterate::Off {
             return Ok(false);
         }
-        let limit = self.options.max_probes.max(self.options.probes).min(self.meta.lists) as usize;
+        let limit = self
+            .options
+            .max_probes
+            .max(self.options.probes)
+            .min(self.meta.lists) as usize;
         let until = limit.min(from + self.options.probes as usize);
         if from >= until {
             return Ok(false);
         }
-        self.ranking.rank(store, &self.meta, self.query.as_ref(), from..until)?;
+        self.ranking
+            .rank(store, &self.meta, self.query.as_ref(), from..until)?;
         self.batch = from..until;
         let floor = match self.options.iterate {
             Iterate::Strict => self.last.map(|last| Entry { tid: 0, ..last }),
@@ -229,7 +243,11 @@ impl Search {
                     window: &mut self.window,
                     counts: &mut self.counts,
                 };
-                if self.collector.list(&mut pass, self.ranking.list(rank))?.is_break() {
+                if self
+                    .collector
+                    .list(&mut pass, self.ranking.list(rank))?
+                    .is_break()
+                {
                     self.counts.restarts += 1;
                     self.window.reopen();
                     continue 'pass;
@@ -257,8 +275,14 @@ type Overtaken = ControlFlow<()>;
 
 /// Where the directory holds the head block of `list`: block, offset.
 pub(super) fn directory_place(meta: &Meta, list: u32) -> (u32, usize) {
-    let (page, slot) = (list as usize / DIRECTORY_ENTRIES, list as usize % DIRECTORY_ENTRIES);
-    (meta.directory_first + u32::try_from(page).expect("at most 17"), CONTENT_AT + slot * 4)
+    let (page, slot) = (
+        list as usize / DIRECTORY_ENTRIES,
+        list as usize % DIRECTORY_ENTRIES,
+    );
+    (
+        meta.directory_first + u32::try_from(page).expect("at most 17"),
+        CONTENT_AT + slot * 4,
+    )
 }
 
 /// The head block of `list`, or `NO_BLOCK` when it never had a row.
@@ -281,7 +305,11 @@ fn key_of(
 ) -> f64 {
     if !exact || shape.factors.residual {
         // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
-        let row = RowFactors { residual, norm_sq, is_zero: false };
+        let row = RowFactors {
+            residual,
+            norm_sq,
+            is_zero: false,
+        };
         return query.bounds.lower_bound(metric, score, row);
     }
     match metric {

@@ -67,12 +67,19 @@ impl Ranking {
             None => self.scores.resize(meta.lists as usize, 0.0),
             Some(query) => self.score_centroids(store, meta, &query.values, backend, keep_waiting)?,
         }
-        let sign = if meta.metric.score() == Score::Dot { -1.0 } else { 1.0 };
+        let sign = if meta.metric.score() == Score::Dot {
+            -1.0
+        } else {
+            1.0
+        };
         let exact = backend.is_exact() || query.is_none();
         self.lists.clear();
-        self.lists.extend(
-            (0..meta.lists).zip(&self.scores).map(|(list, score)| Ranked { key: order_key(sign * score), list, exact }),
-        );
+        self.lists
+            .extend((0..meta.lists).zip(&self.scores).map(|(list, score)| Ranked {
+                key: order_key(sign * score),
+                list,
+                exact,
+            }));
         Ok(())
     }
 
@@ -107,12 +114,25 @@ impl Ranking {
         start: usize,
         wanted: usize,
     ) -> Result<()> {
-        let slack = |list: &Ranked| if list.exact { 0.0 } else { score_slack(meta, query, list.key) };
+        let slack = |list: &Ranked| {
+            if list.exact {
+                0.0
+            } else {
+                score_slack(meta, query, list.key)
+            }
+        };
         let rest = &self.lists[start..];
-        let mut highest: Vec<f32> = rest.iter().map(|list| order_key(list.key + slack(list))).collect();
+        let mut highest: Vec<f32> = rest
+            .iter()
+            .map(|list| order_key(list.key + slack(list)))
+            .collect();
         let (_, cut, _) = highest.select_nth_unstable_by(wanted - 1, f32::total_cmp);
         let cut = *cut;
-        let sign = if meta.metric.score() == Score::Dot { -1.0 } else { 1.0 };
+        let sign = if meta.metric.score() == Score::Dot {
+            -1.0
+        } else {
+            1.0
+        };
         let mut cpu = CpuBackend::new();
         for place in start..self.lists.len() {
             let list = self.lists[place];
@@ -122,8 +142,18 @@ impl Ranking {
             self.scores.clear();
             read_centroid(store, meta, list.list, &mut self.gathered)?;
             let block = centroid_block(&self.gathered, meta.dims as usize);
-            cpu.score(meta.metric.score(), &query.values, block, &mut self.scores, &mut || true)?;
-            self.lists[place] = Ranked { key: order_key(sign * self.scores[0]), list: list.list, exact: true };
+            cpu.score(
+                meta.metric.score(),
+                &query.values,
+                block,
+                &mut self.scores,
+                &mut || true,
+            )?;
+            self.lists[place] = Ranked {
+                key: order_key(sign * self.scores[0]),
+                list: list.list,
+                exact: true,
+            };
         }
         Ok(())
     }
@@ -158,9 +188,17 @@ impl Ranking {
                 })?;
             }
             block += 1;
-            if batch_bytes > 0 && !self.gathered.is_empty() && (self.gathered.len() >= batch_bytes || !run.is_unfinished())
+            if batch_bytes > 0
+                && !self.gathered.is_empty()
+                && (self.gathered.len() >= batch_bytes || !run.is_unfinished())
             {
-                backend.score(score, query, centroid_block(&self.gathered, dims), &mut self.scores, keep_waiting)?;
+                backend.score(
+                    score,
+                    query,
+                    centroid_block(&self.gathered, dims),
+                    &mut self.scores,
+                    keep_waiting,
+                )?;
                 self.gathered.clear();
             }
         }
@@ -187,7 +225,11 @@ pub fn nearest_list<S: PageStore>(
 }
 
 fn centroid_block(codes: &[u8], dims: usize) -> RowBlock<'_> {
-    RowBlock { codes, storage: Storage::F32, dims }
+    RowBlock {
+        codes,
+        storage: Storage::F32,
+        dims,
+    }
 }
 
 /// NaN last, whatever its sign.
@@ -214,7 +256,8 @@ fn read_centroid<S: PageStore>(store: &S, meta: &Meta, list: u32, out: &mut Vec<
     let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
     out.clear();
     while from < end {
-        let block = meta.centroids_first + u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
+        let block =
+            meta.centroids_first + u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
         let page = store.share(block)?;
         page::expect(&page, block, Kind::Centroids)?;
         let at = CONTENT_AT + from % RUN_BYTES;

@@ -16,7 +16,11 @@ impl<'a> Run<'a> {
     /// A run of `records` records of `record_bytes` bytes.
     pub(super) fn new(record_bytes: usize, records: usize, scratch: &'a mut Vec<u8>) -> Self {
         scratch.clear();
-        Self { record_bytes, remaining: records, scratch }
+        Self {
+            record_bytes,
+            remaining: records,
+            scratch,
+        }
     }
 
     /// Whether further pages are needed.
@@ -43,7 +47,8 @@ impl<'a> Run<'a> {
             self.remaining -= whole;
         }
         if self.remaining > 0 {
-            self.scratch.extend_from_slice(&bytes[whole * self.record_bytes..]);
+            self.scratch
+                .extend_from_slice(&bytes[whole * self.record_bytes..]);
         }
         Ok(())
     }
