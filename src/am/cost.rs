@@ -18,6 +18,7 @@ use crate::pg::store::PgStore;
 /// Operator calls' worth of opening a scan: metapage, directory, ranking.
 const START_OPERATIONS: f64 = 100.0;
 
+#[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn amcostestimate(
     _root: *mut pg_sys::PlannerInfo,

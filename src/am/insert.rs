@@ -14,6 +14,7 @@ use crate::pg::interrupt;
 use crate::pg::store::PgStore;
 use crate::types::vector::Vector;
 
+#[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn aminsert(
     index: pg_sys::Relation,

@@ -117,11 +117,10 @@ pub(super) unsafe extern "C-unwind" fn amgettuple(
         .search
         .next(&state.store, &mut *state.backend, &mut interrupt::keep_waiting)
         .or_raise();
+    let Some(found) = found else { return false };
     // SAFETY: as above.
-    found.is_some_and(|found| {
-        unsafe { hand_out(scan, found) };
-        true
-    })
+    unsafe { hand_out(scan, found) };
+    true
 }
 
 #[pg_guard]
@@ -230,12 +229,8 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
 /// # Safety
 /// `snapshot` is the scan's snapshot.
 unsafe fn check_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
-    // SAFETY: as the caller's.
-    let kind = if snapshot.is_null() {
-        None
-    } else {
-        Some(unsafe { (*snapshot).snapshot_type })
-    };
+    // SAFETY: as the caller's; NULL gives None.
+    let kind = unsafe { snapshot.as_ref() }.map(|snapshot| snapshot.snapshot_type);
     let mvcc = [
         pg_sys::SnapshotType::SNAPSHOT_MVCC,
         pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC,

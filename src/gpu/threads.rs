@@ -36,9 +36,8 @@ pub(super) fn block_signals() -> Box<dyn Any> {
         return Box::new(());
     }
     // SAFETY: the call succeeded, so it wrote the set.
-    Box::new(Blocked {
-        previous: unsafe { previous.assume_init() },
-    })
+    let previous = unsafe { previous.assume_init() };
+    Box::new(Blocked { previous })
 }
 
 struct Blocked {

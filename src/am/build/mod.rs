@@ -61,14 +61,16 @@ unsafe fn build(
     index: pg_sys::Relation,
     index_info: *mut pg_sys::IndexInfo,
 ) -> Result<Built> {
-    // SAFETY: as the caller's, here and below.
+    // SAFETY: as the caller's.
     let plan = unsafe { Plan::new(table, index) }?;
+    // SAFETY: as the caller's.
     let sample = unsafe { Sample::draw(table, index, index_info, &plan) }?;
     let mut backend = policy::build_backend(work(&plan, &sample))?;
     let centroids = cluster(&plan, &sample, &mut *backend)?;
     drop(sample);
     Phase::Assigning.report(0.0);
     let mut nearest = backend.nearest(&centroids, plan.dims(), plan.nearest_by())?;
+    // SAFETY: as the caller's.
     let assigned = unsafe { parallel::assign(table, index, index_info, &plan, &centroids, &mut *nearest) }?;
     drop(nearest);
     let meta = plan.meta(assigned.rows());
@@ -76,6 +78,7 @@ unsafe fn build(
         notice_little_data(assigned.rows());
     }
     let (table_rows, index_rows) = (assigned.table_rows(), assigned.rows());
+    // SAFETY: the index is open and new, so its main fork is empty.
     unsafe { write::write(index, meta, &centroids, assigned) }?;
     Ok(Built {
         table_rows,

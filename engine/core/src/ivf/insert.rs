@@ -122,6 +122,9 @@ fn append_to_list<S: PageStore>(
     })
 }
 
+/// Changes the linking pages and the new group's first page.
+type LinkEdit<'a> = dyn FnMut(&mut [&mut [u8]], &mut [u8]) + 'a;
+
 /// Writes the first row of `group` and, in the same record, links the group by `edit(linking pages, first page)`.
 fn publish_in_new_group<S: PageStore>(
     store: &S,
@@ -130,7 +133,7 @@ fn publish_in_new_group<S: PageStore>(
     mut group: NewGroup<S>,
     row: EncodedRow<'_>,
     linking: &mut [&mut S::Exclusive],
-    edit: &mut dyn FnMut(&mut [&mut [u8]], &mut [u8]),
+    edit: &mut LinkEdit<'_>,
 ) -> Result<()> {
     let placement = Placement { slot: 0, row };
     write::write_continuations(store, shape, group.block, &[placement])?;

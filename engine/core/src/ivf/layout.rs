@@ -47,6 +47,7 @@ impl Tid {
     }
 
     /// Heap block.
+    #[expect(clippy::cast_possible_truncation, reason = "made from a u32 block")]
     pub const fn block(self) -> u32 {
         (self.0 >> 16) as u32
     }

@@ -56,6 +56,9 @@ struct Pass<'a, S> {
     done: Vacuumed,
 }
 
+/// Changes the head page, and the group's first page where that is another one.
+type GroupEdit<'a> = dyn FnMut(&mut [u8], Option<&mut [u8]>) + 'a;
+
 /// An owned row, on its way from one slot to another.
 struct MovedRow {
     slot: usize,
@@ -262,7 +265,7 @@ impl<S: PageStore> Pass<'_, S> {
         &self,
         head: &mut S::Exclusive,
         group: Option<&mut S::Exclusive>,
-        edit: &mut dyn FnMut(&mut [u8], Option<&mut [u8]>),
+        edit: &mut GroupEdit<'_>,
     ) -> Result<()> {
         let mut pages = vec![head];
         pages.extend(group);

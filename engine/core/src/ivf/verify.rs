@@ -162,7 +162,7 @@ impl<S: PageStore> Check<'_, S> {
 
     fn continuations(&self, block: u32) -> Result<()> {
         for further in block + 1..block + self.shape.group_blocks() {
-            page::expect(&*self.store.share(further)?, further, Kind::Continuation)?;
+            page::expect(&self.store.share(further)?, further, Kind::Continuation)?;
         }
         Ok(())
     }
