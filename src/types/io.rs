@@ -170,7 +170,7 @@ mod tests {
     #[pg_test]
     fn text_and_binary_forms_read_back_bit_for_bit() {
         let different = Spi::get_one_with_args::<i64>(
-            "SELECT count(*) FROM unnest($1) e, LATERAL (SELECT ARRAY[e, -e]::vector v) \
+            "SELECT count(*) FROM unnest($1) e, LATERAL (SELECT ARRAY[e, -e]::vector v) pair \
              WHERE vector_send(v::text::vector) <> vector_send(v)",
             &[seeded_numbers(50_000).into()],
         );

@@ -5,7 +5,8 @@
 //! Source: the behaviour of pgvector 0.8 (documentation and observed results).
 
 pub mod algebra;
-mod float;
+mod print_float;
+mod read_float;
 pub mod text;
 pub mod wire;
 

@@ -3,7 +3,9 @@
 //! Must not know PostgreSQL. Invariant: whatever [`format`] prints, [`parse`] reads back bit for bit; no input bytes
 //! make [`parse`] panic. The grammar, the messages and the order in which mistakes are noticed are pgvector's.
 
-use super::{check_dims, check_element, float, too_many_dims};
+use super::print_float::print;
+use super::read_float::scan;
+use super::{check_dims, check_element, too_many_dims};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_DIMS;
 
@@ -47,7 +49,7 @@ pub fn parse(text: &[u8], elements: &mut [f32]) -> Result<usize> {
         }
         at = skip_space(text, at);
         let rest = text.get(at..).unwrap_or_default();
-        let number = float::scan(rest).ok_or_else(|| invalid(text))?;
+        let number = scan(rest).ok_or_else(|| invalid(text))?;
         if number.overflowed {
             return Err(out_of_range(&rest[..number.bytes]));
         }
@@ -76,7 +78,7 @@ pub fn format(elements: &[f32], out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        float::print(element, out);
+        print(element, out);
     }
     out.push(b']');
 }
