@@ -18,7 +18,7 @@ regress_once() {
     pg_regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
     mapfile -t names < <(basename -s .sql "$TESTS"/sql/*.sql)
     "$pg_regress" --bindir="$("$PG_CONFIG" --bindir)" --inputdir="$TESTS" --outputdir="$TARGET/regress" \
-        --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" --dbname=contrib_regression "${names[@]}" || {
+        --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" --dbname=contrib_regression --load-extension=vectorgpu "${names[@]}" || {
         cat "$TARGET/regress/regression.diffs" 2>/dev/null
         return 1
     }
