@@ -3,6 +3,8 @@
 //! Must not know PostgreSQL. Invariant: whatever [`format`] prints, [`parse`] reads back bit for bit; no input bytes
 //! make [`parse`] panic. The grammar, the messages and the order in which mistakes are noticed are pgvector's.
 
+use std::borrow::Cow;
+
 use super::print_float::print;
 use super::read_float::scan;
 use super::{check_dims, check_element, too_many_dims};
@@ -99,7 +101,7 @@ fn skip_space(text: &[u8], mut at: usize) -> usize {
 
 #[cold]
 fn invalid(text: &[u8]) -> Error {
-    let text = String::from_utf8_lossy(text);
+    let text = quotable(text);
     Error::new(
         ErrorKind::InvalidText,
         format!("invalid input syntax for type vector: \"{text}\""),
@@ -108,11 +110,20 @@ fn invalid(text: &[u8]) -> Error {
 
 #[cold]
 fn out_of_range(number: &[u8]) -> Error {
-    let number = String::from_utf8_lossy(number);
+    let number = quotable(number);
     Error::new(
         ErrorKind::OutOfRange,
         format!("\"{number}\" is out of range for type vector"),
     )
+}
+
+/// `text` for a message: as it is, or in ASCII with escapes where it is not UTF-8, so that a server with another
+/// encoding gets either its own bytes back or ASCII.
+fn quotable(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(text.escape_ascii().to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +199,19 @@ mod tests {
                 (ErrorKind::InvalidText, message, detail.map(str::to_owned))
             );
         }
+    }
+
+    #[test]
+    fn text_in_another_encoding_is_quoted_in_ascii() {
+        let message = |text: &[u8]| parsed_bytes(text).expect_err("malformed").message().to_owned();
+        assert_eq!(
+            message(b"[\xe9]"),
+            "invalid input syntax for type vector: \"[\\xe9]\""
+        );
+        assert_eq!(
+            message("[\u{e9}]".as_bytes()),
+            "invalid input syntax for type vector: \"[\u{e9}]\""
+        );
     }
 
     #[test]
