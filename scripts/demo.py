@@ -137,7 +137,8 @@ def show(connection: psycopg.Connection, cluster: Cluster) -> None:
     devices = connection.execute("SELECT name, kind, driver, software FROM vectorgpu.devices()")
     print_table("Devices that this machine offers (the CPU alone is fine)", devices)
     step(f"Searching: the {K} nearest of {len(data.base):,} images, one connection, one query at a time")
-    print(f"    {'device':<40} {'probes':>6} {'recall@' + str(K):>10} {'p50 ms':>8} {'p99 ms':>8} {'queries/s':>10}")
+    recall = f"recall@{K}"
+    print(f"    {'device':<36} {'probes':>6} {'queries':>7} {recall:>9} {'p50 ms':>8} {'p99 ms':>8} {'queries/s':>9}")
     search_on(connection, data, truth, {"vectorgpu.device": "cpu"}, CPU_QUERIES)
     search_on_gpu(connection, data, truth)
     show_one_answer(connection, data)
@@ -220,7 +221,8 @@ def search_on(connection: psycopg.Connection, data, truth, settings: dict[str, s
         device = connection.execute("SELECT device FROM vectorgpu.last_scan()").fetchone()[0]
         recall, qps = hits / (K * queries), 1000 * queries / sum(latencies)
         p50, p99 = np.percentile(latencies, [50, 99])
-        print(f"    {device[:40]:<40} {probes:>6} {recall:>10.4f} {p50:>8.2f} {p99:>8.2f} {qps:>10.0f}", flush=True)
+        line = f"{device[:36]:<36} {probes:>6} {queries:>7} {recall:>9.4f} {p50:>8.2f} {p99:>8.2f} {qps:>9.0f}"
+        print(f"    {line}", flush=True)
     connection.execute("RESET vectorgpu.probes")
 
 

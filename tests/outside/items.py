@@ -136,6 +136,12 @@ def heap_ids(connection: psycopg.Connection) -> list[int]:
     return [identifier for (identifier,) in rows]
 
 
+def vacuum(connection: psycopg.Connection) -> None:
+    """Removes dead rows from the table and, however few they are, from its indexes."""
+    connection.execute("VACUUM (INDEX_CLEANUP on) items")
+
+
 def verify(connection: psycopg.Connection, index: str = "items_ivf") -> int:
-    """Runs vectorgpu.verify, which raises XX002 on a damaged index; returns the number of rows it checked."""
+    """Runs vectorgpu.verify, which raises XX002 on a damaged index; returns the number of rows in the index, those of
+    dead row versions included."""
     return connection.execute("SELECT vectorgpu.verify(%s::regclass)", (index,)).fetchone()[0]

@@ -21,7 +21,7 @@ def test_delete_all_vacuum_and_insert_again_keeps_the_size(connection, storage):
     sizes = []
     for _ in range(3):
         connection.execute("DELETE FROM items")
-        connection.execute("VACUUM items")
+        items.vacuum(connection)
         assert items.indexed_ids(connection, 50) == []
         items.copy_vectors(connection, "items", rows)
         sizes.append(connection.execute(SIZE).fetchone()[0])
@@ -36,7 +36,7 @@ def test_reinserting_after_a_build_does_not_grow_the_index(connection):
     items.create_index(connection, 50)
     (built,) = connection.execute(SIZE).fetchone()
     connection.execute("DELETE FROM items")
-    connection.execute("VACUUM items")
+    items.vacuum(connection)
     items.copy_vectors(connection, "items", rows)
     (again,) = connection.execute(SIZE).fetchone()
     # At most one page more for each list, whose last page may be less full than the build left it.
@@ -50,7 +50,7 @@ def test_rounds_of_half_deletes_do_not_grow_the_index(connection):
     sizes = []
     for round_number in range(6):
         connection.execute("DELETE FROM items WHERE mod(id, 2) = %s", (round_number % 2,))
-        connection.execute("VACUUM items")
+        items.vacuum(connection)
         missing = [i for i in range(10_000) if i % 2 == round_number % 2]
         connection.execute("CREATE TEMP TABLE back (id int, embedding vector(32))")
         items.copy_vectors(connection, "back", rows)
@@ -74,7 +74,7 @@ def test_vacuum_beside_a_running_scan_loses_no_row(connection, database):
         cursor.execute(f"SELECT id FROM items ORDER BY embedding <-> '{query}'")
         first = [identifier for (identifier,) in cursor.fetchmany(100)]
         connection.execute("DELETE FROM items WHERE id >= 5000")
-        worker = threading.Thread(target=lambda: connection.execute("VACUUM items"))
+        worker = threading.Thread(target=lambda: items.vacuum(connection))
         worker.start()
         rest = [identifier for (identifier,) in cursor]
         reader.rollback()
@@ -83,7 +83,7 @@ def test_vacuum_beside_a_running_scan_loses_no_row(connection, database):
     seen = first + rest
     # One probe at a time in strict order leaves rows out; what it returns is each row once, and old rows still count.
     assert len(seen) == len(set(seen))
-    connection.execute("VACUUM items")
+    items.vacuum(connection)
     assert items.indexed_ids(connection, 50) == list(range(5_000))
 
 
@@ -92,7 +92,7 @@ def test_updates_leave_one_version_of_each_row(connection):
     items.create_index(connection, 20)
     for _ in range(3):
         connection.execute("UPDATE items SET embedding = embedding + embedding")
-    connection.execute("VACUUM items")
+    items.vacuum(connection)
     assert items.indexed_ids(connection, 20) == list(range(2_000))
     query = items.uniform(1, 32)[0] * 8
     scan = Scan(probes=20, limit=None)
