@@ -1,38 +1,38 @@
 -- The access method ivf and its operator classes.
 
 CREATE FUNCTION ivfhandler(internal) RETURNS index_am_handler
-	AS 'MODULE_PATHNAME', 'ivfhandler_wrapper' LANGUAGE C;
+    AS 'MODULE_PATHNAME', 'ivfhandler_wrapper' LANGUAGE C;
 COMMENT ON FUNCTION ivfhandler(internal) IS 'handler of the ivf index access method';
 
 CREATE ACCESS METHOD ivf TYPE INDEX HANDLER ivfhandler;
 COMMENT ON ACCESS METHOD ivf IS 'inverted-file index for nearest-neighbour search, on the CPU or a GPU';
 
 CREATE FUNCTION ivf_vector_l2_support() RETURNS int4
-	AS 'MODULE_PATHNAME', 'ivf_vector_l2_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+    AS 'MODULE_PATHNAME', 'ivf_vector_l2_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_vector_l2_support() IS 'ivf support function: order by Euclidean distance';
 
 CREATE FUNCTION ivf_vector_ip_support() RETURNS int4
-	AS 'MODULE_PATHNAME', 'ivf_vector_ip_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+    AS 'MODULE_PATHNAME', 'ivf_vector_ip_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_vector_ip_support() IS 'ivf support function: order by negative inner product';
 
 CREATE FUNCTION ivf_vector_cosine_support() RETURNS int4
-	AS 'MODULE_PATHNAME', 'ivf_vector_cosine_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+    AS 'MODULE_PATHNAME', 'ivf_vector_cosine_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_vector_cosine_support() IS 'ivf support function: order by cosine distance';
 
 CREATE OPERATOR CLASS vector_l2_ops
-	DEFAULT FOR TYPE vector USING ivf AS
-	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
-	FUNCTION 1 ivf_vector_l2_support();
+    DEFAULT FOR TYPE vector USING ivf AS
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_vector_l2_support();
 COMMENT ON OPERATOR CLASS vector_l2_ops USING ivf IS 'nearest by Euclidean distance';
 
 CREATE OPERATOR CLASS vector_ip_ops
-	FOR TYPE vector USING ivf AS
-	OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
-	FUNCTION 1 ivf_vector_ip_support();
+    FOR TYPE vector USING ivf AS
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_vector_ip_support();
 COMMENT ON OPERATOR CLASS vector_ip_ops USING ivf IS 'nearest by negative inner product';
 
 CREATE OPERATOR CLASS vector_cosine_ops
-	FOR TYPE vector USING ivf AS
-	OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
-	FUNCTION 1 ivf_vector_cosine_support();
+    FOR TYPE vector USING ivf AS
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_vector_cosine_support();
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivf IS 'nearest by cosine distance';

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use vectorgpu_core::ivf::search::Iterate;
 use vectorgpu_core::limits::MAX_LISTS;
 
@@ -106,6 +106,11 @@ pub(crate) fn register() {
         GucFlags::default(),
     );
     register_device_settings();
+    // SAFETY: called once from _PG_init, after all settings of this prefix are defined.
+    #[expect(unsafe_code, reason = "the server offers this only in C")]
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(c"vectorgpu".as_ptr());
+    }
 }
 
 fn register_device_settings() {

@@ -58,7 +58,7 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
         return known;
     }
     hook_exit();
-    let opened = builder(&settings).open();
+    let opened = builder(&settings).open().map_err(|error| explained(error, &settings));
     logging::flush();
     SLOT.with_borrow_mut(|slot| match opened {
         Ok(engine) => {
@@ -71,6 +71,18 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
             slot.failure = Some((settings, Instant::now(), error.clone()));
             Err(error)
         }
+    })
+}
+
+/// Adds what a user without a usable GPU can do.
+fn explained(error: Error, settings: &Settings) -> Error {
+    if error.kind() != ErrorKind::Unsupported || error.hint().is_some() {
+        return error;
+    }
+    error.with_hint(if settings.allow_software {
+        "SELECT * FROM vectorgpu.devices() lists what there is; vectorgpu.device = auto or cpu needs no GPU."
+    } else {
+        "vectorgpu.device = auto or cpu needs no GPU; vectorgpu.allow_software_gpu = on lets software Vulkan count, for tests."
     })
 }
 

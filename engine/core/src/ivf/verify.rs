@@ -142,9 +142,10 @@ impl<S: PageStore> Check<'_, S> {
                 )));
             }
             for run in 0..self.shape.factors.count() {
-                if layout::factor(page, &self.shape, run, slot).is_nan() {
+                let factor = layout::factor(page, &self.shape, run, slot);
+                if factor.is_nan() || factor < 0.0 {
                     return Err(broken(format!(
-                        "slot {slot} of block {block} holds a factor that is not a number"
+                        "slot {slot} of block {block} holds a factor that is negative or no number"
                     )));
                 }
             }

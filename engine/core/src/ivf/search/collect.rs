@@ -177,7 +177,7 @@ impl Collector {
             if pass.query.is_none() && tid.is_tombstone() {
                 continue;
             }
-            let (norm_sq, residual) = factors_of(page, shape, slot);
+            let (norm_sq, residual) = factors_of(page, shape, slot, block)?;
             self.rows.push(GatheredRow {
                 tid: tid.0,
                 norm_sq,
@@ -221,7 +221,7 @@ impl Collector {
             if tid.is_tombstone() {
                 continue;
             }
-            let (norm_sq, residual) = factors_of(page, shape, slot);
+            let (norm_sq, residual) = factors_of(page, shape, slot, block)?;
             let key = key_of(
                 pass.meta.metric,
                 shape,
@@ -281,7 +281,7 @@ fn read_codes<S: PageStore>(
     Ok(())
 }
 
-fn factors_of(page: &[u8], shape: &Shape, slot: usize) -> (f32, f32) {
+fn factors_of(page: &[u8], shape: &Shape, slot: usize, block: u32) -> Result<(f32, f32)> {
     let runs = shape.factors;
     let norm_sq = if runs.norm_sq {
         layout::factor(page, shape, 0, slot)
@@ -293,5 +293,12 @@ fn factors_of(page: &[u8], shape: &Shape, slot: usize) -> (f32, f32) {
     } else {
         0.0
     };
-    (norm_sq, residual)
+    // A negative or missing bound would let a row pass for nearer than it is; NaN fails the comparison, too.
+    if norm_sq >= 0.0 && residual >= 0.0 {
+        return Ok((norm_sq, residual));
+    }
+    Err(
+        Error::corrupt(format!("slot {slot} of block {block} of the index holds the factors {norm_sq} and {residual}"))
+            .with_hint("REINDEX the index."),
+    )
 }
