@@ -88,8 +88,9 @@ def run(
     with connection.transaction():
         for name, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + sql, arguments))
-        return connection.execute(sql, arguments).fetchall(), plan
+        # Never as a prepared statement: its plan would outlive the settings, and exact search would use the index.
+        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + sql, arguments, prepare=False))
+        return connection.execute(sql, arguments, prepare=False).fetchall(), plan
 
 
 def recall(connection: psycopg.Connection, queries: Iterable[np.ndarray], scan: Scan) -> float:

@@ -27,7 +27,9 @@ LONG_SEARCH = """
     JOIN items AS outer_row ON outer_row.id = mod(n, 1000)
     CROSS JOIN LATERAL (SELECT id FROM items ORDER BY embedding <-> outer_row.embedding LIMIT 3) AS nearest
 """
-LONG_BUILD = "CREATE INDEX items_ivf ON items USING ivf (embedding vector_l2_ops) WITH (lists = 1000)"
+# Lists enough to keep k-means busy for seconds on either device.
+LONG_BUILD_LISTS = {"cpu": 8_000, "gpu": 1_000}
+LONG_BUILD = "CREATE INDEX items_ivf ON items USING ivf (embedding vector_l2_ops) WITH (lists = {lists})"
 
 
 def last_device(connection: psycopg.Connection) -> str:
@@ -117,10 +119,10 @@ def test_terminate_takes_effect_in_a_gpu_search(busy_table, database):
 @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_interrupted_build_leaves_nothing_and_can_be_repeated(busy_table, database, device, function):
-    build = Statement(database, LONG_BUILD, GPU | {"vectorgpu.device": device})
+    ddl = LONG_BUILD.format(lists=LONG_BUILD_LISTS[device])
+    build = Statement(database, ddl, GPU | {"vectorgpu.device": device})
     build.start()
-    wait_for_build(busy_table, build, "building index")
-    time.sleep(0.3)
+    wait_for_build(busy_table, build, "k-means")
     started = time.monotonic()
     busy_table.execute(f"SELECT {function}(%s)", (build.pid,))
     error = build.finish()
@@ -193,7 +195,7 @@ def maps_of(pid: int) -> str:
 
 def test_parallel_build_workers_stay_on_the_cpu(busy_table, database):
     settings = GPU | {"max_parallel_maintenance_workers": "2", "min_parallel_table_scan_size": "0"}
-    build = Statement(database, LONG_BUILD, settings)
+    build = Statement(database, LONG_BUILD.format(lists=100), settings)
     build.start()
     workers: dict[int, str] = {}
     query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND leader_pid = %s"
