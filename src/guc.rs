@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use vectorgpu_core::ivf::search::Iterate;
 use vectorgpu_core::limits::MAX_LISTS;
 

@@ -58,7 +58,9 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
         return known;
     }
     hook_exit();
-    let opened = builder(&settings).open().map_err(|error| explained(error, &settings));
+    let opened = builder(&settings)
+        .open()
+        .map_err(|error| explained(error, &settings));
     logging::flush();
     SLOT.with_borrow_mut(|slot| match opened {
         Ok(engine) => {

@@ -24,7 +24,7 @@ impl OpenIndex {
         if table_oid == pg_sys::InvalidOid {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("relation {} is not an index", oid.to_u32()),
+                format!("{} is not an index", relation_by_oid(oid)),
             ));
         }
         // SAFETY: looks up a right of the current user.
@@ -99,6 +99,18 @@ impl Drop for OpenIndex {
             pg_sys::table_close(self.table, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
     }
+}
+
+/// `relation "name"`, or the OID where no relation has it.
+fn relation_by_oid(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog look-up; NULL when there is no such relation, else a palloc'd string.
+    let name = unsafe { pg_sys::get_rel_name(oid) };
+    if name.is_null() {
+        return format!("OID {}", oid.to_u32());
+    }
+    // SAFETY: not NULL, NUL-terminated.
+    let name = unsafe { CStr::from_ptr(name) };
+    format!("relation \"{}\"", name.to_string_lossy())
 }
 
 /// The relation's name.

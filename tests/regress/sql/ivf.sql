@@ -75,7 +75,7 @@ SELECT pg_temp.outcome($$SELECT id FROM items ORDER BY v <-> '[1,2]'$$);
 SELECT pg_temp.outcome($$SELECT id FROM items ORDER BY v <-> '[1,2]' LIMIT 1$$);
 
 -- Functions on what is no ivf index.
-SELECT regexp_replace(pg_temp.outcome($$SELECT vectorgpu.verify('items')$$), '[0-9]+ is not', 'N is not');
+SELECT pg_temp.outcome($$SELECT vectorgpu.verify('items')$$);
 CREATE INDEX items_id ON items (id);
 SELECT pg_temp.outcome($$SELECT vectorgpu.verify('items_id')$$);
 SELECT pg_temp.outcome($$SELECT * FROM vectorgpu.index_info('items_id')$$);

@@ -297,8 +297,8 @@ fn factors_of(page: &[u8], shape: &Shape, slot: usize, block: u32) -> Result<(f3
     if norm_sq >= 0.0 && residual >= 0.0 {
         return Ok((norm_sq, residual));
     }
-    Err(
-        Error::corrupt(format!("slot {slot} of block {block} of the index holds the factors {norm_sq} and {residual}"))
-            .with_hint("REINDEX the index."),
-    )
+    Err(Error::corrupt(format!(
+        "slot {slot} of block {block} of the index holds the factors {norm_sq} and {residual}"
+    ))
+    .with_hint("REINDEX the index."))
 }
