@@ -21,7 +21,9 @@ export PYTHONPATH=$ROOT/scripts:$ROOT/bench
 # setup.sh builds a tool into this folder only when the user's own is missing or of another version.
 PATH=$TARGET/tools/bin:$PATH
 
-# A server or a test must not write into anybody's home.
+# Software Vulkan must neither write a cache into a home folder nor complain about a desktop that is not there.
+export MESA_SHADER_CACHE_DISABLE=true NODEVICE_SELECT=1
+
 export CARGO_TARGET_DIR=$TARGET PG_CONFIG PGRX_HOME PATH
 export PGRX_PG_CONFIG_PATH=$PG_CONFIG
 
