@@ -134,7 +134,7 @@ def show(connection: psycopg.Connection, cluster: Cluster) -> None:
     size = connection.execute("SELECT pg_size_pretty(pg_relation_size('items_embedding'))").fetchone()[0]
     note(f"built in {seconds:.1f} s, index {size}")
 
-    devices = connection.execute("SELECT name, kind, driver, software FROM vectorgpu.devices()")
+    devices = connection.execute("SELECT name, kind, coalesce(driver, '') AS driver, software FROM vectorgpu.devices()")
     print_table("Devices that this machine offers (the CPU alone is fine)", devices)
     step(f"Searching: the {K} nearest of {len(data.base):,} images, one connection, one query at a time")
     recall = f"recall@{K}"

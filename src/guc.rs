@@ -31,7 +31,7 @@ pub(crate) static ITERATIVE_SCAN: GucSetting<IterativeScan> =
 pub(crate) static DEVICE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"auto"));
 /// `vectorgpu.allow_software_gpu`.
 pub(crate) static ALLOW_SOFTWARE_GPU: GucSetting<bool> = GucSetting::<bool>::new(false);
-/// `vectorgpu.vram_limit`, in MB; 0: three quarters of what the adapter has.
+/// `vectorgpu.vram_limit`, in MB.
 pub(crate) static VRAM_LIMIT_MB: GucSetting<i32> = GucSetting::<i32>::new(1024);
 /// `vectorgpu.staging_size`, in MB.
 pub(crate) static STAGING_MB: GucSetting<i32> = GucSetting::<i32>::new(16);

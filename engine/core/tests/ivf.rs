@@ -207,11 +207,13 @@ fn crash_after_any_record_leaves_a_sound_index_without_lost_rows() {
     }
 }
 
+type Vacuum<'a> = dyn FnMut(&MemoryStore) + 'a;
+
 /// Runs VACUUM at the n-th pause of a scan, as another backend would.
 struct Interleaved<'a> {
     inner: &'a MemoryStore,
     when: RefCell<u32>,
-    vacuum: RefCell<Box<dyn FnMut(&MemoryStore) + 'a>>,
+    vacuum: RefCell<Box<Vacuum<'a>>>,
 }
 
 impl PageStore for Interleaved<'_> {

@@ -1,4 +1,5 @@
 //! An index over pages in memory, with the rows that it should hold.
+#![expect(clippy::cast_possible_truncation, reason = "test data is small")]
 
 use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
 use vectorgpu_core::cpu::CpuBackend;
@@ -14,10 +15,10 @@ use vectorgpu_core::metric::{Metric, Score, Storage};
 use vectorgpu_core::{distance, quantize};
 
 /// A small seeded generator (splitmix64).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,22 +26,29 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn vector(&mut self, dims: usize) -> Vec<f32> {
+    pub(crate) fn vector(&mut self, dims: usize) -> Vec<f32> {
         (0..dims)
             .map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0)
             .collect()
     }
 }
 
-pub struct Index {
-    pub store: MemoryStore,
-    pub meta: Meta,
-    pub rows: Vec<(Tid, Vec<f32>)>,
+pub(crate) struct Index {
+    pub(crate) store: MemoryStore,
+    pub(crate) meta: Meta,
+    pub(crate) rows: Vec<(Tid, Vec<f32>)>,
     next_tid: u64,
 }
 
 impl Index {
-    pub fn build(metric: Metric, storage: Storage, dims: usize, rows: usize, lists: u32, seed: u64) -> Self {
+    pub(crate) fn build(
+        metric: Metric,
+        storage: Storage,
+        dims: usize,
+        rows: usize,
+        lists: u32,
+        seed: u64,
+    ) -> Self {
         let mut random = Random(seed);
         let centroids: Vec<f32> = (0..lists).flat_map(|_| unit(random.vector(dims))).collect();
         let rows: Vec<(Tid, Vec<f32>)> = (0..rows)
@@ -88,7 +96,7 @@ impl Index {
         index
     }
 
-    pub fn options(&self, probes: u32, iterate: Iterate, window_rows: usize) -> SearchOptions {
+    pub(crate) fn options(&self, probes: u32, iterate: Iterate, window_rows: usize) -> SearchOptions {
         SearchOptions {
             probes,
             max_probes: self.meta.lists,
@@ -97,18 +105,24 @@ impl Index {
         }
     }
 
-    pub fn search(&self, query: &[f32], probes: u32, iterate: Iterate, window_rows: usize) -> Vec<Found> {
+    pub(crate) fn search(
+        &self,
+        query: &[f32],
+        probes: u32,
+        iterate: Iterate,
+        window_rows: usize,
+    ) -> Vec<Found> {
         let mut search = Search::new(self.meta, self.options(probes, iterate, window_rows));
         search.start(Some(query), true).expect("the dimensions agree");
         self.drain(&self.store, &mut search)
     }
 
-    pub fn drain(&self, store: &MemoryStore, search: &mut Search) -> Vec<Found> {
+    pub(crate) fn drain(&self, store: &MemoryStore, search: &mut Search) -> Vec<Found> {
         let mut backend = CpuBackend::new();
         std::iter::from_fn(|| search.next(store, &mut backend, &mut || true).expect("sound")).collect()
     }
 
-    pub fn insert(&mut self, vector: Vec<f32>) -> Tid {
+    pub(crate) fn insert(&mut self, vector: Vec<f32>) -> Tid {
         self.next_tid += 1;
         let tid = Tid::new((self.next_tid / 100) as u32, (self.next_tid % 100) as u16 + 1);
         self.put(&self.store, tid, &vector).expect("sound");
@@ -116,7 +130,7 @@ impl Index {
         tid
     }
 
-    pub fn try_insert(&self, store: &MemoryStore, vector: &[f32]) -> Result<()> {
+    pub(crate) fn try_insert(&self, store: &MemoryStore, vector: &[f32]) -> Result<()> {
         self.put(store, Tid::new(7, 7), vector)
     }
 
@@ -137,14 +151,14 @@ impl Index {
         )
     }
 
-    pub fn delete(&mut self, dead: impl Fn(Tid) -> bool) -> Vacuumed {
+    pub(crate) fn delete(&mut self, dead: impl Fn(Tid) -> bool) -> Vacuumed {
         let done = bulk_delete(&self.store, &mut |tid| dead(tid)).expect("sound");
         self.rows.retain(|(tid, _)| !dead(*tid));
         done
     }
 
     /// Asserts that the index is sound and holds exactly its rows.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let mut found = Vec::new();
         verify(&self.store, &mut |tid| {
             found.push(tid);
@@ -162,7 +176,7 @@ impl Index {
         );
     }
 
-    pub fn distance(&self, tid: Tid, query: &[f32]) -> f64 {
+    pub(crate) fn distance(&self, tid: Tid, query: &[f32]) -> f64 {
         let (_, vector) = self
             .rows
             .iter()
@@ -173,7 +187,7 @@ impl Index {
 }
 
 /// The CPU pretending to be a device that wants batches and is not exact.
-pub struct Batching(pub CpuBackend);
+pub(crate) struct Batching(pub(crate) CpuBackend);
 
 impl Backend for Batching {
     fn label(&self) -> &str {
@@ -207,7 +221,7 @@ impl Backend for Batching {
     }
 }
 
-pub fn brute_force(metric: Metric, rows: &[(Tid, Vec<f32>)], query: &[f32]) -> Vec<(f64, Tid)> {
+pub(crate) fn brute_force(metric: Metric, rows: &[(Tid, Vec<f32>)], query: &[f32]) -> Vec<(f64, Tid)> {
     let mut all: Vec<(f64, Tid)> = rows
         .iter()
         .map(|(tid, row)| (operator(metric, row, query), *tid))
