@@ -46,4 +46,5 @@ Description: vector type and IVF index for PostgreSQL, on CPU and GPU
  Vulkan, on a GPU. Works without any GPU or Vulkan loader.
 CONTROL
 find "$tree" -type d -exec chmod 755 {} +
+find "$tree/usr" -type f -exec chmod 644 {} +
 dpkg-deb --root-owner-group -Zxz --build "$tree" "$TARGET/${name}_${version}_$architecture.deb"
