@@ -200,6 +200,12 @@ impl Shape {
         pieces
     }
 
+    /// Pages of a group over which the codes of its first `rows` slots go.
+    pub const fn pages_for(&self, rows: usize) -> usize {
+        let behind_first = (rows * self.code_bytes).saturating_sub(PAGE_SIZE - self.codes_at);
+        1 + behind_first.div_ceil(RUN_BYTES)
+    }
+
     /// Where factor run `run` starts in the first page.
     pub const fn factor_run_at(&self, run: usize) -> usize {
         self.factors_at + run * self.rows * 4

@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use crate::backend::{Backend, KeepWaiting, RowBlock};
+use crate::cpu;
 use crate::error::{Error, Result};
 
 use super::super::layout::{self, ListHead, Meta, Shape};
@@ -68,31 +69,43 @@ impl Collector {
         let epoch = ListHead::read(&page).epoch;
         let mut block = head_block;
         for step in 1u32.. {
-            self.group(pass, &page, block)?;
             let next = layout::next(&page);
-            if next == NO_BLOCK {
-                break;
-            }
-            if next >= blocks || step > blocks {
+            if next != NO_BLOCK && (next >= blocks || step > blocks) {
                 blocks = store.blocks()?;
                 pass.meta.check_group_block(next, blocks)?;
             }
             if step > blocks {
                 return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
             }
-            if self.wants_flush(pass) || step % GROUPS_BETWEEN_PAUSES == 0 {
-                drop(page);
-                self.flush_if_wanted(pass)?;
-                store.pause()?;
-                let head = store.share(head_block)?;
-                layout::check_group(&head, head_block, list, pass.shape)?;
-                if ListHead::read(&head).epoch != epoch {
-                    return Ok(ControlFlow::Break(()));
-                }
-                page = store.share(next)?;
+            let pauses = pass.backend.batch_bytes() > 0 || step % GROUPS_BETWEEN_PAUSES == 0;
+            // The next page comes from memory while this one is scored.
+            let ahead = if next == NO_BLOCK || pauses {
+                None
             } else {
-                page = store.share(next)?;
+                Some(store.share(next)?)
+            };
+            if let Some(ahead) = &ahead {
+                cpu::prefetch(ahead);
             }
+            self.group(pass, &page, block)?;
+            if next == NO_BLOCK {
+                break;
+            }
+            page = match ahead {
+                Some(ahead) => ahead,
+                None if self.wants_flush(pass) || step % GROUPS_BETWEEN_PAUSES == 0 => {
+                    drop(page);
+                    self.flush_if_wanted(pass)?;
+                    store.pause()?;
+                    let head = store.share(head_block)?;
+                    layout::check_group(&head, head_block, list, pass.shape)?;
+                    if ListHead::read(&head).epoch != epoch {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    store.share(next)?
+                }
+                None => store.share(next)?,
+            };
             block = next;
             layout::check_group(&page, block, list, pass.shape)?;
         }
@@ -269,14 +282,25 @@ fn read_codes<S: PageStore>(
     scratch: &mut Vec<u8>,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    let pages = shape.pages_for(rows);
+    let further = |index: usize| -> Result<Option<S::Shared>> {
+        if index >= pages {
+            return Ok(None);
+        }
+        let block = block + u32::try_from(index).expect("at most 8 pages");
+        let page = store.share(block)?;
+        page::expect(&page, block, Kind::Continuation)?;
+        cpu::prefetch(&page);
+        Ok(Some(page))
+    };
     let mut run = Run::new(shape.code_bytes, rows, scratch);
+    let mut ahead = further(1)?;
     run.feed(&page[shape.codes_at..], sink)?;
-    let mut block = block;
-    while run.is_unfinished() {
-        block += 1;
-        let further = store.share(block)?;
-        page::expect(&further, block, Kind::Continuation)?;
-        run.feed(&further[CONTENT_AT..], sink)?;
+    let mut index = 1;
+    while let Some(current) = ahead {
+        index += 1;
+        ahead = further(index)?;
+        run.feed(&current[CONTENT_AT..], sink)?;
     }
     Ok(())
 }
