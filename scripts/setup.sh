@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and what is missing; a second run finds everything and is quick.
-# Packages come from Debian, crates.io and PyPI. Outside target/ only Debian packages are installed.
+# Packages come from the usual registries. Outside target/ only Debian packages are installed.
 #   setup.sh [--lint]     --lint: also the tools of the checks that need no server
 set -euo pipefail
 # shellcheck source=scripts/env.sh

@@ -206,7 +206,7 @@ mod tests {
         vec![
             adapter("llvmpipe (LLVM 15)", DeviceKind::Software),
             adapter("Intel UHD", DeviceKind::Integrated),
-            adapter("NVIDIA H200", DeviceKind::Discrete),
+            adapter("NVIDIA RTX 4090", DeviceKind::Discrete),
             adapter("NVIDIA L4", DeviceKind::Discrete),
         ]
     }
@@ -243,7 +243,7 @@ mod tests {
         assert!(
             error
                 .detail()
-                .is_some_and(|detail| detail.contains("NVIDIA H200"))
+                .is_some_and(|detail| detail.contains("NVIDIA RTX 4090"))
         );
     }
 
