@@ -21,12 +21,13 @@ struct Params {
     scale: f32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> centroids: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> norms: array<f32>;
-@group(0) @binding(4) var<storage, read_write> best: array<f32>;
-@group(0) @binding(5) var<storage, read_write> labels: array<u32>;
+// @params
+
+@group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> centroids: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> norms: array<f32>;
+@group(0) @binding(3) var<storage, read_write> best: array<f32>;
+@group(0) @binding(4) var<storage, read_write> labels: array<u32>;
 
 const WORST: f32 = 3.40282346638528859811704183484516925e+38;
 const TILE: u32 = 64u;

@@ -8,6 +8,7 @@
 // Twin: engine/compute/src/reference/score.rs.
 
 // @import rows
+// @import sum
 
 override WG: u32 = 64u;
 override LANES: u32 = 8u;
@@ -18,14 +19,13 @@ struct Params {
     quads: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<Quad>;
-@group(0) @binding(2) var<storage, read> query: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+// @params
 
-var<workgroup> partial: array<f32, WG>;
+@group(0) @binding(0) var<storage, read> rows: array<Quad>;
+@group(0) @binding(1) var<storage, read> query: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>;
 
-fn lane_sum(row: u32, lane: u32) -> f32 {
+fn row_part(row: u32, lane: u32) -> f32 {
     var sum = vec4<f32>(0.0);
     let first = row * params.quads;
     for (var quad = lane; quad < params.quads; quad += LANES) {
@@ -54,19 +54,11 @@ fn main(
         let row = base + invocation / LANES;
         var sum = 0.0;
         if (row < params.rows) {
-            sum = lane_sum(row, lane);
+            sum = row_part(row, lane);
         }
-        partial[invocation] = sum;
-        workgroupBarrier();
-        for (var width = LANES / 2u; width > 0u; width /= 2u) {
-            if (lane < width) {
-                partial[invocation] += partial[invocation + width];
-            }
-            workgroupBarrier();
-        }
+        sum = lanes_sum(sum, invocation);
         if (lane == 0u && row < params.rows) {
-            scores[row] = partial[invocation];
+            scores[row] = sum;
         }
-        workgroupBarrier();
     }
 }

@@ -5,6 +5,8 @@
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::device;
+
 /// Which adapter to open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -13,6 +15,23 @@ pub enum DeviceChoice {
     Auto,
     /// The best one whose name contains this text, upper and lower case alike.
     Named(String),
+    /// The adapter at this position of [`crate::EngineBuilder::devices`], counted from 0.
+    Index(usize),
+}
+
+/// Who makes a device, as far as kernels are tuned for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// NVIDIA.
+    Nvidia,
+    /// AMD.
+    Amd,
+    /// Intel.
+    Intel,
+    /// Vulkan carried out by the CPU, whoever made it.
+    Software,
+    /// Anyone else.
+    Other,
 }
 
 /// What an adapter is, best first.
@@ -68,6 +87,56 @@ pub struct AdapterReport {
     pub subgroups: bool,
     /// Whether kernels can be timed on the device.
     pub timestamps: bool,
+    /// Whether kernels take their parameters from the command stream.
+    pub immediates: bool,
+    /// Whether 16x16x16 matrices of f16 can be multiplied with f32 sums by the matrix units.
+    pub cooperative_matrix: bool,
+}
+
+impl DeviceChoice {
+    /// Reads what a user writes: nothing, `auto` or `gpu` for the best adapter, a number for a position in the list,
+    /// anything else as part of a name.
+    ///
+    /// ```
+    /// use vectorgpu_compute::DeviceChoice;
+    /// assert_eq!(DeviceChoice::parse(" GPU "), DeviceChoice::Auto);
+    /// assert_eq!(DeviceChoice::parse("1"), DeviceChoice::Index(1));
+    /// assert_eq!(DeviceChoice::parse("radeon"), DeviceChoice::Named("radeon".to_owned()));
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        match text.to_ascii_lowercase().as_str() {
+            "" | "auto" | "gpu" => Self::Auto,
+            _ => text
+                .parse()
+                .map_or_else(|_| Self::Named(text.to_owned()), Self::Index),
+        }
+    }
+}
+
+impl Vendor {
+    /// The vendor of a device with this PCI vendor number.
+    pub(crate) fn of(number: u32, kind: wgpu::DeviceType) -> Self {
+        match (kind, number) {
+            (wgpu::DeviceType::Cpu, _) => Self::Software,
+            (_, 0x10de) => Self::Nvidia,
+            (_, 0x1002 | 0x1022) => Self::Amd,
+            (_, 0x8086) => Self::Intel,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name in the table of workgroup sizes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "nvidia",
+            Self::Amd => "amd",
+            Self::Intel => "intel",
+            Self::Software => "software",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl DeviceKind {
@@ -119,6 +188,8 @@ pub(crate) fn report(adapter: &wgpu::Adapter) -> AdapterReport {
         f16_arithmetic: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        immediates: features.contains(wgpu::Features::IMMEDIATES),
+        cooperative_matrix: device::multiplies_cooperatively(adapter),
     }
 }
 
@@ -136,14 +207,15 @@ pub(crate) fn choose(
         return Err(Error::new(ErrorKind::Unsupported, "no Vulkan adapter was found")
             .with_hint("Install the Vulkan loader and the vendor's Vulkan driver."));
     }
-    let named = |report: &AdapterReport| match choice {
+    let fits = |(position, report): &(usize, &AdapterReport)| match choice {
         DeviceChoice::Auto => true,
+        DeviceChoice::Index(index) => position == index,
         DeviceChoice::Named(part) => report.name.to_lowercase().contains(&part.to_lowercase()),
     };
     let best = reports
         .iter()
         .enumerate()
-        .filter(|(_, report)| named(report) && (allow_software || !report.software))
+        .filter(|candidate| fits(candidate) && (allow_software || !candidate.1.software))
         .min_by_key(|(_, report)| report.kind);
     if let Some((position, _)) = best {
         return Ok(position);
@@ -154,10 +226,13 @@ pub(crate) fn choose(
         .collect::<Vec<_>>()
         .join(", ");
     let message = match choice {
-        _ if reports.iter().any(named) => {
+        _ if reports.iter().enumerate().any(|candidate| fits(&candidate)) => {
             "only software Vulkan is present, and it does not count as a GPU".to_owned()
         }
         DeviceChoice::Named(part) => format!("no Vulkan adapter has a name that contains \"{part}\""),
+        DeviceChoice::Index(index) => {
+            format!("there is no Vulkan adapter {index}, only {}", reports.len())
+        }
         DeviceChoice::Auto => "no Vulkan adapter can be used".to_owned(),
     };
     Err(Error::new(ErrorKind::Unsupported, message).with_detail(format!("Adapters found: {names}.")))
@@ -199,6 +274,8 @@ mod tests {
             f16_arithmetic: false,
             subgroups: false,
             timestamps: false,
+            immediates: false,
+            cooperative_matrix: false,
         }
     }
 
@@ -223,6 +300,15 @@ mod tests {
             choose(&machine(), &DeviceChoice::Named("l4".to_owned()), false),
             Ok(3)
         );
+    }
+
+    #[test]
+    fn an_index_takes_that_adapter_or_says_how_many_there_are() {
+        assert_eq!(choose(&machine(), &DeviceChoice::Index(1), false), Ok(1));
+        let software = choose(&machine(), &DeviceChoice::Index(0), false).unwrap_err();
+        assert!(software.message().contains("software"), "{software}");
+        let beyond = choose(&machine(), &DeviceChoice::Index(4), true).unwrap_err();
+        assert!(beyond.message().contains("only 4"), "{beyond}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct GpuNearest {
 
 impl GpuBackend {
     pub(crate) fn new(runtime: Rc<Runtime>) -> Self {
-        let limits = runtime.context.limits();
+        let limits = runtime.capabilities();
         // An eighth of the budget: rows, results, read-back and centroids have to fit beside the staging ring.
         let batch_bytes = BATCH_BYTES_MAX
             .min(limits.binding_bytes)

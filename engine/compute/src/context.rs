@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::adapter::{self, AdapterReport, DeviceChoice};
+use crate::capabilities::{Capabilities, Feature};
 use crate::counters::CounterCell;
-use crate::device::{self, Limits};
+use crate::device;
 
 /// Makes a guard that is held while drivers may start threads; the host blocks signals for its lifetime.
 pub type ThreadGuard = fn() -> Box<dyn Any>;
@@ -27,8 +28,19 @@ pub type ThreadGuard = fn() -> Box<dyn Any>;
 pub(crate) struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) device: wgpu::Device,
-    _adapter: wgpu::Adapter,
-    _instance: wgpu::Instance,
+    _origin: Option<(wgpu::Adapter, wgpu::Instance)>,
+}
+
+#[cfg(test)]
+impl Gpu {
+    /// A device that came from nowhere, as wgpu's one without hardware does.
+    pub(crate) fn without_adapter(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self {
+            queue,
+            device,
+            _origin: None,
+        }
+    }
 }
 
 /// An open context.
@@ -39,9 +51,10 @@ pub(crate) struct Context {
     creator_pid: Cell<u32>,
     thread_guard: Option<ThreadGuard>,
     report: AdapterReport,
-    limits: Limits,
+    capabilities: Capabilities,
     submitted: Cell<u64>,
     completed: Arc<AtomicU64>,
+    buffers: Cell<u64>,
     pub(crate) counters: CounterCell,
 }
 
@@ -61,18 +74,19 @@ impl Loss {
 }
 
 impl Context {
-    /// Opens the adapter that `choice` asks for.
+    /// Opens the adapter that `choice` asks for, without the features `without`.
     ///
     /// # Errors
     /// `Unsupported` without a fitting adapter, `OutOfMemory`, or `DeviceLost` when the driver fails badly.
     pub(crate) fn open(
         choice: &DeviceChoice,
         allow_software: bool,
+        without: &[Feature],
         thread_guard: Option<ThreadGuard>,
     ) -> Result<Self> {
         let _threads = thread_guard.map(|make| make());
         caught("opening the GPU", || {
-            Self::open_unguarded(choice, allow_software, thread_guard)
+            Self::open_unguarded(choice, allow_software, without, thread_guard)
         })?
     }
 
@@ -99,6 +113,7 @@ impl Context {
     fn open_unguarded(
         choice: &DeviceChoice,
         allow_software: bool,
+        without: &[Feature],
         thread_guard: Option<ThreadGuard>,
     ) -> Result<Self> {
         let (instance, mut adapters) = device::adapters();
@@ -109,18 +124,21 @@ impl Context {
             selected: true,
             ..reports.swap_remove(position)
         };
-        let (device, queue) = device::open(&adapter)?;
-        let limits = device::limits(&adapter, &device);
+        let (device, queue, capabilities) = device::open(&adapter, without)?;
         let gpu = Gpu {
             queue,
             device,
-            _adapter: adapter,
-            _instance: instance,
+            _origin: Some((adapter, instance)),
         };
-        Ok(Self::ready(gpu, report, limits, thread_guard))
+        Ok(Self::ready(gpu, report, capabilities, thread_guard))
     }
 
-    fn ready(gpu: Gpu, report: AdapterReport, limits: Limits, thread_guard: Option<ThreadGuard>) -> Self {
+    fn ready(
+        gpu: Gpu,
+        report: AdapterReport,
+        capabilities: Capabilities,
+        thread_guard: Option<ThreadGuard>,
+    ) -> Self {
         let loss = Arc::new(Loss::default());
         let on_loss = Arc::clone(&loss);
         gpu.device
@@ -140,9 +158,10 @@ impl Context {
             creator_pid: Cell::new(std::process::id()),
             thread_guard,
             report,
-            limits,
+            capabilities,
             submitted: Cell::new(0),
             completed: Arc::new(AtomicU64::new(0)),
+            buffers: Cell::new(0),
             counters: CounterCell::default(),
         }
     }
@@ -152,9 +171,15 @@ impl Context {
         &self.report
     }
 
-    /// The device's limits.
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
+    /// What the device can do.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Numbers the next buffer.
+    pub(crate) fn next_buffer(&self) -> u64 {
+        self.buffers.set(self.buffers.get() + 1);
+        self.buffers.get()
     }
 
     /// Whether this is a copy that the process inherited through fork.

@@ -23,6 +23,20 @@ pub struct Counters {
     pub cancellations: u64,
     /// Pipelines compiled.
     pub pipelines: u64,
+    /// Time spent on compiling them.
+    pub compile_time: Duration,
+    /// Pipelines found compiled.
+    pub pipeline_hits: u64,
+    /// Bytes of compiled kernels taken from the disk.
+    pub pipeline_cache_bytes_read: u64,
+    /// Dispatches whose bind group was found made.
+    pub bind_group_hits: u64,
+    /// Buffers allocated on the device.
+    pub allocations: u64,
+    /// Transient blocks found in the pool.
+    pub pool_hits: u64,
+    /// Idle buffers and segments freed.
+    pub evictions: u64,
 }
 
 /// The engine's own copy; written without borrowing.

@@ -1,31 +1,60 @@
 //! The engine: how it is opened, asked and closed.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytemuck::Pod;
+use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::adapter::{AdapterReport, DeviceChoice};
+use crate::array::Array;
 use crate::backend::GpuBackend;
+use crate::capabilities::Feature;
 use crate::context::{Context, ThreadGuard};
 use crate::counters::Counters;
 use crate::memory::MemoryReport;
-use crate::runtime::Runtime;
+use crate::memory::block::Block;
+use crate::memory::buffer::Purpose;
+use crate::memory::staging::Source;
+use crate::memory::view::View;
+use crate::profile::KernelTime;
+use crate::recording::{End, Recording};
+use crate::runtime::{Runtime, Sizes};
+use crate::step::Step;
 
 const VRAM_LIMIT_DEFAULT: u64 = 1 << 30;
 const VRAM_LIMIT_MIN: u64 = 4 << 20;
 const STAGING_DEFAULT: u64 = 24 << 20;
 const STAGING_MIN: u64 = 768 << 10;
+const READ_BACK_DEFAULT: u64 = 2 << 20;
+const SEGMENT_DEFAULT: u64 = 256 << 20;
 const WAIT_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// The environment variable that names the adapter, as [`DeviceChoice::parse`] reads it.
+const ADAPTER_VARIABLE: &str = "VECTORGPU_ADAPTER";
 
 /// How to open an engine.
+///
+/// ```
+/// use vectorgpu_compute::{DeviceChoice, EngineBuilder};
+///
+/// let builder = EngineBuilder::new().device(DeviceChoice::Named("radeon".into())).vram_limit(512 << 20);
+/// match builder.open() {
+///     Ok(engine) => println!("using {}", engine.adapter().name),
+///     Err(error) => println!("no GPU: {error}"),
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct EngineBuilder {
     choice: DeviceChoice,
     allow_software: bool,
+    without: Vec<Feature>,
     vram_limit_bytes: u64,
     staging_bytes: u64,
     wait_deadline: Duration,
+    checked_shaders: bool,
+    cache_folder: Option<PathBuf>,
     thread_guard: Option<ThreadGuard>,
 }
 
@@ -34,9 +63,12 @@ impl Default for EngineBuilder {
         Self {
             choice: DeviceChoice::Auto,
             allow_software: false,
+            without: Vec::new(),
             vram_limit_bytes: VRAM_LIMIT_DEFAULT,
             staging_bytes: STAGING_DEFAULT,
             wait_deadline: WAIT_DEADLINE_DEFAULT,
+            checked_shaders: cfg!(debug_assertions),
+            cache_folder: None,
             thread_guard: None,
         }
     }
@@ -75,6 +107,39 @@ impl EngineBuilder {
     pub fn staging(mut self, bytes: u64) -> Self {
         self.staging_bytes = bytes;
         self
+    }
+
+    /// Does without `feature` even where the adapter has it; for tests, and for drivers that get it wrong. May be
+    /// called for several.
+    #[must_use]
+    pub fn without(mut self, feature: Feature) -> Self {
+        self.without.push(feature);
+        self
+    }
+
+    /// Sets whether kernels carry wgpu's bounds checks; by default only in builds with debug assertions.
+    #[must_use]
+    pub fn checked_shaders(mut self, checked: bool) -> Self {
+        self.checked_shaders = checked;
+        self
+    }
+
+    /// Keeps the driver's compiled kernels in a file below `folder` (made if missing, readable by this user alone), so
+    /// that the next process need not compile them. Without, nothing is written.
+    #[must_use]
+    pub fn pipeline_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache_folder = Some(folder.into());
+        self
+    }
+
+    /// Takes the choice of the adapter from the environment variable `VECTORGPU_ADAPTER` if it is set; see
+    /// [`DeviceChoice::parse`].
+    #[must_use]
+    pub fn device_from_env(self) -> Self {
+        match std::env::var(ADAPTER_VARIABLE) {
+            Ok(text) => self.device(DeviceChoice::parse(&text)),
+            Err(_) => self,
+        }
     }
 
     /// Sets how long one wait may last before the device counts as lost.
@@ -118,11 +183,27 @@ impl EngineBuilder {
                 ),
             ));
         }
-        let staging_bytes = self.staging_bytes.clamp(STAGING_MIN, self.vram_limit_bytes / 4);
+        let sizes = Sizes {
+            vram_limit_bytes: self.vram_limit_bytes,
+            staging_bytes: self.staging_bytes.clamp(STAGING_MIN, self.vram_limit_bytes / 4),
+            read_back_bytes: READ_BACK_DEFAULT.min(self.vram_limit_bytes / 16),
+            segment_bytes: SEGMENT_DEFAULT.min(self.vram_limit_bytes / 8),
+        };
         let started = std::time::Instant::now();
-        let context = Context::open(&self.choice, self.allow_software, self.thread_guard)?;
+        let context = Context::open(
+            &self.choice,
+            self.allow_software,
+            &self.without,
+            self.thread_guard,
+        )?;
         log::debug!(target: "vectorgpu::gpu", "opened {} in {:?}", context.report().name, started.elapsed());
-        let runtime = Runtime::new(context, self.vram_limit_bytes, staging_bytes, self.wait_deadline);
+        let runtime = Runtime::new(
+            context,
+            &sizes,
+            self.wait_deadline,
+            self.checked_shaders,
+            self.cache_folder.clone(),
+        )?;
         Ok(Engine { runtime })
     }
 }
@@ -150,6 +231,147 @@ impl Engine {
         GpuBackend::new(Rc::clone(&self.runtime))
     }
 
+    /// An empty step, to record kernels into.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        Step::new(Rc::clone(&self.runtime))
+    }
+
+    /// Room for `len` elements in a buffer of its own, accounted under `label`, for kernels to write. The contents are
+    /// unspecified.
+    ///
+    /// # Errors
+    /// `LimitExceeded` beyond what one kernel can see (2 GiB at most), `OutOfMemory`, `Cancelled`, `DeviceLost`.
+    pub fn array<T: Pod>(
+        &self,
+        label: &'static str,
+        len: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Array<T>> {
+        let bytes = array_bytes::<T>(len)?;
+        let block = self
+            .runtime
+            .acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+        self.array_in(&block, len)
+    }
+
+    /// `elements` in long-lived memory, accounted under `label`, for kernels to read: it shares its buffer with other
+    /// data, so a kernel that would write it is refused. [`Engine::write`] changes it.
+    ///
+    /// # Errors
+    /// As [`Engine::array`].
+    pub fn upload<T: Pod>(
+        &self,
+        label: &'static str,
+        elements: &[T],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Array<T>> {
+        let bytes = array_bytes::<T>(elements.len())?;
+        let block = self.runtime.reserve(label, bytes, keep_waiting)?;
+        let array = self.array_in(&block, elements.len())?;
+        self.write(&array, elements, keep_waiting)?;
+        Ok(array)
+    }
+
+    /// Writes `elements` to the front of `array`. The device may still be copying when this returns; what is recorded
+    /// later sees the elements.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they do not fit, `OutOfMemory`, `Cancelled`, `DeviceLost`.
+    pub fn write<T: Pod>(
+        &self,
+        array: &Array<T>,
+        elements: &[T],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        if elements.len() > array.len() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{} elements do not fit {}", elements.len(), array.len()),
+            ));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(elements);
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        let mut recording = Recording::default();
+        let target = End::View(array.view().clone());
+        self.runtime
+            .stage(&mut recording, Source::Bytes(words), target, keep_waiting)?;
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            let tail = array.view().part(words.len() as u64, 4, 4)?;
+            self.runtime.stage(
+                &mut recording,
+                Source::Bytes(&last),
+                End::View(tail),
+                keep_waiting,
+            )?;
+        }
+        self.runtime.submit(recording, keep_waiting)?;
+        Ok(())
+    }
+
+    /// The elements of `array`, after everything that was submitted before.
+    ///
+    /// # Errors
+    /// `OutOfMemory` (the host's too), `Cancelled`, `DeviceLost`.
+    pub fn download<T: Pod>(&self, array: &Array<T>, keep_waiting: &mut KeepWaiting<'_>) -> Result<Vec<T>> {
+        let mut bytes = reserved(array.view().bytes())?;
+        self.runtime
+            .run_and_read(Recording::default(), array.view(), keep_waiting, &mut |piece| {
+                bytes.extend_from_slice(piece);
+            })?;
+        elements(array.len(), &bytes)
+    }
+
+    /// As [`Engine::download`], as a future; dropping it stops waiting. Needs no thread and no particular executor.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::EngineBuilder;
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let array = engine.upload("example", &[1.0_f32, 2.0], &mut || true).unwrap();
+    /// let back = pollster::block_on(engine.download_async(&array)).unwrap();
+    /// assert_eq!(back, [1.0, 2.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// `OutOfMemory` (the host's too), `DeviceLost`.
+    pub async fn download_async<T: Pod>(&self, array: &Array<T>) -> Result<Vec<T>> {
+        let mut bytes = reserved(array.view().bytes())?;
+        self.runtime
+            .read_async(array.view(), &mut |piece| bytes.extend_from_slice(piece))
+            .await?;
+        elements(array.len(), &bytes)
+    }
+
+    fn array_in<T: Pod>(&self, block: &Rc<Block>, len: usize) -> Result<Array<T>> {
+        let view = View::front(block, array_bytes::<T>(len)?)?;
+        Ok(Array::new(
+            view,
+            len,
+            self.runtime.capabilities().storage_alignment,
+        ))
+    }
+
+    /// Switches the timing of kernels on or off. It costs some speed; see [`Engine::profile`].
+    pub fn set_profiling(&self, enabled: bool) {
+        self.runtime.profile.enable(enabled);
+    }
+
+    /// Device time by kernel, of the steps that were waited for while timing was on. Empty where the device cannot
+    /// tell the time.
+    #[must_use]
+    pub fn profile(&self) -> Vec<KernelTime> {
+        // A lost device has no more times to give; what was measured stays true.
+        let _ = self.runtime.collect_profile();
+        self.runtime.profile.report()
+    }
+
+    /// Forgets the times measured so far.
+    pub fn reset_profile(&self) {
+        self.runtime.profile.reset();
+    }
+
     /// The adapter in use.
     #[must_use]
     pub fn adapter(&self) -> &AdapterReport {
@@ -159,7 +381,7 @@ impl Engine {
     /// The memory budget and who uses it. After all backends' work is dropped, [`MemoryReport::in_use`] is empty.
     #[must_use]
     pub fn memory(&self) -> MemoryReport {
-        self.runtime.pool.reclaim(&self.runtime.context);
+        self.runtime.reclaim();
         self.runtime.budget.report()
     }
 
@@ -202,6 +424,37 @@ impl Engine {
         }
         self.runtime.context.simulate_loss()
     }
+}
+
+fn array_bytes<T: Pod>(len: usize) -> Result<u64> {
+    Array::<T>::bytes_of(len)
+        .ok_or_else(|| Error::new(ErrorKind::LimitExceeded, format!("{len} elements are too many")))
+}
+
+fn reserved(bytes: u64) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    let wanted = crate::runtime::as_usize(bytes)?;
+    buffer.try_reserve_exact(wanted).map_err(|error| {
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!("no memory for {bytes} bytes of results: {error}"),
+        )
+    })?;
+    Ok(buffer)
+}
+
+fn elements<T: Pod>(len: usize, bytes: &[u8]) -> Result<Vec<T>> {
+    let mut elements = Vec::new();
+    elements.try_reserve_exact(len).map_err(|error| {
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!("no memory for {len} results: {error}"),
+        )
+    })?;
+    elements.resize(len, T::zeroed());
+    let wanted = size_of_val(elements.as_slice());
+    bytemuck::cast_slice_mut(&mut elements).copy_from_slice(&bytes[..wanted]);
+    Ok(elements)
 }
 
 #[cfg(test)]

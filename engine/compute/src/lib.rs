@@ -8,7 +8,9 @@
 //! Used from one thread: an engine is neither `Send` nor `Sync`.
 
 mod adapter;
+mod array;
 mod backend;
+mod capabilities;
 mod context;
 mod counters;
 mod device;
@@ -17,18 +19,29 @@ mod kernels;
 mod memory;
 mod pace;
 mod pipeline;
+mod profile;
+mod record;
 mod recording;
 pub mod reference;
 mod runtime;
 mod shader;
+mod step;
 mod submit;
+mod transfer;
+mod tuning;
+mod wait;
 
-pub use adapter::{AdapterReport, DeviceChoice, DeviceKind};
+pub use adapter::{AdapterReport, DeviceChoice, DeviceKind, Vendor};
+pub use array::Array;
 pub use backend::GpuBackend;
+pub use capabilities::Feature;
 pub use context::ThreadGuard;
 pub use counters::Counters;
 pub use engine::{Engine, EngineBuilder};
+pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
+pub use profile::KernelTime;
+pub use step::{Pending, Step};
 
 #[cfg(target_endian = "big")]
 compile_error!("rows are little-endian bytes and go to the GPU as they are");

@@ -45,6 +45,26 @@ impl Pace {
         float_to_units(rate * TARGET.as_secs_f64())
     }
 
+    /// Which part of one submission `units` of `kernel` are expected to take; 1 is all of it.
+    pub(crate) fn share(&self, kernel: &'static str, units: u64) -> f64 {
+        units_to_float(units) / units_to_float(self.units(kernel))
+    }
+
+    /// Learns that `work` (kernels and their units), run one after the other, took `elapsed`.
+    pub(crate) fn learn_all(&self, work: &[(&'static str, u64)], elapsed: Duration) {
+        let expected: f64 = work
+            .iter()
+            .map(|&(kernel, units)| self.share(kernel, units))
+            .sum();
+        for &(kernel, units) in work {
+            // Each kernel is taken to be off its estimate by the same factor.
+            let part = self.share(kernel, units) / expected.max(f64::MIN_POSITIVE);
+            if part > 0.0 {
+                self.learn(kernel, units, elapsed.mul_f64(part));
+            }
+        }
+    }
+
     /// Learns that `units` took `elapsed`. A short submission is mostly latency and can only prove a higher rate.
     pub(crate) fn learn(&self, kernel: &'static str, units: u64, elapsed: Duration) {
         let measured = units_to_float(units) / elapsed.as_secs_f64().max(1e-6);

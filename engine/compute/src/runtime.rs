@@ -3,26 +3,50 @@
 //! Single-threaded, shared by `Rc`. Invariant: no `RefCell` is borrowed while a caller's keep-waiting closure runs,
 //! because that closure may end the process through the host's exit callbacks without unwinding.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::capabilities::Capabilities;
 use crate::context::Context;
-use crate::memory::budget::Budget;
+use crate::memory::block::Block;
+use crate::memory::budget::{Budget, Label};
 use crate::memory::buffer::{DeviceBuffer, Purpose};
-use crate::memory::pool::{Pool, Pooled};
-use crate::memory::staging::{self, NextSlot, Source, StagingRing};
+use crate::memory::params::ParamsRing;
+use crate::memory::pool::Pool;
+use crate::memory::read_back::ReadBackRing;
+use crate::memory::segment::{self, Segments};
+use crate::memory::staging::StagingRing;
 use crate::pace::Pace;
-use crate::pipeline::Pipelines;
-use crate::recording::Recording;
+use crate::pipeline::{BindGroups, Pipelines};
+use crate::profile::Profile;
+
+/// How an engine's inside is laid out.
+#[derive(Debug, Clone)]
+pub(crate) struct Sizes {
+    /// The hard limit on device memory, all of the following included.
+    pub(crate) vram_limit_bytes: u64,
+    /// Of the ring for uploads.
+    pub(crate) staging_bytes: u64,
+    /// Of the ring for results.
+    pub(crate) read_back_bytes: u64,
+    /// Of a segment of long-lived memory.
+    pub(crate) segment_bytes: u64,
+}
 
 /// An open engine's inside; fields are dropped in this order.
 pub(crate) struct Runtime {
     pub(crate) pipelines: Rc<Pipelines>,
+    pub(crate) bind_groups: Rc<BindGroups>,
+    pub(crate) profile: Profile,
+    pub(crate) params: Rc<ParamsRing>,
     pub(crate) staging: Rc<StagingRing>,
+    pub(crate) read_back: Rc<ReadBackRing>,
     pub(crate) pool: Rc<Pool>,
+    pub(crate) segments: Rc<Segments>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) pace: Pace,
     pub(crate) wait_deadline: Duration,
@@ -30,177 +54,173 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime over `context` with `vram_limit_bytes`, of which `staging_bytes` are for the ring.
+    /// A runtime over `context`. Kernels keep wgpu's bounds checks if `checked`; the driver's compiled kernels are kept
+    /// in `cache_folder`.
+    ///
+    /// # Errors
+    /// As [`Context::guarded`].
     pub(crate) fn new(
         context: Context,
-        vram_limit_bytes: u64,
-        staging_bytes: u64,
+        sizes: &Sizes,
         wait_deadline: Duration,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            pipelines: Rc::default(),
-            staging: Rc::new(StagingRing::new(staging_bytes)),
-            pool: Pool::new(vram_limit_bytes / 4),
-            budget: Budget::new(vram_limit_bytes),
-            pace: Pace::new(context.report().kind),
+        checked: bool,
+        cache_folder: Option<PathBuf>,
+    ) -> Result<Rc<Self>> {
+        let pipelines = Pipelines::new(&context, checked, cache_folder)?;
+        let segment_bytes = sizes.segment_bytes.min(context.capabilities().binding_bytes);
+        Ok(Rc::new(Self {
+            pipelines: Rc::new(pipelines),
+            bind_groups: Rc::default(),
+            profile: Profile::default(),
+            params: Rc::new(ParamsRing::new(context.capabilities().uniform_alignment)),
+            staging: Rc::new(StagingRing::new(sizes.staging_bytes)),
+            read_back: Rc::new(ReadBackRing::new(sizes.read_back_bytes)),
+            pool: Pool::new(sizes.vram_limit_bytes / 4),
+            segments: Segments::new(segment_bytes),
+            budget: Budget::new(sizes.vram_limit_bytes),
+            pace: Pace::new(context.capabilities().kind),
             wait_deadline,
             context,
-        })
+        }))
     }
 
-    /// A buffer of at least `bytes` for `label`, from the pool or new.
+    /// What the device can do.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        self.context.capabilities()
+    }
+
+    /// A transient block of at least `bytes`: a buffer from the pool or a new one. Its contents are unspecified.
     ///
     /// When memory is short, idle buffers are freed first, then those whose work has to be waited for.
     ///
     /// # Errors
-    /// `OutOfMemory`, `Cancelled`, or as [`Context::guarded`].
+    /// `LimitExceeded` beyond what a kernel can bind, `OutOfMemory`, `Cancelled`, or as [`Context::guarded`].
     pub(crate) fn acquire(
         &self,
-        label: &'static str,
+        label: impl Into<Label>,
         purpose: Purpose,
         bytes: u64,
         keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<Pooled> {
-        let limits = self.context.limits();
-        let largest = if purpose == Purpose::Storage {
-            limits.binding_bytes
-        } else {
-            limits.buffer_bytes
-        };
-        if bytes > largest {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!("{bytes} bytes for {label} exceed the device's limit of {largest} bytes"),
-            ));
-        }
-        let class_bytes = Pool::size_class(bytes, limits.buffer_bytes);
-        self.pool.reclaim(&self.context);
-        if let Some(buffer) = self.pool.take(label, purpose, class_bytes) {
-            return Ok(buffer);
+    ) -> Result<Rc<Block>> {
+        let label = label.into();
+        self.check_size(&label, bytes)?;
+        let class_bytes = Pool::size_class(bytes, self.capabilities().buffer_bytes);
+        self.reclaim();
+        if let Some(block) = self.pool.take(label.clone(), purpose, class_bytes) {
+            self.context.counters.update(|counters| counters.pool_hits += 1);
+            return Ok(block);
         }
         let buffer = self.allocate(label, purpose, class_bytes, keep_waiting)?;
         Ok(self.pool.adopt(buffer))
     }
 
-    /// Writes `source` to `target` at `offset` (a multiple of 4) through the staging ring.
+    /// A resident block of at least `bytes`, cut from a segment. Its contents are unspecified.
     ///
-    /// The copies go to the end of `recording`; when a slot fills up, what is recorded so far is submitted.
+    /// # Errors
+    /// As [`Runtime::acquire`].
+    pub(crate) fn reserve(
+        &self,
+        label: impl Into<Label>,
+        bytes: u64,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Rc<Block>> {
+        let label = label.into();
+        self.check_size(&label, bytes)?;
+        self.reclaim();
+        if let Some(block) = self.segments.take(label.clone(), bytes) {
+            return Ok(block);
+        }
+        let segment_bytes = self.segments.next_bytes(bytes);
+        let allocated = self.allocate(segment::FREE_LABEL, Purpose::Storage, segment_bytes, keep_waiting);
+        let buffer = match allocated {
+            // A segment of the usual size does not fit any more, but the block alone may.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory && segment_bytes > bytes => {
+                let least = bytes.max(1).next_multiple_of(segment::BLOCK_ALIGNMENT);
+                self.allocate(segment::FREE_LABEL, Purpose::Storage, least, keep_waiting)?
+            }
+            allocated => allocated?,
+        };
+        self.segments.add(buffer);
+        self.segments
+            .take(label, bytes)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a new segment has no room"))
+    }
+
+    /// Gives memory back that is only kept for re-use, and saves what the driver compiled.
+    pub(crate) fn trim(&self) {
+        self.reclaim();
+        let freed = self.pool.trim() + self.segments.trim();
+        self.count_evictions(freed);
+        if !self.context.is_busy() {
+            self.staging.release();
+            self.read_back.release();
+        }
+        self.bind_groups.forget_freed();
+        self.pipelines.save(&self.context);
+    }
+
+    /// Charges and creates a buffer; frees what is only kept, or waits for what is still used, when memory is short.
     ///
     /// # Errors
     /// `OutOfMemory`, `Cancelled`, or as [`Context::guarded`].
-    pub(crate) fn stage(
+    pub(crate) fn allocate(
         &self,
-        recording: &mut Recording,
-        mut source: Source<'_>,
-        target: &Rc<DeviceBuffer>,
-        mut offset: u64,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
-        while source.bytes() > 0 {
-            let (slot, start, room) = self.open_slot(recording, source.piece_bytes(), keep_waiting)?;
-            let piece = source.split_front(as_usize(room)?);
-            let bytes = as_u64(piece.bytes())?;
-            let outcome = self.context.guarded("filling the staging ring", |_| {
-                slot.raw()
-                    .slice(start..start + bytes)
-                    .get_mapped_range_mut()
-                    .map(|mut view| piece.write(view.slice(..)))
-            })?;
-            outcome.map_err(|error| {
-                Error::new(ErrorKind::Internal, "a staging slot is not mapped").with_detail(error.to_string())
-            })?;
-            self.staging.advance(bytes);
-            self.context
-                .counters
-                .update(|counters| counters.bytes_up += bytes);
-            recording.copy(&slot, start, target, offset, bytes);
-            offset += bytes;
-        }
-        Ok(())
-    }
-
-    /// Frees idle buffers, and the staging ring if the device is idle.
-    pub(crate) fn trim(&self) {
-        self.pool.reclaim(&self.context);
-        self.pool.trim();
-        if !self.context.is_busy() {
-            self.staging.release();
-        }
-    }
-
-    /// The open slot with room for `piece_bytes`: its buffer, the start of its free part, the free bytes.
-    fn open_slot(
-        &self,
-        recording: &mut Recording,
-        piece_bytes: usize,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<(Rc<DeviceBuffer>, u64, u64)> {
-        let piece_bytes = as_u64(piece_bytes)?;
-        if piece_bytes > self.staging.slot_bytes() {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!(
-                    "a staging slot of {} bytes cannot hold {piece_bytes}",
-                    self.staging.slot_bytes()
-                ),
-            ));
-        }
-        if let Some((slot, start, room)) = self.staging.room() {
-            if room >= piece_bytes {
-                return Ok((slot, start, room));
-            }
-            if !self.staging.feeds(recording) {
-                // What fills the slot belongs to a step that was cancelled before it was submitted.
-                self.staging.rewind();
-                return Ok((slot, 0, self.staging.slot_bytes()));
-            }
-            self.submit(std::mem::take(recording))?;
-        }
-        match self.staging.next_slot() {
-            NextSlot::Create => {
-                let bytes = self.staging.slot_bytes();
-                let buffer = self.allocate(staging::LABEL, Purpose::Upload, bytes, keep_waiting)?;
-                self.staging.add(buffer);
-            }
-            NextSlot::Wait(buffer, copied_by) => {
-                let settled = || buffer.mapping().is_settled();
-                self.wait_until(&settled, copied_by.as_ref(), keep_waiting)?;
-                if !buffer.mapping().is_mapped() {
-                    return Err(self
-                        .context
-                        .mark_lost("a staging slot could not be mapped again".to_owned()));
-                }
-                self.staging.open();
-            }
-        }
-        self.staging
-            .room()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "no staging slot is open"))
-    }
-
-    fn allocate(
-        &self,
-        label: &'static str,
+        label: impl Into<Label>,
         purpose: Purpose,
         bytes: u64,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Rc<DeviceBuffer>> {
-        let create = || DeviceBuffer::create(&self.context, &self.budget, label, purpose, bytes);
+        let label = label.into();
+        let create = || {
+            self.bind_groups.forget_freed();
+            let freed = self.bind_groups.freed();
+            DeviceBuffer::create(&self.context, &self.budget, freed, label.clone(), purpose, bytes)
+        };
         let is_full = |error: &Error| error.kind() == ErrorKind::OutOfMemory;
         match create() {
-            Err(error) if is_full(&error) && self.pool.trim() => {}
+            Err(error) if is_full(&error) && self.free_idle() => {}
             Err(error) if is_full(&error) && self.context.is_busy() => {}
             outcome => return outcome,
         }
         match create() {
             Err(error) if is_full(&error) && self.context.is_busy() => {
                 self.wait_idle(keep_waiting)?;
-                self.pool.reclaim(&self.context);
-                self.pool.trim();
+                self.reclaim();
+                self.free_idle();
                 create()
             }
             outcome => outcome,
         }
+    }
+
+    /// Makes what the device has finished with available again.
+    pub(crate) fn reclaim(&self) {
+        let freed = self.pool.reclaim(&self.context);
+        self.count_evictions(freed);
+        self.segments.reclaim(self.context.completed());
+    }
+
+    fn free_idle(&self) -> bool {
+        let freed = self.pool.trim() + self.segments.trim();
+        self.count_evictions(freed);
+        freed > 0
+    }
+
+    fn count_evictions(&self, freed: usize) {
+        self.context
+            .counters
+            .update(|counters| counters.evictions += freed as u64);
+    }
+
+    fn check_size(&self, label: &Label, bytes: u64) -> Result<()> {
+        let largest = self.capabilities().binding_bytes;
+        if bytes > largest {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("{bytes} bytes for {label} exceed the device's limit of {largest} bytes"),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -210,9 +230,16 @@ impl Drop for Runtime {
             // Freeing means calling a driver whose threads did not survive the fork and may have held its locks.
             std::mem::forget((
                 Rc::clone(&self.pipelines),
+                Rc::clone(&self.bind_groups),
+                self.profile.take(),
+                Rc::clone(&self.params),
                 Rc::clone(&self.staging),
+                Rc::clone(&self.read_back),
                 Rc::clone(&self.pool),
+                Rc::clone(&self.segments),
             ));
+        } else if !self.context.is_lost() {
+            self.pipelines.save(&self.context);
         }
     }
 }

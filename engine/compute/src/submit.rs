@@ -1,42 +1,78 @@
-//! Recordings turned into wgpu calls, and waiting for them.
+//! Recordings turned into wgpu calls.
 //!
-//! A wait spins for about 100 us, which covers a small step on a fast GPU, then blocks in slices of 1 to 10 ms and
-//! asks the caller between slices. It ends at a deadline: a device that does not answer counts as lost.
+//! All dispatches between two copies go into one pass, where each costs a few microseconds; a pass of its own costs
+//! fifteen. Bind groups are kept; parameters travel in the command stream, or in a ring of uniform blocks.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::capabilities::Timestamps;
 use crate::context::Gpu;
 use crate::memory::buffer::{DeviceBuffer, Purpose};
-use crate::recording::{Command, Recording};
+use crate::memory::params;
+use crate::profile::Timing;
+use crate::recording::{Command, Dispatch, Recording};
 use crate::runtime::Runtime;
-
-const SPIN: Duration = Duration::from_micros(100);
-const FIRST_SLICE: Duration = Duration::from_millis(1);
-const LONGEST_SLICE: Duration = Duration::from_millis(10);
+use crate::shader::ParamsPlace;
 
 /// Work handed to the device.
+#[derive(Clone)]
 pub(crate) struct Submission {
-    number: u64,
-    index: wgpu::SubmissionIndex,
+    pub(crate) number: u64,
+    pub(crate) index: wgpu::SubmissionIndex,
+}
+
+/// What encoding needs beside the commands.
+struct Encoding<'a> {
+    runtime: &'a Runtime,
+    gpu: &'a Gpu,
+    timing: Option<&'a Timing>,
+    /// Of the next dispatch's block in the ring of parameters.
+    params_offset: u64,
+    dispatches: u32,
+    bind_group_hits: u64,
 }
 
 impl Runtime {
-    /// Hands `recording` to the device.
+    /// Hands `recording` to the device. Waits only on a device without immediates whose ring of parameters is full.
     ///
     /// # Errors
-    /// As [`crate::context::Context::guarded`].
-    pub(crate) fn submit(&self, recording: Recording) -> Result<Submission> {
+    /// As [`crate::context::Context::guarded`]; `Cancelled` or `OutOfMemory` on a device without immediates.
+    pub(crate) fn submit(
+        &self,
+        mut recording: Recording,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Submission> {
+        if self.pipelines.params_place() == ParamsPlace::Uniform {
+            while recording.dispatches().count() > params::DISPATCHES_MAX {
+                let rest = recording.split_off(params::DISPATCHES_MAX);
+                self.submit_one(std::mem::replace(&mut recording, rest), keep_waiting)?;
+            }
+        }
+        self.submit_one(recording, keep_waiting)
+    }
+
+    fn submit_one(&self, recording: Recording, keep_waiting: &mut KeepWaiting<'_>) -> Result<Submission> {
+        let params_offset = self.place_params(&recording, keep_waiting)?;
+        let timing = self.start_timing(&recording, keep_waiting)?;
         let (number, completed) = self.context.next_submission();
+        self.params.seal(number);
         let closed = self.staging.close_for(&recording);
         let outcome = self.context.guarded("submitting work", |gpu| {
             if let Some((_, slot)) = &closed {
                 slot.unmap();
             }
-            let commands = encode(gpu, &recording);
+            let mut encoding = Encoding {
+                runtime: self,
+                gpu,
+                timing: timing.as_ref(),
+                params_offset,
+                dispatches: 0,
+                bind_group_hits: 0,
+            };
+            let commands = encoding.encode(&recording);
             let index = gpu.queue.submit([commands]);
             gpu.queue.on_submitted_work_done(move || {
                 completed.fetch_max(number, std::sync::atomic::Ordering::AcqRel);
@@ -44,240 +80,174 @@ impl Runtime {
             if let Some((_, slot)) = &closed {
                 slot.start_mapping(wgpu::MapMode::Write);
             }
-            index
-        });
-        let index = outcome?;
-        if let Some((slot, _)) = closed {
-            self.staging.copied_by(slot, &index);
-        }
-        let mut dispatches = 0;
-        for command in &recording.commands {
-            match command {
-                Command::Copy { source, target, .. } => {
-                    source.stamp(number);
-                    target.stamp(number);
-                }
-                Command::Dispatch { bindings, .. } => {
-                    dispatches += 1;
-                    bindings.iter().for_each(|(buffer, _)| buffer.stamp(number));
-                }
+            if let Some(timing) = &timing {
+                timing.start_mapping();
             }
+            (index, encoding.dispatches, encoding.bind_group_hits)
+        });
+        let (index, dispatches, bind_group_hits) = outcome?;
+        let submission = Submission { number, index };
+        if let Some((slot, _)) = closed {
+            self.staging.copied_by(slot, &submission);
+        }
+        recording.stamp(number);
+        if let Some(timing) = timing {
+            timing.stamp(number);
+            self.profile.add(timing);
         }
         self.context.counters.update(|counters| {
             counters.submissions += 1;
-            counters.dispatches += dispatches;
+            counters.dispatches += u64::from(dispatches);
+            counters.bind_group_hits += bind_group_hits;
         });
-        Ok(Submission { number, index })
+        Ok(submission)
     }
 
-    /// Waits until `submission` has finished.
-    ///
-    /// # Errors
-    /// `Cancelled` when `keep_waiting` says so (the work runs on, and its buffers are kept until it ends),
-    /// `DeviceLost` when it fails or passes the deadline.
-    pub(crate) fn wait(&self, submission: &Submission, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        self.wait_until(
-            &|| self.context.completed() >= submission.number,
-            Some(&submission.index),
-            keep_waiting,
-        )
-    }
-
-    /// Waits until the device has nothing left to do.
-    ///
-    /// # Errors
-    /// As [`Runtime::wait`].
-    pub(crate) fn wait_idle(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        if self.context.is_busy() {
-            // An empty submission comes after all others.
-            let last = self.submit(Recording::default())?;
-            self.wait(&last, keep_waiting)?;
+    /// Writes the parameters of all dispatches to free blocks of their ring; returns where the first lies.
+    fn place_params(&self, recording: &Recording, keep_waiting: &mut KeepWaiting<'_>) -> Result<u64> {
+        let count = recording.dispatches().count();
+        if self.pipelines.params_place() == ParamsPlace::Immediates || count == 0 {
+            return Ok(0);
         }
-        Ok(())
-    }
-
-    /// Runs `recording`, then gives `read` the first `bytes` of `source`. Returns the time from submission to end.
-    ///
-    /// # Errors
-    /// As [`Runtime::wait`], `OutOfMemory`, or as [`crate::context::Context::guarded`].
-    pub(crate) fn run_and_read(
-        &self,
-        mut recording: Recording,
-        source: &Rc<DeviceBuffer>,
-        bytes: u64,
-        keep_waiting: &mut KeepWaiting<'_>,
-        read: impl FnOnce(&[u8]),
-    ) -> Result<Duration> {
-        let target = self.acquire("vectorgpu.read_back", Purpose::ReadBack, bytes, keep_waiting)?;
-        recording.copy(source, 0, &target, 0, bytes);
-        let started = Instant::now();
-        let submission = self.submit(recording)?;
-        self.context
-            .guarded("mapping results", |_| target.start_mapping(wgpu::MapMode::Read))?;
-        self.wait_until(
-            &|| target.mapping().is_settled(),
-            Some(&submission.index),
-            keep_waiting,
-        )?;
-        let elapsed = started.elapsed();
-        if !target.mapping().is_mapped() {
-            return Err(self.context.mark_lost("results could not be mapped".to_owned()));
+        let buffer = self.params_buffer(keep_waiting)?;
+        let mut offset = self.params.reserve(count, self.context.completed());
+        if offset.is_none() {
+            self.wait_idle_without_submitting(keep_waiting)?;
+            offset = self.params.reserve(count, self.context.completed());
         }
-        let view = self.context.guarded("reading results", |_| {
-            target.raw().slice(..bytes).get_mapped_range()
+        let offset = offset.ok_or_else(|| Error::new(ErrorKind::Internal, "no room for parameters"))?;
+        let block_bytes = crate::runtime::as_usize(self.params.block_bytes())?;
+        let mut bytes = vec![0; count * block_bytes];
+        for (block, dispatch) in bytes.chunks_exact_mut(block_bytes).zip(recording.dispatches()) {
+            let params = dispatch.params.bytes();
+            block[..params.len()].copy_from_slice(params);
+        }
+        // Too small for the staging ring to be worth its order of slots: wgpu stages it on its own.
+        self.context.guarded("writing parameters", |gpu| {
+            gpu.queue.write_buffer(buffer.raw(), offset, &bytes);
         })?;
-        let view = view.map_err(|error| {
-            Error::new(ErrorKind::Internal, "results are not mapped").with_detail(error.to_string())
+        Ok(offset)
+    }
+
+    fn params_buffer(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<Rc<DeviceBuffer>> {
+        if let Some((buffer, _)) = self.params.buffer() {
+            return Ok(Rc::clone(buffer));
+        }
+        let buffer = self.allocate(params::LABEL, Purpose::Uniform, self.params.bytes(), keep_waiting)?;
+        let group = self.context.guarded("binding the parameters", |gpu| {
+            gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(params::LABEL),
+                layout: &self.pipelines.params_layout(&gpu.device),
+                entries: &[wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: buffer.raw(),
+                        offset: 0,
+                        size: std::num::NonZero::new(u64::from(crate::device::PARAMS_BYTES_MAX)),
+                    }),
+                }],
+            })
         })?;
-        read(&view);
-        drop(view);
-        self.context.guarded("unmapping results", |_| target.unmap())?;
-        self.context
-            .counters
-            .update(|counters| counters.bytes_down += bytes);
-        log::trace!(target: "vectorgpu::gpu", "submission {} took {elapsed:?}, {bytes} bytes read", submission.number);
-        Ok(elapsed)
-    }
-
-    /// Polls until `done`, which only reads atomics.
-    ///
-    /// # Errors
-    /// As [`Runtime::wait`].
-    pub(crate) fn wait_until(
-        &self,
-        done: &dyn Fn() -> bool,
-        index: Option<&wgpu::SubmissionIndex>,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
-        if done() {
-            return Ok(());
-        }
-        let started = Instant::now();
-        let outcome = self.poll_until(done, index, started, keep_waiting);
-        self.context.counters.update(|counters| {
-            counters.waits += 1;
-            counters.wait_time += started.elapsed();
-        });
-        outcome
-    }
-
-    /// Whether to begin or go on with a step.
-    ///
-    /// # Errors
-    /// `Cancelled` when the caller says stop.
-    pub(crate) fn proceed(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        if keep_waiting() {
-            return Ok(());
-        }
-        self.context
-            .counters
-            .update(|counters| counters.cancellations += 1);
-        Err(Error::new(ErrorKind::Cancelled, "work on the GPU was cancelled"))
-    }
-
-    fn poll_until(
-        &self,
-        done: &dyn Fn() -> bool,
-        index: Option<&wgpu::SubmissionIndex>,
-        started: Instant,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
-        loop {
-            self.context.poll(None)?;
-            if done() {
-                return Ok(());
-            }
-            if started.elapsed() >= SPIN {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        let mut slice = FIRST_SLICE;
-        loop {
-            self.proceed(keep_waiting)?;
-            if started.elapsed() >= self.wait_deadline {
-                return Err(self
-                    .context
-                    .mark_lost(format!("no answer within {:?}", self.wait_deadline)));
-            }
-            match index {
-                Some(index) => self.context.poll(Some((index, slice)))?,
-                None => {
-                    std::thread::sleep(FIRST_SLICE);
-                    self.context.poll(None)?;
-                }
-            }
-            if done() {
-                return Ok(());
-            }
-            slice = (slice * 2).min(LONGEST_SLICE);
-        }
+        self.params.adopt(Rc::clone(&buffer), group);
+        Ok(buffer)
     }
 }
 
-fn encode(gpu: &Gpu, recording: &Recording) -> wgpu::CommandBuffer {
-    let mut encoder = gpu
-        .device
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-            label: Some("vectorgpu.step"),
-        });
-    let mut commands = recording.commands.iter().peekable();
-    while let Some(command) = commands.next() {
-        match command {
-            Command::Copy {
-                source,
-                source_offset,
-                target,
-                target_offset,
-                bytes,
-            } => encoder.copy_buffer_to_buffer(
-                source.raw(),
-                *source_offset,
-                target.raw(),
-                *target_offset,
-                *bytes,
-            ),
-            Command::Dispatch { pipeline, .. } => {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(&pipeline.label),
-                    timestamp_writes: None,
-                });
-                encode_dispatch(gpu, &mut pass, command);
-                while let Some(next) = commands.next_if(|next| matches!(next, Command::Dispatch { .. })) {
-                    encode_dispatch(gpu, &mut pass, next);
+impl Encoding<'_> {
+    fn encode(&mut self, recording: &Recording) -> wgpu::CommandBuffer {
+        let mut encoder = self
+            .gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                label: Some("vectorgpu.step"),
+            });
+        let mut commands = recording.commands.iter().peekable();
+        while let Some(command) = commands.next() {
+            match command {
+                Command::Copy {
+                    source,
+                    target,
+                    bytes,
+                } => encoder.copy_buffer_to_buffer(
+                    source.buffer().raw(),
+                    source.offset(),
+                    target.buffer().raw(),
+                    target.offset(),
+                    *bytes,
+                ),
+                Command::Dispatch(first) => {
+                    let mut pass = self.begin_pass(&mut encoder, first);
+                    self.encode_dispatch(&mut pass, first);
+                    while !self.times_passes()
+                        && let Some(Command::Dispatch(next)) =
+                            commands.next_if(|next| matches!(next, Command::Dispatch(_)))
+                    {
+                        self.encode_dispatch(&mut pass, next);
+                    }
                 }
             }
         }
+        if let Some(timing) = self.timing {
+            timing.resolve(&mut encoder);
+        }
+        encoder.finish()
     }
-    encoder.finish()
-}
 
-fn encode_dispatch(gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, command: &Command) {
-    let Command::Dispatch {
-        pipeline,
-        bindings,
-        workgroups,
-    } = command
-    else {
-        return;
-    };
-    let entries: Vec<_> = (0..)
-        .zip(bindings)
-        .map(|(binding, (buffer, bytes))| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: buffer.raw(),
-                offset: 0,
-                size: std::num::NonZero::new(*bytes),
-            }),
+    /// Whether each dispatch gets a pass of its own, because the device tells the time only at the ends of a pass.
+    fn times_passes(&self) -> bool {
+        self.timing.is_some() && self.runtime.capabilities().timestamps == Timestamps::Passes
+    }
+
+    fn begin_pass<'pass>(
+        &self,
+        encoder: &'pass mut wgpu::CommandEncoder,
+        first: &Dispatch,
+    ) -> wgpu::ComputePass<'pass> {
+        let writes = self
+            .timing
+            .filter(|_| self.times_passes())
+            .and_then(|timing| timing.pass_writes(self.dispatches));
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(&first.pipeline.label),
+            timestamp_writes: writes,
         })
-        .collect();
-    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(&pipeline.label),
-        layout: &pipeline.layout,
-        entries: &entries,
-    });
-    pass.set_pipeline(&pipeline.raw);
-    pass.set_bind_group(0, &group, &[]);
-    pass.dispatch_workgroups(*workgroups, 1, 1);
+    }
+
+    fn encode_dispatch(&mut self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+        let pipeline = &dispatch.pipeline;
+        let (group, hit) = self.runtime.bind_groups.group(
+            &self.gpu.device,
+            &pipeline.label,
+            &pipeline.layout,
+            &dispatch.views,
+        );
+        self.bind_group_hits += u64::from(hit);
+        pass.set_pipeline(&pipeline.raw);
+        pass.set_bind_group(0, &group, &[]);
+        if pipeline.params_bytes > 0 {
+            self.set_params(pass, dispatch);
+        }
+        let inside = self.timing.filter(|_| !self.times_passes());
+        if let Some(timing) = inside {
+            timing.write(pass, self.dispatches, 0);
+        }
+        pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
+        if let Some(timing) = inside {
+            timing.write(pass, self.dispatches, 1);
+        }
+        self.dispatches += 1;
+        self.params_offset += self.runtime.params.block_bytes();
+    }
+
+    fn set_params(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+        match self.runtime.pipelines.params_place() {
+            ParamsPlace::Immediates => pass.set_immediates(0, dispatch.params.bytes()),
+            ParamsPlace::Uniform => {
+                let group = self.runtime.params.buffer().map(|(_, group)| group);
+                // The ring is as large as a few hundred blocks: its offsets fit.
+                let offset = u32::try_from(self.params_offset).unwrap_or(u32::MAX);
+                pass.set_bind_group(1, group, &[offset]);
+            }
+        }
+    }
 }

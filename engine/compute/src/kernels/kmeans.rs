@@ -9,16 +9,18 @@ use std::time::Instant;
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::{KeepWaiting, NearestBy};
-use vectorgpu_core::metric::Storage;
 
-use super::plan::{QUAD, TILE, batch_rows, learn, stage_params, workgroups};
+use super::plan::{QUAD, TILE, batch_rows, learn, workgroups};
 use crate::memory::buffer::Purpose;
-use crate::memory::pool::Pooled;
 use crate::memory::staging::Source;
-use crate::pipeline::{Pipeline, Variant};
-use crate::recording::Recording;
+use crate::memory::view::View;
+use crate::pipeline::Pipeline;
+use crate::record::Extent;
+use crate::recording::{End, Recording};
 use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
-use crate::shader::KMEANS_ASSIGN;
+use crate::shader::{Kernel, Variant, kernel};
+
+static KMEANS_ASSIGN: Kernel = kernel!("kmeans_assign", "search/kmeans_assign.wgsl");
 
 /// Most bytes of centroids in one buffer: large enough to be rare, small enough to be found in a full memory.
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -48,8 +50,8 @@ pub(crate) struct Centroids {
 struct Segment {
     first: usize,
     count: usize,
-    quads_buffer: Pooled,
-    norms_buffer: Pooled,
+    centroids: View,
+    norms: View,
 }
 
 impl Centroids {
@@ -66,7 +68,7 @@ impl Centroids {
     ) -> Result<Self> {
         let quads = dims.div_ceil(QUAD);
         let stride_bytes = quads * QUAD * size_of::<f32>();
-        let segment_bytes = as_usize(SEGMENT_BYTES.min(runtime.context.limits().binding_bytes))?;
+        let segment_bytes = as_usize(SEGMENT_BYTES.min(runtime.capabilities().binding_bytes))?;
         let segment_lists = (segment_bytes / stride_bytes).max(1);
         let mut recording = Recording::default();
         let mut segments = Vec::new();
@@ -76,23 +78,26 @@ impl Centroids {
                 .chunks_exact(dims)
                 .map(|centroid| norm_for(by, centroid))
                 .collect();
-            let quads_bytes = as_u64(count * stride_bytes)?;
-            let norms_bytes = as_u64(size_of_val(norms.as_slice()))?;
             let label = "vectorgpu.kmeans_assign.centroids";
-            let quads_buffer = runtime.acquire(label, Purpose::Storage, quads_bytes, keep_waiting)?;
-            let norms_buffer = runtime.acquire(label, Purpose::Storage, norms_bytes, keep_waiting)?;
+            let centroids_view = reserve(runtime, label, count * stride_bytes, keep_waiting)?;
+            let norms_view = reserve(runtime, label, size_of_val(norms.as_slice()), keep_waiting)?;
             let rows = Source::rows(bytemuck::cast_slice(part), dims * 4, stride_bytes);
-            runtime.stage(&mut recording, rows, &quads_buffer, 0, keep_waiting)?;
+            runtime.stage(
+                &mut recording,
+                rows,
+                End::View(centroids_view.clone()),
+                keep_waiting,
+            )?;
             let norms = Source::Bytes(bytemuck::cast_slice(&norms));
-            runtime.stage(&mut recording, norms, &norms_buffer, 0, keep_waiting)?;
+            runtime.stage(&mut recording, norms, End::View(norms_view.clone()), keep_waiting)?;
             segments.push(Segment {
                 first: index * segment_lists,
                 count,
-                quads_buffer,
-                norms_buffer,
+                centroids: centroids_view,
+                norms: norms_view,
             });
         }
-        runtime.submit(recording)?;
+        runtime.submit(recording, keep_waiting)?;
         let scale = match by {
             NearestBy::L2 => 2.0,
             NearestBy::Dot => 1.0,
@@ -120,7 +125,7 @@ impl Centroids {
         let stride_bytes = self.quads * QUAD * size_of::<f32>();
         let pipeline = runtime
             .pipelines
-            .pipeline(&runtime.context, &KMEANS_ASSIGN, assign_variant())?;
+            .pipeline(&runtime.context, &KMEANS_ASSIGN, Variant::default())?;
         let mut done = 0;
         while done < labels.len() {
             let units_max = as_usize(runtime.pace.units(KMEANS_ASSIGN.name))?;
@@ -145,37 +150,20 @@ impl Centroids {
     ) -> Result<()> {
         runtime.proceed(keep_waiting)?;
         let stride_bytes = self.quads * QUAD * size_of::<f32>();
-        let rows_bytes = as_u64(labels.len() * stride_bytes)?;
-        let labels_bytes = as_u64(size_of_val(labels))?;
-        let rows_buffer = runtime.acquire(
-            "vectorgpu.kmeans_assign.rows",
-            Purpose::Storage,
-            rows_bytes,
-            keep_waiting,
-        )?;
-        let best_buffer = runtime.acquire(
-            "vectorgpu.kmeans_assign.best",
-            Purpose::Storage,
-            labels_bytes,
-            keep_waiting,
-        )?;
-        let labels_buffer = runtime.acquire(
-            "vectorgpu.kmeans_assign.labels",
-            Purpose::Storage,
-            labels_bytes,
-            keep_waiting,
-        )?;
+        let label = "vectorgpu.kmeans_assign.rows";
+        let labels_bytes = size_of_val(labels);
+        let rows_view = acquire(runtime, label, labels.len() * stride_bytes, keep_waiting)?;
+        let best_view = acquire(runtime, label, labels_bytes, keep_waiting)?;
+        let labels_view = acquire(runtime, label, labels_bytes, keep_waiting)?;
         let mut recording = Recording::default();
         let source = Source::rows(bytemuck::cast_slice(rows), self.dims * 4, stride_bytes);
-        runtime.stage(&mut recording, source, &rows_buffer, 0, keep_waiting)?;
+        runtime.stage(&mut recording, source, End::View(rows_view.clone()), keep_waiting)?;
         let row_units = labels.len() * self.dims;
-        // Held until the batch is done: a dropped buffer may be handed out again.
-        let mut params_buffers = Vec::new();
         let mut recorded_units = 0;
         for (segment, list_first, list_count) in self.steps(units_max / row_units) {
             if recorded_units > 0 && recorded_units + row_units * list_count > units_max {
                 let started = Instant::now();
-                let submission = runtime.submit(std::mem::take(&mut recording))?;
+                let submission = runtime.submit(std::mem::take(&mut recording), keep_waiting)?;
                 runtime.wait(&submission, keep_waiting)?;
                 learn(runtime, pipeline, as_u64(recorded_units)?, started.elapsed());
                 recorded_units = 0;
@@ -190,27 +178,26 @@ impl Centroids {
                 carry: u32::from(segment.first + list_first > 0),
                 scale: self.scale,
             };
-            let params_buffer = stage_params(runtime, &mut recording, &params, keep_waiting)?;
-            let bindings = [
-                (&*params_buffer, as_u64(size_of_val(&params))?),
-                (&*rows_buffer, rows_bytes),
-                (&*segment.quads_buffer, as_u64(segment.count * stride_bytes)?),
-                (&*segment.norms_buffer, as_u64(segment.count * size_of::<f32>())?),
-                (&*best_buffer, labels_bytes),
-                (&*labels_buffer, labels_bytes),
+            let views = [
+                &rows_view,
+                &segment.centroids,
+                &segment.norms,
+                &best_view,
+                &labels_view,
             ];
-            recording.dispatch(
-                pipeline,
-                &bindings,
-                workgroups(runtime, params.rows, as_u32(TILE)?),
-            );
-            params_buffers.push(params_buffer);
+            let extent = Extent {
+                workgroups: [workgroups(runtime, params.rows, as_u32(TILE)?), 1],
+                units: as_u64(row_units * list_count)?,
+            };
+            runtime.record(&mut recording, pipeline, &params, &views, extent)?;
             recorded_units += row_units * list_count;
         }
-        let elapsed =
-            runtime.run_and_read(recording, &labels_buffer, labels_bytes, keep_waiting, |bytes| {
-                bytemuck::cast_slice_mut(labels).copy_from_slice(bytes);
-            })?;
+        let mut unread = &mut *labels;
+        let elapsed = runtime.run_and_read(recording, &labels_view, keep_waiting, &mut |bytes| {
+            let (piece, rest) = std::mem::take(&mut unread).split_at_mut(bytes.len() / size_of::<u32>());
+            bytemuck::cast_slice_mut(piece).copy_from_slice(bytes);
+            unread = rest;
+        })?;
         learn(runtime, pipeline, as_u64(recorded_units)?, elapsed);
         Ok(())
     }
@@ -242,38 +229,52 @@ fn norm_for(by: NearestBy, centroid: &[f32]) -> f32 {
     }
 }
 
-fn assign_variant() -> Variant {
-    Variant {
-        rows: Storage::F32,
-        constants: Vec::new(),
-    }
+fn acquire(
+    runtime: &Runtime,
+    label: &'static str,
+    bytes: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(bytes)?;
+    let block = runtime.acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+    Ok(View::front(&block, bytes)?)
 }
 
-/// Every pipeline that [`Centroids::assign`] can ask for.
+fn reserve(
+    runtime: &Runtime,
+    label: &'static str,
+    bytes: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(bytes)?;
+    let block = runtime.reserve(label, bytes, keep_waiting)?;
+    Ok(View::front(&block, bytes)?)
+}
+
+/// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
-pub(crate) fn variants() -> Vec<Variant> {
-    vec![assign_variant()]
+pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
+    vec![(&KMEANS_ASSIGN, Variant::default())]
 }
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
-    use crate::shader::params_layout;
+    use crate::shader::assert_params;
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
-        let expected = [
-            ("rows", offset_of!(AssignParams, rows)),
-            ("quads", offset_of!(AssignParams, quads)),
-            ("list_first", offset_of!(AssignParams, list_first)),
-            ("list_count", offset_of!(AssignParams, list_count)),
-            ("list_number", offset_of!(AssignParams, list_number)),
-            ("carry", offset_of!(AssignParams, carry)),
-            ("scale", offset_of!(AssignParams, scale)),
-        ];
-        let layout = params_layout(&KMEANS_ASSIGN, Storage::F32);
-        assert_eq!(layout, expected.map(|(name, offset)| (name.to_owned(), offset)));
+        assert_params!(
+            KMEANS_ASSIGN,
+            AssignParams {
+                rows,
+                quads,
+                list_first,
+                list_count,
+                list_number,
+                carry,
+                scale,
+            }
+        );
     }
 }

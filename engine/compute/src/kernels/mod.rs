@@ -3,15 +3,10 @@
 pub(crate) mod kmeans;
 mod plan;
 pub(crate) mod search;
+mod vector;
 
-/// Every pipeline that the calls can ask for.
+/// Every pipeline that the calls can ask for, on any device.
 #[cfg(test)]
-pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::pipeline::Variant)> {
-    let score = search::variants()
-        .into_iter()
-        .map(|variant| (&crate::shader::SCORE, variant));
-    let assign = kmeans::variants()
-        .into_iter()
-        .map(|variant| (&crate::shader::KMEANS_ASSIGN, variant));
-    score.chain(assign).collect()
+pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
+    [search::variants(), kmeans::variants(), vector::variants()].concat()
 }

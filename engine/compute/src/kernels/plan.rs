@@ -1,17 +1,10 @@
-//! What the kernels' calls have in common: quads, batches, parameters, pace.
+//! What the kernels' calls have in common: quads, batches, pace.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use bytemuck::Pod;
-use vectorgpu_core::Result;
-use vectorgpu_core::backend::KeepWaiting;
-
-use crate::memory::buffer::Purpose;
-use crate::memory::pool::Pooled;
-use crate::memory::staging::Source;
 use crate::pipeline::Pipeline;
-use crate::recording::Recording;
-use crate::runtime::{Runtime, as_u64};
+use crate::runtime::{Runtime, as_usize};
 
 /// Elements of a quad. Rows go to the device padded with zeros to whole quads, so that every load is aligned; the
 /// padding changes no sum.
@@ -19,27 +12,6 @@ pub(crate) const QUAD: usize = 4;
 
 /// Fewest rows of a batch, if they fit: a tile of the tiled kernels.
 pub(crate) const TILE: usize = 64;
-
-/// Uploads a kernel's parameters.
-///
-/// # Errors
-/// As [`Runtime::stage`].
-pub(crate) fn stage_params(
-    runtime: &Runtime,
-    recording: &mut Recording,
-    params: &impl Pod,
-    keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<Pooled> {
-    let bytes = bytemuck::bytes_of(params);
-    let buffer = runtime.acquire(
-        "vectorgpu.params",
-        Purpose::Uniform,
-        as_u64(bytes.len())?,
-        keep_waiting,
-    )?;
-    runtime.stage(recording, Source::Bytes(bytes), &buffer, 0, keep_waiting)?;
-    Ok(buffer)
-}
 
 /// Rows of a batch: as many as fit and are affordable, at least one tile if that fits, at least one row.
 ///
@@ -53,7 +25,30 @@ pub(crate) fn batch_rows(fitting: usize, affordable: usize) -> usize {
 /// Workgroups for `rows`; kernels stride over what exceeds the device's limit.
 pub(crate) fn workgroups(runtime: &Runtime, rows: u32, rows_per_workgroup: u32) -> u32 {
     rows.div_ceil(rows_per_workgroup)
-        .min(runtime.context.limits().workgroups)
+        .min(runtime.capabilities().workgroups)
+}
+
+/// As [`workgroups`], in the two dimensions of a dispatch.
+pub(crate) fn stride_workgroups(runtime: &Runtime, items: u32, items_per_workgroup: u32) -> [u32; 2] {
+    [workgroups(runtime, items, items_per_workgroup).max(1), 1]
+}
+
+/// Items that start a range: 64 items of whole words start at a multiple of every device's binding alignment.
+const RANGE_STEP: usize = 64;
+
+/// Cuts `items` into ranges that each fit one submission, where an item is `units` of work for `kernel`. Ranges start at
+/// multiples of 64 items.
+pub(crate) fn ranges(
+    runtime: &Runtime,
+    kernel: &'static str,
+    items: usize,
+    units: usize,
+) -> impl Iterator<Item = Range<usize>> + use<> {
+    let affordable = as_usize(runtime.pace.units(kernel)).unwrap_or(usize::MAX) / units.max(1);
+    let most = (affordable / RANGE_STEP * RANGE_STEP).max(RANGE_STEP);
+    (0..items)
+        .step_by(most)
+        .map(move |start| start..items.min(start.saturating_add(most)))
 }
 
 /// Notes how long `units` multiply-adds took.

@@ -5,13 +5,17 @@ use vectorgpu_core::backend::{KeepWaiting, RowBlock};
 use vectorgpu_core::metric::{Score, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{QUAD, batch_rows, learn, stage_params, workgroups};
+use super::plan::{QUAD, batch_rows, learn, workgroups};
+use crate::capabilities::Capabilities;
 use crate::memory::buffer::Purpose;
 use crate::memory::staging::Source;
-use crate::pipeline::Variant;
-use crate::recording::Recording;
+use crate::memory::view::View;
+use crate::record::Extent;
+use crate::recording::{End, Recording};
 use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
-use crate::shader::SCORE;
+use crate::shader::{Kernel, Sum, Variant, kernel};
+
+static SCORE: Kernel = kernel!("score", "search/score.wgsl");
 
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
@@ -39,7 +43,7 @@ pub(crate) fn score(
     scores: &mut Vec<f32>,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
-    if block.storage == Storage::F16 && !runtime.context.limits().f16_rows {
+    if block.storage == Storage::F16 && !runtime.capabilities().f16_rows {
         return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
     }
     let quads = block.dims.div_ceil(QUAD);
@@ -51,89 +55,113 @@ pub(crate) fn score(
             format!("no memory for {} scores: {error}", block.rows()),
         )
     })?;
-    let pipeline = runtime.pipelines.pipeline(
-        &runtime.context,
-        &SCORE,
-        score_variant(score, block.storage, quads),
-    )?;
+    let variant = score_variant(runtime.capabilities(), score, block.storage, quads);
+    let pipeline = runtime.pipelines.pipeline(&runtime.context, &SCORE, variant)?;
     let mut recording = Recording::default();
     let query_bytes = as_u64(quads * QUAD * size_of::<f32>())?;
-    let query_buffer = runtime.acquire(
+    let query_block = runtime.acquire(
         "vectorgpu.score.query",
         Purpose::Storage,
         query_bytes,
         keep_waiting,
     )?;
+    let query_view = View::front(&query_block, query_bytes)?;
     let source = Source::rows(bytemuck::cast_slice(query), query.len() * 4, quads * QUAD * 4);
-    runtime.stage(&mut recording, source, &query_buffer, 0, keep_waiting)?;
+    runtime.stage(
+        &mut recording,
+        source,
+        End::View(query_view.clone()),
+        keep_waiting,
+    )?;
     let units_max = as_usize(runtime.pace.units(SCORE.name))?;
     let batch_rows = batch_rows(batch_bytes / stride_bytes, units_max / block.dims);
     for codes in block.codes.chunks(batch_rows.saturating_mul(row_bytes)) {
         runtime.proceed(keep_waiting)?;
         let rows = codes.len() / row_bytes;
-        let rows_bytes = as_u64(rows * stride_bytes)?;
-        let scores_bytes = as_u64(rows * size_of::<f32>())?;
-        let rows_buffer =
-            runtime.acquire("vectorgpu.score.rows", Purpose::Storage, rows_bytes, keep_waiting)?;
-        let scores_buffer = runtime.acquire(
+        let rows_view = acquire(runtime, "vectorgpu.score.rows", rows * stride_bytes, keep_waiting)?;
+        let scores_view = acquire(
+            runtime,
             "vectorgpu.score.scores",
-            Purpose::Storage,
-            scores_bytes,
+            rows * size_of::<f32>(),
             keep_waiting,
         )?;
+        let source = Source::rows(codes, row_bytes, stride_bytes);
+        runtime.stage(&mut recording, source, End::View(rows_view.clone()), keep_waiting)?;
         let params = ScoreParams {
             rows: as_u32(rows)?,
             quads: as_u32(quads)?,
         };
-        let params_buffer = stage_params(runtime, &mut recording, &params, keep_waiting)?;
-        let source = Source::rows(codes, row_bytes, stride_bytes);
-        runtime.stage(&mut recording, source, &rows_buffer, 0, keep_waiting)?;
-        let bindings = [
-            (&*params_buffer, as_u64(size_of_val(&params))?),
-            (&*rows_buffer, rows_bytes),
-            (&*query_buffer, query_bytes),
-            (&*scores_buffer, scores_bytes),
-        ];
-        let rows_per_workgroup = WORKGROUP / lanes(quads);
-        recording.dispatch(
-            &pipeline,
-            &bindings,
-            workgroups(runtime, params.rows, rows_per_workgroup),
-        );
+        let rows_per_workgroup = WORKGROUP / lanes(runtime.capabilities(), quads);
+        let units = as_u64(rows * block.dims)?;
+        let extent = Extent {
+            workgroups: [workgroups(runtime, params.rows, rows_per_workgroup), 1],
+            units,
+        };
+        let views = [&rows_view, &query_view, &scores_view];
+        runtime.record(&mut recording, &pipeline, &params, &views, extent)?;
         let recorded = std::mem::take(&mut recording);
-        let elapsed =
-            runtime.run_and_read(recorded, &scores_buffer, scores_bytes, keep_waiting, |bytes| {
-                scores.extend_from_slice(bytemuck::cast_slice(bytes));
-            })?;
-        learn(runtime, &pipeline, as_u64(rows * block.dims)?, elapsed);
+        let elapsed = runtime.run_and_read(recorded, &scores_view, keep_waiting, &mut |bytes| {
+            let (words, _) = bytes.as_chunks::<4>();
+            scores.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+        })?;
+        learn(runtime, &pipeline, units, elapsed);
     }
     Ok(())
 }
 
-/// Invocations that share a row: enough to read a long row in wide pieces, one for a short row.
-fn lanes(quads: usize) -> u32 {
-    match quads {
+/// A transient view of `bytes` for kernels.
+fn acquire(
+    runtime: &Runtime,
+    label: &'static str,
+    bytes: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(bytes)?;
+    let block = runtime.acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+    Ok(View::front(&block, bytes)?)
+}
+
+/// Invocations that share a row: enough to read a long row in wide pieces, one for a short row; within a subgroup
+/// where those are used.
+fn lanes(capabilities: &Capabilities, quads: usize) -> u32 {
+    let wanted = match quads {
         0..8 => 1,
         8..64 => 8,
         _ => 32,
+    };
+    match capabilities.subgroups {
+        Some((smallest, _)) => wanted.min(smallest),
+        None => wanted,
     }
 }
 
-fn score_variant(score: Score, rows: Storage, quads: usize) -> Variant {
-    let dot = u32::from(score == Score::Dot);
-    Variant {
-        rows,
-        constants: vec![("WG", WORKGROUP), ("LANES", lanes(quads)), ("DOT", dot)],
-    }
+fn score_variant(capabilities: &Capabilities, score: Score, rows: Storage, quads: usize) -> Variant {
+    let sum = if capabilities.subgroups.is_some() {
+        Sum::Subgroup
+    } else {
+        Sum::Workgroup
+    };
+    variant(score, rows, sum, lanes(capabilities, quads))
 }
 
-/// Every pipeline that [`score`] can ask for.
+fn variant(score: Score, rows: Storage, sum: Sum, lanes: u32) -> Variant {
+    Variant::default()
+        .rows(rows)
+        .sum(sum)
+        .constant("WG", WORKGROUP)
+        .constant("LANES", lanes)
+        .constant("DOT", u32::from(score == Score::Dot))
+}
+
+/// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
-pub(crate) fn variants() -> Vec<Variant> {
+pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let mut variants = Vec::new();
     for metric in [Score::SquaredL2, Score::Dot] {
         for rows in [Storage::F32, Storage::F16] {
-            variants.extend([1, 8, 64].map(|quads| score_variant(metric, rows, quads)));
+            for sum in [Sum::Workgroup, Sum::Subgroup] {
+                variants.extend([1, 8, 32].map(|lanes| (&SCORE, variant(metric, rows, sum, lanes))));
+            }
         }
     }
     variants
@@ -141,20 +169,11 @@ pub(crate) fn variants() -> Vec<Variant> {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
-    use crate::shader::params_layout;
+    use crate::shader::assert_params;
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
-        let expected = [
-            ("rows", offset_of!(ScoreParams, rows)),
-            ("quads", offset_of!(ScoreParams, quads)),
-        ];
-        for rows in [Storage::F32, Storage::F16] {
-            let layout = params_layout(&SCORE, rows);
-            assert_eq!(layout, expected.map(|(name, offset)| (name.to_owned(), offset)));
-        }
+        assert_params!(SCORE, ScoreParams { rows, quads });
     }
 }

@@ -3,6 +3,7 @@
 //! lavapipe never reports exhausted memory and real drivers lose the device when some allocations fail, so this
 //! limit, not the driver's, is the one that callers meet.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,6 +11,9 @@ use std::rc::Rc;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::{LabelUsage, MemoryReport};
+
+/// Who uses memory: `vectorgpu.NAME`, for an index with its number.
+pub(crate) type Label = Cow<'static, str>;
 
 /// A limit in bytes and what is charged to it.
 pub(crate) struct Budget {
@@ -21,7 +25,7 @@ pub(crate) struct Budget {
 struct Accounts {
     used_bytes: u64,
     peak_bytes: u64,
-    labels: BTreeMap<&'static str, Account>,
+    labels: BTreeMap<Label, Account>,
 }
 
 #[derive(Default)]
@@ -34,7 +38,7 @@ struct Account {
 /// Bytes charged to a budget until dropped.
 pub(crate) struct Charge {
     budget: Rc<Budget>,
-    label: &'static str,
+    label: Label,
     bytes: u64,
 }
 
@@ -56,7 +60,8 @@ impl Budget {
     ///
     /// # Errors
     /// `OutOfMemory` when the limit would be passed; nothing is charged then.
-    pub(crate) fn charge(self: &Rc<Self>, label: &'static str, bytes: u64) -> Result<Charge> {
+    pub(crate) fn charge(self: &Rc<Self>, label: impl Into<Label>, bytes: u64) -> Result<Charge> {
+        let label = label.into();
         let mut accounts = self.accounts.borrow_mut();
         let used = accounts.used_bytes;
         if used.checked_add(bytes).is_none_or(|sum| sum > self.limit_bytes) {
@@ -68,7 +73,7 @@ impl Budget {
                 "{bytes} bytes for {label} do not fit beside {used} bytes in use."
             )));
         }
-        accounts.add(label, bytes);
+        accounts.add(&label, bytes);
         Ok(Charge {
             budget: Rc::clone(self),
             label,
@@ -82,8 +87,8 @@ impl Budget {
         let labels = accounts
             .labels
             .iter()
-            .map(|(&label, account)| LabelUsage {
-                label,
+            .map(|(label, account)| LabelUsage {
+                label: label.to_string(),
                 bytes: account.bytes,
                 buffers: account.buffers,
                 peak_bytes: account.peak_bytes,
@@ -99,37 +104,84 @@ impl Budget {
 }
 
 impl Accounts {
-    fn add(&mut self, label: &'static str, bytes: u64) {
+    fn add(&mut self, label: &Label, bytes: u64) {
         self.used_bytes += bytes;
         self.peak_bytes = self.peak_bytes.max(self.used_bytes);
-        let account = self.labels.entry(label).or_default();
+        let account = self.labels.entry(label.clone()).or_default();
         account.bytes += bytes;
         account.buffers += 1;
         account.peak_bytes = account.peak_bytes.max(account.bytes);
     }
 
-    fn remove(&mut self, label: &'static str, bytes: u64) {
+    fn remove(&mut self, label: &Label, bytes: u64) {
+        self.remove_part(label, bytes);
+        if let Some(account) = self.labels.get_mut(label) {
+            account.buffers -= 1;
+        }
+    }
+
+    /// As `add`, to a buffer that is counted already.
+    fn add_part(&mut self, label: &Label, bytes: u64) {
+        self.add(label, bytes);
+        if let Some(account) = self.labels.get_mut(label) {
+            account.buffers -= 1;
+        }
+    }
+
+    /// As `remove`, from a buffer that stays counted.
+    fn remove_part(&mut self, label: &Label, bytes: u64) {
         self.used_bytes -= bytes;
         if let Some(account) = self.labels.get_mut(label) {
             account.bytes -= bytes;
-            account.buffers -= 1;
         }
     }
 }
 
 impl Charge {
     /// Moves the charge to another label.
-    pub(crate) fn relabel(&mut self, label: &'static str) {
+    pub(crate) fn relabel(&mut self, label: impl Into<Label>) {
+        let label = label.into();
         let mut accounts = self.budget.accounts.borrow_mut();
-        accounts.remove(self.label, self.bytes);
-        accounts.add(label, self.bytes);
+        accounts.remove(&self.label, self.bytes);
+        accounts.add(&label, self.bytes);
+        drop(accounts);
         self.label = label;
+    }
+
+    /// Takes `bytes` of this charge out as a charge of `label`; the sum stays.
+    ///
+    /// # Panics
+    /// When the charge is smaller than that.
+    pub(crate) fn split(&mut self, label: impl Into<Label>, bytes: u64) -> Self {
+        assert!(bytes <= self.bytes, "a charge of {} split at {bytes}", self.bytes);
+        let label = label.into();
+        let mut accounts = self.budget.accounts.borrow_mut();
+        accounts.remove_part(&self.label, bytes);
+        accounts.add(&label, bytes);
+        drop(accounts);
+        self.bytes -= bytes;
+        Self {
+            budget: Rc::clone(&self.budget),
+            label,
+            bytes,
+        }
+    }
+
+    /// Puts back what [`Charge::split`] took out.
+    pub(crate) fn join(&mut self, mut part: Self) {
+        let mut accounts = self.budget.accounts.borrow_mut();
+        accounts.remove(&part.label, part.bytes);
+        accounts.add_part(&self.label, part.bytes);
+        drop(accounts);
+        self.bytes += std::mem::take(&mut part.bytes);
+        // What is left of `part` is nothing, under a label that has lost its buffer already.
+        std::mem::forget(part);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.accounts.borrow_mut().remove(self.label, self.bytes);
+        self.budget.accounts.borrow_mut().remove(&self.label, self.bytes);
     }
 }
 
@@ -150,6 +202,29 @@ mod tests {
         assert_eq!(budget.report().used_bytes, 400);
         assert_eq!(budget.report().peak_bytes, 1000);
         assert!(budget.charge("vectorgpu.c", u64::MAX).is_err());
+    }
+
+    #[test]
+    fn splitting_and_joining_keep_the_sum_and_the_buffers_of_each_label() {
+        let budget = Budget::new(1000);
+        let usage = |label: &str| {
+            let report = budget.report();
+            let usage = report.labels.iter().find(|usage| usage.label == label);
+            usage.map(|usage| (usage.bytes, usage.buffers))
+        };
+        let mut free = budget.charge("vectorgpu.free", 1000).unwrap();
+        let part = free.split("vectorgpu.index", 300);
+        assert_eq!(usage("vectorgpu.free"), Some((700, 1)));
+        assert_eq!(usage("vectorgpu.index"), Some((300, 1)));
+        assert_eq!(
+            (budget.report().used_bytes, budget.report().peak_bytes),
+            (1000, 1000)
+        );
+        free.join(part);
+        assert_eq!(usage("vectorgpu.free"), Some((1000, 1)));
+        assert_eq!(usage("vectorgpu.index"), Some((0, 0)));
+        drop(free);
+        assert_eq!(budget.report().used_bytes, 0);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! A buffer on the device, its charge, and when the device last used it.
+//! A buffer on the device, its charge, and the host's view of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use vectorgpu_core::Result;
 
-use super::budget::{Budget, Charge};
+use super::budget::{Budget, Charge, Label};
 use crate::context::Context;
 
 /// What a buffer is for.
@@ -15,12 +15,14 @@ use crate::context::Context;
 pub(crate) enum Purpose {
     /// Read and written by kernels.
     Storage,
-    /// Parameters of one dispatch.
+    /// Parameters of dispatches.
     Uniform,
     /// Written by the host, source of copies to the device; born mapped.
     Upload,
     /// Target of copies from the device, read by the host.
     ReadBack,
+    /// Target of timestamps, source of their copy to the host.
+    Queries,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Uniform => Usages::UNIFORM | Usages::COPY_DST,
             Self::Upload => Usages::MAP_WRITE | Usages::COPY_SRC,
             Self::ReadBack => Usages::MAP_READ | Usages::COPY_DST,
+            Self::Queries => Usages::QUERY_RESOLVE | Usages::COPY_SRC,
         }
     }
 
@@ -40,10 +43,14 @@ impl Purpose {
             Self::Storage => "vectorgpu.storage",
             Self::Uniform => "vectorgpu.params",
             Self::Upload => super::staging::LABEL,
-            Self::ReadBack => "vectorgpu.read_back",
+            Self::ReadBack => super::read_back::LABEL,
+            Self::Queries => "vectorgpu.queries",
         }
     }
 }
+
+/// Numbers of freed buffers, for who keeps things by them; shared by all buffers of an engine.
+pub(crate) type Freed = Rc<RefCell<Vec<u64>>>;
 
 /// Whether the host can see a buffer's bytes; set by wgpu's callback.
 #[derive(Clone, Default)]
@@ -68,6 +75,11 @@ impl Mapping {
         self.state() == MAPPED
     }
 
+    /// Whether nobody asked for the host's view, or it was taken away again.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        self.state() == UNMAPPED
+    }
+
     /// Whether waiting on will change nothing.
     pub(crate) fn is_settled(&self) -> bool {
         self.state() != PENDING
@@ -77,11 +89,12 @@ impl Mapping {
 /// A device buffer with its charge.
 pub(crate) struct DeviceBuffer {
     raw: wgpu::Buffer,
+    number: u64,
     bytes: u64,
     purpose: Purpose,
     charge: RefCell<Charge>,
-    last_use: Cell<u64>,
     mapping: Mapping,
+    freed: Freed,
 }
 
 impl DeviceBuffer {
@@ -92,11 +105,13 @@ impl DeviceBuffer {
     pub(crate) fn create(
         context: &Context,
         budget: &Rc<Budget>,
-        label: &'static str,
+        freed: &Freed,
+        label: impl Into<Label>,
         purpose: Purpose,
         bytes: u64,
     ) -> Result<Rc<Self>> {
-        let charge = budget.charge(label, bytes)?;
+        let label = label.into();
+        let charge = budget.charge(label.clone(), bytes)?;
         let mapped = purpose == Purpose::Upload;
         let raw = context.guarded("allocating a buffer", |gpu| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -109,13 +124,15 @@ impl DeviceBuffer {
         let mapping = Mapping::default();
         mapping.set(if mapped { MAPPED } else { UNMAPPED });
         log::trace!(target: "vectorgpu::gpu", "allocated {bytes} bytes for {label}");
+        context.counters.update(|counters| counters.allocations += 1);
         Ok(Rc::new(Self {
             raw,
+            number: context.next_buffer(),
             bytes,
             purpose,
             charge: RefCell::new(charge),
-            last_use: Cell::new(0),
             mapping,
+            freed: Rc::clone(freed),
         }))
     }
 
@@ -134,19 +151,24 @@ impl DeviceBuffer {
         self.purpose
     }
 
-    /// The number of the last submission that uses it; 0: none did.
-    pub(crate) fn last_use(&self) -> u64 {
-        self.last_use.get()
-    }
-
-    /// Notes that submission `number` uses it.
-    pub(crate) fn stamp(&self, number: u64) {
-        self.last_use.set(number);
+    /// Its number, never given twice in an engine.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Accounts it under another label.
-    pub(crate) fn relabel(&self, label: &'static str) {
+    pub(crate) fn relabel(&self, label: impl Into<Label>) {
         self.charge.borrow_mut().relabel(label);
+    }
+
+    /// Accounts `bytes` of it under `label` until [`DeviceBuffer::join_charge`].
+    pub(super) fn split_charge(&self, label: impl Into<Label>, bytes: u64) -> Charge {
+        self.charge.borrow_mut().split(label, bytes)
+    }
+
+    /// Takes back what [`DeviceBuffer::split_charge`] gave.
+    pub(super) fn join_charge(&self, part: Charge) {
+        self.charge.borrow_mut().join(part);
     }
 
     /// The host's view of it.
@@ -169,5 +191,11 @@ impl DeviceBuffer {
             self.raw.unmap();
             self.mapping.set(UNMAPPED);
         }
+    }
+}
+
+impl Drop for DeviceBuffer {
+    fn drop(&mut self) {
+        self.freed.borrow_mut().push(self.number);
     }
 }

@@ -1,22 +1,29 @@
-//! Device memory: the budget, buffers, the pool of transient buffers and the staging ring.
+//! Device memory: the budget, buffers, blocks of them, and the rings through which bytes go up and down.
 //!
-//! Must not know kernels. Invariant: a byte is charged to the [`budget::Budget`] before it is allocated and stays
+//! Two kinds of blocks: transient ones are whole buffers of a few size classes from a pool; resident ones are cut from
+//! segments. Must not know kernels. Invariant: a byte is charged to the [`budget::Budget`] before it is allocated and stays
 //! charged until the device is done with it.
 
+pub(crate) mod block;
 pub(crate) mod budget;
 pub(crate) mod buffer;
+pub(crate) mod params;
 pub(crate) mod pool;
+pub(crate) mod read_back;
+pub(crate) mod ring;
+pub(crate) mod segment;
 pub(crate) mod staging;
+pub(crate) mod view;
 
 /// Memory under one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LabelUsage {
-    /// The buffers' label, `vectorgpu.NAME`.
-    pub label: &'static str,
+    /// The label, `vectorgpu.NAME`.
+    pub label: String,
     /// Bytes charged now.
     pub bytes: u64,
-    /// Buffers charged now.
+    /// Buffers and blocks charged now.
     pub buffers: u64,
     /// Most bytes charged at any one time.
     pub peak_bytes: u64,
@@ -39,9 +46,17 @@ pub struct MemoryReport {
 impl MemoryReport {
     /// Labels that hold memory beyond the engine's own reserves: after all work is dropped, the leaks.
     pub fn in_use(&self) -> impl Iterator<Item = &LabelUsage> {
-        let reserves = [pool::IDLE_LABEL, pool::RETIRED_LABEL, staging::LABEL];
+        let reserves = [
+            pool::IDLE_LABEL,
+            pool::RETIRED_LABEL,
+            segment::FREE_LABEL,
+            segment::RETIRED_LABEL,
+            staging::LABEL,
+            read_back::LABEL,
+            params::LABEL,
+        ];
         self.labels
             .iter()
-            .filter(move |usage| usage.bytes > 0 && !reserves.contains(&usage.label))
+            .filter(move |usage| usage.bytes > 0 && !reserves.contains(&usage.label.as_str()))
     }
 }

@@ -5,9 +5,10 @@
 //! charged to the budget; [`Pool::trim`] gives the idle ones back.
 
 use std::cell::RefCell;
-use std::ops::Deref;
 use std::rc::Rc;
 
+use super::block::Block;
+use super::budget::Label;
 use super::buffer::{DeviceBuffer, Purpose};
 use crate::context::Context;
 
@@ -24,13 +25,8 @@ pub(crate) struct Pool {
     idle_bytes_max: u64,
     /// Least recently used first.
     idle: RefCell<Vec<Rc<DeviceBuffer>>>,
-    retired: RefCell<Vec<Rc<DeviceBuffer>>>,
-}
-
-/// A buffer in use; dropping it gives it back.
-pub(crate) struct Pooled {
-    buffer: Rc<DeviceBuffer>,
-    pool: Rc<Pool>,
+    /// With the last submission that uses each.
+    retired: RefCell<Vec<(Rc<DeviceBuffer>, u64)>>,
 }
 
 impl Pool {
@@ -53,51 +49,53 @@ impl Pool {
     /// An idle buffer of exactly this purpose and class, if there is one.
     pub(crate) fn take(
         self: &Rc<Self>,
-        label: &'static str,
+        label: impl Into<Label>,
         purpose: Purpose,
         class_bytes: u64,
-    ) -> Option<Pooled> {
+    ) -> Option<Rc<Block>> {
         let mut idle = self.idle.borrow_mut();
         let position = idle
             .iter()
             .rposition(|buffer| buffer.purpose() == purpose && buffer.bytes() == class_bytes)?;
         let buffer = idle.remove(position);
         buffer.relabel(label);
-        Some(Pooled {
-            buffer,
-            pool: Rc::clone(self),
-        })
+        Some(Block::transient(buffer, Rc::clone(self)))
     }
 
     /// Wraps a new buffer so that it comes here when dropped.
-    pub(crate) fn adopt(self: &Rc<Self>, buffer: Rc<DeviceBuffer>) -> Pooled {
-        Pooled {
-            buffer,
-            pool: Rc::clone(self),
-        }
+    pub(crate) fn adopt(self: &Rc<Self>, buffer: Rc<DeviceBuffer>) -> Rc<Block> {
+        Block::transient(buffer, Rc::clone(self))
     }
 
-    /// Makes retired buffers idle that the device has finished with.
-    pub(crate) fn reclaim(&self, context: &Context) {
+    /// Takes a dropped buffer back; the device may use it until submission `last_use` has finished.
+    pub(super) fn retire(&self, buffer: &Rc<DeviceBuffer>, last_use: u64) {
+        buffer.relabel(RETIRED_LABEL);
+        self.retired.borrow_mut().push((Rc::clone(buffer), last_use));
+    }
+
+    /// Makes retired buffers idle that the device has finished with. Returns how many idle ones it freed for that.
+    pub(crate) fn reclaim(&self, context: &Context) -> usize {
         let completed = context.completed();
         let (finished, busy): (Vec<_>, Vec<_>) = self
             .retired
             .take()
             .into_iter()
-            .partition(|buffer| buffer.last_use() <= completed);
+            .partition(|&(_, last_use)| last_use <= completed);
         self.retired.borrow_mut().extend(busy);
-        for buffer in finished {
+        for (buffer, _) in finished {
+            let unmapped = buffer.mapping().is_unmapped()
+                || context.guarded("unmapping a buffer", |_| buffer.unmap()).is_ok();
             // On a lost device the buffer cannot be unmapped, and needs not be kept either.
-            if context.guarded("unmapping a buffer", |_| buffer.unmap()).is_ok() {
+            if unmapped {
                 buffer.relabel(IDLE_LABEL);
                 self.idle.borrow_mut().push(buffer);
             }
         }
-        self.evict();
+        self.evict()
     }
 
     /// Frees the least recently used idle buffers beyond the bytes to keep.
-    fn evict(&self) {
+    fn evict(&self) -> usize {
         let mut idle = self.idle.borrow_mut();
         let mut kept_bytes: u64 = idle.iter().map(|buffer| buffer.bytes()).sum();
         let surplus = idle.iter().take_while(|buffer| {
@@ -107,26 +105,12 @@ impl Pool {
         });
         let surplus = surplus.count();
         idle.drain(..surplus);
+        surplus
     }
 
-    /// Frees every idle buffer; returns whether there was one.
-    pub(crate) fn trim(&self) -> bool {
-        !self.idle.take().is_empty()
-    }
-}
-
-impl Deref for Pooled {
-    type Target = Rc<DeviceBuffer>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.buffer
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        self.buffer.relabel(RETIRED_LABEL);
-        self.pool.retired.borrow_mut().push(Rc::clone(&self.buffer));
+    /// Frees every idle buffer; returns how many.
+    pub(crate) fn trim(&self) -> usize {
+        self.idle.take().len()
     }
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::buffer::DeviceBuffer;
 use crate::recording::{Command, Recording};
+use crate::submit::Submission;
 
 /// Account of the ring.
 pub(crate) const LABEL: &str = "vectorgpu.staging";
@@ -129,7 +130,7 @@ struct Slot {
     buffer: Rc<DeviceBuffer>,
     used_bytes: u64,
     /// The submission that copies from it.
-    copied_by: Option<wgpu::SubmissionIndex>,
+    copied_by: Option<Submission>,
 }
 
 /// What to do to get an open slot.
@@ -137,7 +138,7 @@ pub(crate) enum NextSlot {
     /// Create its buffer and pass it to [`StagingRing::add`].
     Create,
     /// Wait until the buffer is mapped again, then call [`StagingRing::open`].
-    Wait(Rc<DeviceBuffer>, Option<wgpu::SubmissionIndex>),
+    Wait(Rc<DeviceBuffer>, Option<Submission>),
 }
 
 impl StagingRing {
@@ -218,10 +219,9 @@ impl StagingRing {
         let state = self.state.borrow();
         let Some(open) = state.open else { return false };
         let slot = &state.slots[open].buffer;
-        recording
-            .commands
-            .iter()
-            .any(|command| matches!(command, Command::Copy { source, .. } if Rc::ptr_eq(source, slot)))
+        recording.commands.iter().any(
+            |command| matches!(command, Command::Copy { source, .. } if Rc::ptr_eq(source.buffer(), slot)),
+        )
     }
 
     /// Closes the open slot if `recording` copies from it: it must be unmapped before that is submitted.
@@ -235,8 +235,8 @@ impl StagingRing {
     }
 
     /// Notes which submission copies from slot `slot`.
-    pub(crate) fn copied_by(&self, slot: usize, index: &wgpu::SubmissionIndex) {
-        self.state.borrow_mut().slots[slot].copied_by = Some(index.clone());
+    pub(crate) fn copied_by(&self, slot: usize, submission: &Submission) {
+        self.state.borrow_mut().slots[slot].copied_by = Some(submission.clone());
     }
 
     /// Frees the slots. Call only when the device is idle and no recording holds a copy from them.

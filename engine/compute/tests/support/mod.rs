@@ -1,8 +1,10 @@
 //! What the tests of this crate share: opening the machine's Vulkan device, seeded data, waiting closures.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use half::f16;
-use vectorgpu_compute::{Engine, EngineBuilder};
-use vectorgpu_core::metric::Storage;
+use vectorgpu_compute::{Engine, EngineBuilder, Feature};
+use vectorgpu_core::backend::{Backend, RowBlock};
+use vectorgpu_core::metric::{Score, Storage};
 
 /// Opens whatever Vulkan device there is, or says loudly that the test did not run.
 ///
@@ -23,6 +25,31 @@ pub(crate) fn engine(builder: &EngineBuilder, test: &str) -> Option<Engine> {
             .open()
             .unwrap_or_else(|error| panic!("{error}: {:?}", error.detail())),
     )
+}
+
+/// Engines that between them take every variant of every kernel which this machine's device can run: as it is, without
+/// subgroups, and without immediates. Empty where there is no device.
+pub(crate) fn engines(test: &str) -> Vec<Engine> {
+    let builder = EngineBuilder::new();
+    let without = [
+        Feature::Subgroups,
+        Feature::Immediates,
+        Feature::CooperativeMatrix,
+    ];
+    let weakened = without.map(|feature| builder.clone().without(feature));
+    std::iter::once(builder)
+        .chain(weakened)
+        .filter_map(|builder| engine(&builder, test))
+        .collect()
+}
+
+/// Settings of a property test with so many cases; failures are not kept in files, the seed is printed.
+pub(crate) fn cases(count: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases: count,
+        failure_persistence: None,
+        ..Default::default()
+    }
 }
 
 /// Never stops a wait.
@@ -63,5 +90,26 @@ pub(crate) fn encode(storage: Storage, values: &[f32]) -> Vec<u8> {
             .iter()
             .flat_map(|&x| f16::from_f32(x).to_le_bytes())
             .collect(),
+    }
+}
+
+/// Has every variant of the scoring kernels compiled and run.
+pub(crate) fn score_everything(engine: &Engine) {
+    for storage in [Storage::F32, Storage::F16] {
+        for dims in [8, 100, 800] {
+            let codes = encode(storage, &vec![1.0; dims * 3]);
+            let block = RowBlock {
+                codes: &codes,
+                storage,
+                dims,
+            };
+            for score in [Score::SquaredL2, Score::Dot] {
+                let query = vec![1.0; dims];
+                engine
+                    .backend()
+                    .score(score, &query, block, &mut Vec::new(), &mut go_on)
+                    .unwrap();
+            }
+        }
     }
 }

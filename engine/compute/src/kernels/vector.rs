@@ -1,0 +1,106 @@
+//! Kernels over whole vectors: `add`.
+
+use bytemuck::{Pod, Zeroable};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::plan::{ranges, stride_workgroups};
+use crate::array::Array;
+use crate::record::Extent;
+use crate::runtime::{as_u32, as_u64};
+use crate::shader::{Kernel, Tunable, Variant, kernel};
+use crate::step::Step;
+use crate::tuning::{constant, tuned};
+
+/// Invocations of a workgroup, for kernels without workgroup memory.
+const WG: Tunable = Tunable {
+    name: "WG",
+    default: 64,
+    candidates: &[32, 64, 128, 256],
+};
+
+static ADD: Kernel = kernel!("add", "vector/add.wgsl", [WG]);
+
+/// `Params` of add.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct AddParams {
+    n: u32,
+    scale: f32,
+}
+
+impl Step {
+    /// Records `sum[i] = a[i] + scale * b[i]` for arrays of equal length; `sum` may not be `a` or `b`.
+    ///
+    /// In f32: one or two roundings. NaN and infinity follow IEEE 754; subnormals may become zero.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::EngineBuilder;
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let a = engine.upload("a", &[1.0_f32, 2.0, 3.0], go_on).unwrap();
+    /// let b = engine.upload("b", &[10.0_f32, 20.0, 30.0], go_on).unwrap();
+    /// let sum = engine.array("sum", 3, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// step.add(&a, 2.0, &b, &sum).unwrap();
+    /// step.run(go_on).unwrap();
+    /// assert_eq!(engine.download(&sum, go_on).unwrap(), [21.0, 42.0, 63.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for arrays of different lengths; what compiling the kernel reports.
+    pub fn add(&mut self, a: &Array<f32>, scale: f32, b: &Array<f32>, sum: &Array<f32>) -> Result<()> {
+        if a.len() != b.len() || a.len() != sum.len() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "cannot add {} and {} numbers into {}",
+                    a.len(),
+                    b.len(),
+                    sum.len()
+                ),
+            ));
+        }
+        let variant = tuned(&ADD, self.runtime.capabilities(), Variant::default());
+        let invocations = constant(&variant, "WG");
+        let pipeline = self
+            .runtime
+            .pipelines
+            .pipeline(&self.runtime.context, &ADD, variant)?;
+        for range in ranges(&self.runtime, ADD.name, a.len(), 1) {
+            let (a, b) = (a.slice(range.clone())?, b.slice(range.clone())?);
+            let sum = sum.slice(range.clone())?;
+            let params = AddParams {
+                n: as_u32(range.len())?,
+                scale,
+            };
+            let extent = Extent {
+                workgroups: stride_workgroups(&self.runtime, params.n, invocations),
+                units: as_u64(range.len())?,
+            };
+            let views = [a.view(), b.view(), sum.view()];
+            self.runtime
+                .record(&mut self.recording, &pipeline, &params, &views, extent)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every pipeline that this family can ask for, on any device.
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
+    WG.candidates
+        .iter()
+        .map(|&size| (&ADD, Variant::default().constant("WG", size)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shader::assert_params;
+
+    #[test]
+    fn parameters_lie_in_memory_as_the_shader_reads_them() {
+        assert_params!(ADD, AddParams { n, scale });
+    }
+}

@@ -1,0 +1,187 @@
+//! A step: kernels recorded one after the other, run as a whole.
+//!
+//! Recording a kernel checks shapes and touches nothing; the methods that do it stand with their kernels. Running a
+//! step cuts it into submissions that each take some 20 ms, with at most two under way, so that it can be cancelled.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use vectorgpu_core::Result;
+use vectorgpu_core::backend::KeepWaiting;
+
+use crate::recording::{Dispatch, Recording};
+use crate::runtime::Runtime;
+use crate::submit::Submission;
+use crate::wait::Settled;
+
+/// Submissions that may be under way while the next one is recorded.
+const UNDER_WAY_MAX: usize = 2;
+
+/// Kernels to run, in their order. Each sees what those before it wrote.
+pub struct Step {
+    pub(crate) runtime: Rc<Runtime>,
+    pub(crate) recording: Recording,
+}
+
+/// A step that was handed to the device.
+///
+/// Can be awaited: that needs no thread and no particular executor (`pollster::block_on` will do), and an error comes
+/// out when the device is lost or does not answer. Dropping it leaves the step running.
+pub struct Pending {
+    runtime: Rc<Runtime>,
+    submission: Submission,
+    started: Option<Instant>,
+}
+
+/// A submission of a step and what is in it.
+struct Part {
+    submission: Submission,
+    work: Vec<(&'static str, u64)>,
+    warm: bool,
+    started: Instant,
+}
+
+impl Step {
+    pub(crate) fn new(runtime: Rc<Runtime>) -> Self {
+        Self {
+            runtime,
+            recording: Recording::default(),
+        }
+    }
+
+    /// Number of kernel runs recorded.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.recording.dispatches().count()
+    }
+
+    /// Runs the step and waits for it. `keep_waiting` is asked between submissions and every few milliseconds.
+    ///
+    /// # Errors
+    /// `Cancelled` (what was submitted runs on), `OutOfMemory`, or `DeviceLost`.
+    pub fn run(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        let runtime = Rc::clone(&self.runtime);
+        let mut under_way = self.submit_parts(keep_waiting)?;
+        while let Some(part) = under_way.pop_front() {
+            finish(&runtime, &part, keep_waiting)?;
+        }
+        runtime.collect_profile()
+    }
+
+    /// Hands the step to the device. Waits only while more than two submissions of it would be under way.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub fn submit(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<Pending> {
+        let runtime = Rc::clone(&self.runtime);
+        let last = self.submit_parts(keep_waiting)?.pop_back();
+        let submission = match last {
+            Some(part) => part.submission,
+            None => runtime.submit(Recording::default(), keep_waiting)?,
+        };
+        Ok(Pending {
+            runtime,
+            submission,
+            started: None,
+        })
+    }
+
+    /// Submits everything; returns the parts that may not have finished.
+    fn submit_parts(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<VecDeque<Part>> {
+        let Self {
+            runtime,
+            mut recording,
+        } = self;
+        let mut under_way = VecDeque::new();
+        while !recording.is_empty() {
+            runtime.proceed(keep_waiting)?;
+            let rest = recording.split_off(affordable(&runtime, &recording));
+            let next = std::mem::replace(&mut recording, rest);
+            let work = next
+                .dispatches()
+                .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units))
+                .collect();
+            let warm = next
+                .dispatches()
+                .all(|dispatch| dispatch.pipeline.warm.replace(true));
+            let started = Instant::now();
+            let submission = runtime.submit(next, keep_waiting)?;
+            under_way.push_back(Part {
+                submission,
+                work,
+                warm,
+                started,
+            });
+            if under_way.len() > UNDER_WAY_MAX
+                && let Some(oldest) = under_way.pop_front()
+            {
+                finish(&runtime, &oldest, keep_waiting)?;
+                if let Some(next) = under_way.front_mut() {
+                    // The device turned to it only now.
+                    next.started = Instant::now();
+                }
+            }
+        }
+        Ok(under_way)
+    }
+}
+
+/// How many dispatches from the front fit one submission; at least one.
+fn affordable(runtime: &Runtime, recording: &Recording) -> usize {
+    let mut share = 0.0;
+    let fits = |dispatch: &&Dispatch| {
+        share += runtime.pace.share(dispatch.pipeline.kernel, dispatch.units);
+        share <= 1.0
+    };
+    recording.dispatches().take_while(fits).count().max(1)
+}
+
+fn finish(runtime: &Runtime, part: &Part, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+    let was_done = runtime.is_done(&part.submission);
+    runtime.wait(&part.submission, keep_waiting)?;
+    if part.warm && !was_done {
+        runtime.pace.learn_all(&part.work, part.started.elapsed());
+    }
+    Ok(())
+}
+
+impl Pending {
+    /// Whether the step has finished, as of now.
+    ///
+    /// # Errors
+    /// `DeviceLost`.
+    pub fn is_done(&self) -> Result<bool> {
+        self.runtime.context.poll(None)?;
+        Ok(self.runtime.is_done(&self.submission))
+    }
+
+    /// Waits until the step has finished.
+    ///
+    /// # Errors
+    /// `Cancelled` (the step runs on) or `DeviceLost`.
+    pub fn wait(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        self.runtime.wait(&self.submission, keep_waiting)?;
+        self.runtime.collect_profile()
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Result<()>> {
+        let runtime = Rc::clone(&self.runtime);
+        let number = self.submission.number;
+        let mut wait: Settled<'_, _> = runtime.settled(|| runtime.context.completed() >= number);
+        wait.resume(self.started);
+        let outcome = Pin::new(&mut wait).poll(task);
+        self.started = wait.started();
+        match outcome {
+            Poll::Ready(Ok(())) => Poll::Ready(runtime.collect_profile()),
+            other => other,
+        }
+    }
+}
