@@ -13,11 +13,43 @@ CREATE FUNCTION vectorgpu.index_info(index regclass,
 COMMENT ON FUNCTION vectorgpu.index_info(regclass) IS 'parameters and sizes of an ivf index';
 
 CREATE FUNCTION vectorgpu.devices(
-    OUT name text, OUT kind text, OUT vendor text, OUT driver text, OUT software bool, OUT selected bool,
-    OUT opened bool, OUT binding_bytes_max int8, OUT buffer_bytes_max int8) RETURNS SETOF record
+    OUT index int4, OUT name text, OUT kind text, OUT vendor text, OUT driver text, OUT software bool,
+    OUT selected bool, OUT opened bool, OUT binding_bytes_max int8, OUT buffer_bytes_max int8,
+    OUT subgroup_size_min int4, OUT subgroup_size_max int4, OUT features text[]) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'devices_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 4;
 COMMENT ON FUNCTION vectorgpu.devices() IS
-    'the CPU and every Vulkan adapter; selected is the adapter that vectorgpu.device = gpu would take';
+    'the CPU and every Vulkan adapter; selected is the adapter that vectorgpu.device = gpu, or an adapter named there, takes';
+
+CREATE FUNCTION vectorgpu.gpu_stats(
+    OUT device text, OUT engines_opened int8, OUT engines_lost int8, OUT dispatches int8, OUT submissions int8,
+    OUT bytes_up int8, OUT bytes_down int8, OUT waits int8, OUT wait_ms float8, OUT cancellations int8,
+    OUT pipelines_compiled int8, OUT compile_ms float8, OUT pipeline_hits int8, OUT bind_group_hits int8,
+    OUT allocations int8, OUT pool_hits int8, OUT evictions int8, OUT vram_used_bytes int8, OUT vram_peak_bytes int8,
+    OUT vram_limit_bytes int8) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'gpu_stats_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION vectorgpu.gpu_stats() IS 'what this session did on GPUs; see the view vectorgpu.stats';
+
+CREATE VIEW vectorgpu.stats AS SELECT * FROM vectorgpu.gpu_stats();
+COMMENT ON VIEW vectorgpu.stats IS 'what this session did on GPUs: work, transfers, waits, compilations, caches, memory';
+
+CREATE FUNCTION vectorgpu.gpu_memory(OUT label text, OUT bytes int8, OUT blocks int8, OUT peak_bytes int8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'gpu_memory_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION vectorgpu.gpu_memory() IS 'GPU memory of this session; see the view vectorgpu.memory';
+
+CREATE VIEW vectorgpu.memory AS SELECT * FROM vectorgpu.gpu_memory();
+COMMENT ON VIEW vectorgpu.memory IS 'GPU memory of this session by what it is used for; empty while no GPU is open';
+
+CREATE FUNCTION vectorgpu.gpu_kernel_times(
+    OUT kernel text, OUT dispatches int8, OUT total_ms float8, OUT longest_ms float8) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'gpu_kernel_times_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION vectorgpu.gpu_kernel_times() IS
+    'device time by kernel in this session; see the view vectorgpu.kernel_times';
+
+CREATE VIEW vectorgpu.kernel_times AS SELECT * FROM vectorgpu.gpu_kernel_times();
+COMMENT ON VIEW vectorgpu.kernel_times IS 'device time by kernel, measured in this session while vectorgpu.profile was on';
+
+GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.kernel_times TO PUBLIC;
 
 CREATE FUNCTION vectorgpu.last_scan(
     OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT restarts int8)

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+use vectorgpu_compute::DeviceChoice;
 use vectorgpu_core::ivf::search::Iterate;
 use vectorgpu_core::limits::MAX_LISTS;
 
@@ -36,17 +37,20 @@ pub(crate) static VRAM_LIMIT_MB: GucSetting<i32> = GucSetting::<i32>::new(1024);
 /// `vectorgpu.staging_size`, in MB.
 pub(crate) static STAGING_MB: GucSetting<i32> = GucSetting::<i32>::new(16);
 
+/// `vectorgpu.profile`.
+pub(crate) static PROFILE: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// `vectorgpu.pipeline_cache`.
+pub(crate) static PIPELINE_CACHE: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// What `vectorgpu.device` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Device {
     /// The faster of both.
     Auto,
-    /// The best GPU, or an error.
-    Gpu,
     /// SIMD CPU code.
     Cpu,
-    /// The adapter whose name contains this, or an error.
-    Named(String),
+    /// This GPU, or an error.
+    Gpu(DeviceChoice),
 }
 
 impl Device {
@@ -58,9 +62,8 @@ impl Device {
             .map_or_else(String::new, |text| text.to_string_lossy().trim().to_owned());
         match text.to_ascii_lowercase().as_str() {
             "" | "auto" => Self::Auto,
-            "gpu" => Self::Gpu,
             "cpu" => Self::Cpu,
-            _ => Self::Named(text),
+            _ => Self::Gpu(DeviceChoice::parse(&text)),
         }
     }
 }
@@ -116,8 +119,8 @@ pub(crate) fn register() {
 fn register_device_settings() {
     GucRegistry::define_string_guc(
         c"vectorgpu.device",
-        c"Where index builds and scans compute: auto, gpu, cpu, or a part of an adapter's name.",
-        c"",
+        c"Where index builds and scans compute: auto, cpu, gpu, an adapter's index, or a part of its name.",
+        c"vectorgpu.devices() lists the adapters with their index and name.",
         &DEVICE,
         GucContext::Userset,
         GucFlags::default(),
@@ -149,5 +152,21 @@ fn register_device_settings() {
         1024,
         GucContext::Userset,
         GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_bool_guc(
+        c"vectorgpu.profile",
+        c"Measures the time of each GPU kernel.",
+        c"The view vectorgpu.kernel_times shows it. Costs some speed.",
+        &PROFILE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"vectorgpu.pipeline_cache",
+        c"Keeps compiled GPU kernels in the data directory, below vectorgpu.",
+        c"Without it every session compiles the kernels that it uses.",
+        &PIPELINE_CACHE,
+        GucContext::Userset,
+        GucFlags::default(),
     );
 }

@@ -1,7 +1,7 @@
 //! `vectorgpu.devices`.
 
 use pgrx::prelude::*;
-use vectorgpu_compute::DeviceChoice;
+use vectorgpu_compute::{AdapterReport, DeviceChoice};
 use vectorgpu_core::cpu;
 
 use crate::error::OrRaise;
@@ -9,7 +9,8 @@ use crate::gpu::lifecycle;
 use crate::guc::Device;
 use crate::logging;
 
-/// `vectorgpu.devices()`: the CPU and every Vulkan adapter; `selected` is the adapter that `device = gpu` would take.
+/// `vectorgpu.devices()`: the CPU and every Vulkan adapter; `selected` is the adapter that the session's setting, or
+/// `device = gpu`, would take.
 #[pg_extern(sql = false)]
 #[expect(
     clippy::type_complexity,
@@ -18,6 +19,7 @@ use crate::logging;
 fn devices() -> TableIterator<
     'static,
     (
+        name!(index, Option<i32>),
         name!(name, String),
         name!(kind, String),
         name!(vendor, Option<String>),
@@ -27,17 +29,21 @@ fn devices() -> TableIterator<
         name!(opened, bool),
         name!(binding_bytes_max, Option<i64>),
         name!(buffer_bytes_max, Option<i64>),
+        name!(subgroup_size_min, Option<i32>),
+        name!(subgroup_size_max, Option<i32>),
+        name!(features, Option<Vec<String>>),
     ),
 > {
     let choice = match Device::chosen() {
-        Device::Named(name) => DeviceChoice::Named(name),
-        Device::Auto | Device::Gpu | Device::Cpu => DeviceChoice::Auto,
+        Device::Gpu(choice) => choice,
+        Device::Auto | Device::Cpu => DeviceChoice::Auto,
     };
     let adapters = lifecycle::session_builder(&choice).devices();
     logging::flush();
     let open = lifecycle::open_engine();
     let bytes = |value: u64| i64::try_from(value).ok();
-    let mut rows = vec![(
+    let cpu = (
+        None,
         cpu_name(),
         "cpu".to_owned(),
         None,
@@ -47,12 +53,17 @@ fn devices() -> TableIterator<
         true,
         None,
         None,
-    )];
-    rows.extend(adapters.or_raise().into_iter().map(|adapter| {
-        let opened = open
-            .as_ref()
-            .is_some_and(|engine| engine.adapter().name == adapter.name);
+        None,
+        None,
+        None,
+    );
+    let rows = (0..).zip(adapters.or_raise()).map(move |(index, adapter)| {
+        let is_this =
+            |open: &AdapterReport| open.name == adapter.name && open.pci_bus_id == adapter.pci_bus_id;
+        let opened = open.as_ref().is_some_and(|engine| is_this(engine.adapter()));
+        let features = features(&adapter);
         (
+            Some(index),
             adapter.name,
             adapter.kind.name().to_owned(),
             Some(adapter.vendor),
@@ -66,9 +77,27 @@ fn devices() -> TableIterator<
             opened,
             bytes(adapter.binding_bytes_max),
             bytes(adapter.buffer_bytes_max),
+            i32::try_from(adapter.subgroup_size.0).ok(),
+            i32::try_from(adapter.subgroup_size.1).ok(),
+            Some(features),
         )
-    }));
-    TableIterator::new(rows)
+    });
+    TableIterator::new(std::iter::once(cpu).chain(rows).collect::<Vec<_>>())
+}
+
+/// What of the optional features the adapter has, by the names of the documentation.
+fn features(adapter: &AdapterReport) -> Vec<String> {
+    [
+        (adapter.subgroups, "subgroups"),
+        (adapter.f16_arithmetic, "f16"),
+        (adapter.immediates, "immediates"),
+        (adapter.timestamps, "timestamps"),
+        (adapter.cooperative_matrix, "cooperative_matrix"),
+    ]
+    .into_iter()
+    .filter(|(has, _)| *has)
+    .map(|(_, name)| name.to_owned())
+    .collect()
 }
 
 fn cpu_name() -> String {

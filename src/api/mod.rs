@@ -3,3 +3,4 @@
 mod device;
 mod index;
 mod scan;
+mod stats;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{DeviceChoice, Engine, EngineBuilder};
+use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::threads;
@@ -28,10 +28,24 @@ struct Settings {
     allow_software: bool,
     vram_limit_bytes: u64,
     staging_bytes: u64,
+    pipeline_cache: bool,
+}
+
+/// What this backend's engines have done, and how they ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    /// Engines opened.
+    pub(crate) opened: i64,
+    /// Of those, lost.
+    pub(crate) lost: i64,
+    /// The counts of all of them.
+    pub(crate) counters: Counters,
 }
 
 #[derive(Default)]
 struct Slot {
+    /// Of the engines that are no longer open.
+    past: Totals,
     engine: Option<(Settings, Rc<Engine>)>,
     failure: Option<(Settings, Instant, Error)>,
     exit_hooked: bool,
@@ -55,7 +69,7 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
     }
     let settings = settings(choice);
     if let Some(known) = known(&settings) {
-        return known;
+        return known.inspect(|engine| engine.set_profiling(guc::PROFILE.get()));
     }
     hook_exit();
     let opened = builder(&settings)
@@ -64,8 +78,10 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
     logging::flush();
     SLOT.with_borrow_mut(|slot| match opened {
         Ok(engine) => {
+            engine.set_profiling(guc::PROFILE.get());
             let engine = Rc::new(engine);
             slot.failure = None;
+            slot.past.opened += 1;
             slot.engine = Some((settings, Rc::clone(&engine)));
             Ok(engine)
         }
@@ -98,6 +114,24 @@ pub(crate) fn open_engine() -> Option<Rc<Engine>> {
     SLOT.with_borrow(|slot| slot.engine.as_ref().map(|(_, engine)| Rc::clone(engine)))
 }
 
+/// What this backend's engines have done, the open one included.
+pub(crate) fn totals() -> Totals {
+    SLOT.with_borrow(|slot| match &slot.engine {
+        Some((_, engine)) => slot.past.with(engine),
+        None => slot.past,
+    })
+}
+
+impl Totals {
+    fn with(self, engine: &Engine) -> Self {
+        Self {
+            lost: self.lost + i64::from(engine.is_lost()),
+            counters: self.counters + engine.counters(),
+            ..self
+        }
+    }
+}
+
 fn settings(choice: &DeviceChoice) -> Settings {
     let megabytes = |value: i32| u64::try_from(value).unwrap_or(1) << 20;
     Settings {
@@ -105,6 +139,7 @@ fn settings(choice: &DeviceChoice) -> Settings {
         allow_software: guc::ALLOW_SOFTWARE_GPU.get(),
         vram_limit_bytes: megabytes(guc::VRAM_LIMIT_MB.get()),
         staging_bytes: megabytes(guc::STAGING_MB.get()),
+        pipeline_cache: guc::PIPELINE_CACHE.get(),
     }
 }
 
@@ -118,7 +153,9 @@ fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
         if fits {
             return slot.engine.as_ref().map(|(_, engine)| Ok(Rc::clone(engine)));
         }
-        slot.engine = None;
+        if let Some((_, engine)) = slot.engine.take() {
+            slot.past = slot.past.with(&engine);
+        }
         let (failed, at, error) = slot.failure.as_ref()?;
         (failed == settings && at.elapsed() < BACK_OFF).then(|| Err(error.clone()))
     })
@@ -126,12 +163,18 @@ fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
 
 fn builder(settings: &Settings) -> EngineBuilder {
     quieten_drivers();
-    EngineBuilder::new()
+    let builder = EngineBuilder::new()
         .device(settings.choice.clone())
         .allow_software(settings.allow_software)
         .vram_limit(settings.vram_limit_bytes)
         .staging(settings.staging_bytes)
-        .thread_guard(threads::block_signals)
+        .thread_guard(threads::block_signals);
+    if settings.pipeline_cache {
+        // The server's working directory is its data directory.
+        builder.pipeline_cache("vectorgpu")
+    } else {
+        builder
+    }
 }
 
 /// Mesa's device-selection layer writes to stderr, and its shader cache into the service user's home; neither belongs

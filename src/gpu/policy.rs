@@ -77,8 +77,7 @@ pub(crate) fn build_backend(work: BuildWork) -> Result<Box<dyn Backend>> {
 fn forced() -> Option<DeviceChoice> {
     match Device::chosen() {
         Device::Auto | Device::Cpu => None,
-        Device::Gpu => Some(DeviceChoice::Auto),
-        Device::Named(name) => Some(DeviceChoice::Named(name)),
+        Device::Gpu(choice) => Some(choice),
     }
 }
 

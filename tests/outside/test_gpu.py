@@ -69,6 +69,84 @@ def test_index_built_on_the_gpu_holds_every_row_and_finds_as_much(gpu_connection
     assert abs(found["gpu"] - found["cpu"]) < 0.05, found
 
 
+def stats(connection: psycopg.Connection) -> dict[str, object]:
+    """The session's row of vectorgpu.stats."""
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        return cursor.execute("SELECT * FROM vectorgpu.stats").fetchone()
+
+
+def search_on_gpu(connection: psycopg.Connection) -> None:
+    """One search through an index on the GPU."""
+    items.create_items(connection, items.uniform(2_000, 32))
+    items.create_index(connection, 10)
+    use_gpu(connection)
+    items.through_index(connection, items.uniform(1, 32)[0], Scan(probes=10))
+
+
+def test_stats_and_memory_show_what_the_session_did(gpu_connection, gpu_device):
+    gpu_connection.execute("SET vectorgpu.device = 'cpu'")
+    before = stats(gpu_connection)
+    assert before["device"] is None and before["engines_opened"] == 0 and before["dispatches"] == 0
+    assert gpu_connection.execute("SELECT count(*) FROM vectorgpu.memory").fetchone()[0] == 0
+    search_on_gpu(gpu_connection)
+    after = stats(gpu_connection)
+    assert after["device"] == gpu_device and after["engines_opened"] == 1 and after["engines_lost"] == 0
+    assert after["dispatches"] >= 1 and after["submissions"] >= 1 and after["waits"] >= 1
+    assert after["bytes_up"] >= 2_000 * 32 * 4 and after["bytes_down"] >= 2_000 * 4
+    assert after["pipelines_compiled"] >= 1 and after["compile_ms"] > 0
+    assert 0 < after["vram_used_bytes"] <= after["vram_peak_bytes"] <= after["vram_limit_bytes"]
+    charged = gpu_connection.execute("SELECT sum(bytes) FROM vectorgpu.memory").fetchone()[0]
+    assert charged == after["vram_used_bytes"]
+
+
+def test_stats_go_on_when_another_engine_is_opened(gpu_connection):
+    search_on_gpu(gpu_connection)
+    first = stats(gpu_connection)
+    gpu_connection.execute("SET vectorgpu.vram_limit = '64MB'")
+    items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
+    second = stats(gpu_connection)
+    assert second["engines_opened"] == first["engines_opened"] + 1
+    assert second["dispatches"] > first["dispatches"]
+    assert second["vram_limit_bytes"] == 64 << 20
+
+
+def test_kernel_times_are_measured_only_while_profiling(gpu_connection):
+    search_on_gpu(gpu_connection)
+    times = "SELECT kernel, dispatches, total_ms, longest_ms FROM vectorgpu.kernel_times"
+    assert gpu_connection.execute(times).fetchall() == []
+    gpu_connection.execute("SET vectorgpu.profile = on")
+    items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
+    (row,) = gpu_connection.execute(times).fetchall()
+    assert row[0] == "score" and row[1] >= 1 and 0 < row[3] <= row[2]
+
+
+def test_an_adapter_can_be_chosen_by_its_index(gpu_connection, gpu_device):
+    search_on_gpu(gpu_connection)
+    index, features = gpu_connection.execute(
+        "SELECT index, features FROM vectorgpu.devices() WHERE selected AND name = %s", (gpu_device,)
+    ).fetchone()
+    assert isinstance(features, list)
+    gpu_connection.execute(f"SET vectorgpu.device = '{index}'")
+    items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
+    assert last_device(gpu_connection) == gpu_device
+    gpu_connection.execute("SET vectorgpu.device = '99'")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="no Vulkan adapter 99"):
+        items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
+
+
+def test_compiled_kernels_are_kept_in_the_data_directory_for_the_owner_alone(gpu_connection):
+    folder = Path(gpu_connection.execute("SHOW data_directory").fetchone()[0]) / "vectorgpu"
+    gpu_connection.execute("SET vectorgpu.pipeline_cache = off")
+    search_on_gpu(gpu_connection)
+    gpu_connection.execute("SET vectorgpu.pipeline_cache = on")
+    items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
+    backend = gpu_connection.info.backend_pid
+    gpu_connection.close()
+    wait_until(lambda: not Path(f"/proc/{backend}").exists(), "exit of the backend", every_s=0.05)
+    files = list(folder.iterdir())
+    assert files and all(file.stat().st_mode & 0o077 == 0 for file in files), files
+
+
 @pytest.fixture
 def busy_table(gpu_connection: psycopg.Connection) -> psycopg.Connection:
     """A table that a search or a build on the GPU is busy with for a while."""

@@ -39,6 +39,31 @@ pub struct Counters {
     pub evictions: u64,
 }
 
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    /// The counts of two engines, or of two times, together.
+    fn add(self, other: Self) -> Self {
+        Self {
+            dispatches: self.dispatches + other.dispatches,
+            submissions: self.submissions + other.submissions,
+            bytes_up: self.bytes_up + other.bytes_up,
+            bytes_down: self.bytes_down + other.bytes_down,
+            waits: self.waits + other.waits,
+            wait_time: self.wait_time + other.wait_time,
+            cancellations: self.cancellations + other.cancellations,
+            pipelines: self.pipelines + other.pipelines,
+            compile_time: self.compile_time + other.compile_time,
+            pipeline_hits: self.pipeline_hits + other.pipeline_hits,
+            pipeline_cache_bytes_read: self.pipeline_cache_bytes_read + other.pipeline_cache_bytes_read,
+            bind_group_hits: self.bind_group_hits + other.bind_group_hits,
+            allocations: self.allocations + other.allocations,
+            pool_hits: self.pool_hits + other.pool_hits,
+            evictions: self.evictions + other.evictions,
+        }
+    }
+}
+
 /// The engine's own copy; written without borrowing.
 #[derive(Debug, Default)]
 pub(crate) struct CounterCell(Cell<Counters>);

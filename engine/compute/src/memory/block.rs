@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::budget::{Charge, Label};
+use super::budget::Charge;
 use super::buffer::DeviceBuffer;
 use super::pool::Pool;
 use super::segment::Segments;
@@ -76,19 +76,6 @@ impl Block {
     /// Notes that submission `number` uses it.
     pub(crate) fn stamp(&self, number: u64) {
         self.last_use.set(number);
-    }
-
-    /// Accounts it under another label.
-    pub(crate) fn relabel(&self, label: impl Into<Label>) {
-        match &self.home {
-            Home::Pool(_) => self.buffer.relabel(label),
-            Home::Segments(_, cell) => {
-                if let Some(mut charge) = cell.take() {
-                    charge.relabel(label);
-                    cell.set(Some(charge));
-                }
-            }
-        }
     }
 }
 

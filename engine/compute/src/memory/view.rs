@@ -184,7 +184,7 @@ fn check(start: u64, bytes: u64, alignment: u64, available: u64) -> Result<(), R
             alignment: COPY_ALIGNMENT,
         });
     }
-    let end = start.checked_add(bytes).unwrap_or(u64::MAX);
+    let end = start.saturating_add(bytes);
     if end > available {
         return Err(RangeError::OutOfBounds {
             end,
