@@ -65,4 +65,14 @@ pub(crate) struct Capabilities {
     pub(crate) invocations: u32,
     /// Memory that a workgroup shares, in bytes.
     pub(crate) workgroup_bytes: u32,
+    /// Constants of kernels that the caller has set in place of the table's.
+    pub(crate) tuning: Vec<Setting>,
+}
+
+/// A kernel's constant set by the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) kernel: String,
+    pub(crate) constant: String,
+    pub(crate) value: u32,
 }

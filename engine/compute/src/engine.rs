@@ -11,7 +11,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::adapter::{AdapterReport, DeviceChoice};
 use crate::array::Array;
 use crate::backend::GpuBackend;
-use crate::capabilities::Feature;
+use crate::capabilities::{Feature, Setting};
 use crate::context::{Context, ThreadGuard};
 use crate::counters::Counters;
 use crate::memory::MemoryReport;
@@ -50,6 +50,7 @@ pub struct EngineBuilder {
     choice: DeviceChoice,
     allow_software: bool,
     without: Vec<Feature>,
+    tuning: Vec<Setting>,
     vram_limit_bytes: u64,
     staging_bytes: u64,
     wait_deadline: Duration,
@@ -64,6 +65,7 @@ impl Default for EngineBuilder {
             choice: DeviceChoice::Auto,
             allow_software: false,
             without: Vec::new(),
+            tuning: Vec::new(),
             vram_limit_bytes: VRAM_LIMIT_DEFAULT,
             staging_bytes: STAGING_DEFAULT,
             wait_deadline: WAIT_DEADLINE_DEFAULT,
@@ -114,6 +116,18 @@ impl EngineBuilder {
     #[must_use]
     pub fn without(mut self, feature: Feature) -> Self {
         self.without.push(feature);
+        self
+    }
+
+    /// Sets `constant` of `kernel` to one of its candidates (see [`crate::tunable_constants`]) in place of the table's
+    /// value; other values are ignored. May be called for several.
+    #[must_use]
+    pub fn tune(mut self, kernel: &str, constant: &str, value: u32) -> Self {
+        self.tuning.push(Setting {
+            kernel: kernel.to_owned(),
+            constant: constant.to_owned(),
+            value,
+        });
         self
     }
 
@@ -190,12 +204,13 @@ impl EngineBuilder {
             segment_bytes: SEGMENT_DEFAULT.min(self.vram_limit_bytes / 8),
         };
         let started = std::time::Instant::now();
-        let context = Context::open(
+        let mut context = Context::open(
             &self.choice,
             self.allow_software,
             &self.without,
             self.thread_guard,
         )?;
+        context.tune(self.tuning.clone());
         log::debug!(target: "vectorgpu::gpu", "opened {} in {:?}", context.report().name, started.elapsed());
         let runtime = Runtime::new(
             context,

@@ -42,6 +42,7 @@ pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
 pub use profile::KernelTime;
 pub use step::{Pending, Step};
+pub use tuning::{TunableConstant, tunable_constants};
 
 #[cfg(target_endian = "big")]
 compile_error!("rows are little-endian bytes and go to the GPU as they are");

@@ -5,6 +5,7 @@
 
 use crate::adapter::Vendor;
 use crate::capabilities::Capabilities;
+use crate::kernels;
 use crate::shader::{Kernel, Tunable, Variant};
 
 const TABLE: &str = include_str!(concat!(
@@ -18,11 +19,46 @@ pub(crate) fn tuned(kernel: &Kernel, capabilities: &Capabilities, variant: Varia
         if variant.constants.iter().any(|(name, _)| *name == tunable.name) {
             return variant;
         }
-        variant.constant(
-            tunable.name,
-            value(TABLE, kernel.name, capabilities.vendor, tunable),
-        )
+        let set = capabilities
+            .tuning
+            .iter()
+            .find(|set| set.kernel == kernel.name && set.constant == tunable.name)
+            .map(|set| set.value)
+            .filter(|value| tunable.candidates.contains(value));
+        let value = set.unwrap_or_else(|| value(TABLE, kernel.name, capabilities.vendor, tunable));
+        variant.constant(tunable.name, value)
     })
+}
+
+/// A constant of a kernel that may be tuned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TunableConstant {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// The constant's name.
+    pub constant: &'static str,
+    /// What a device that the table does not list gets.
+    pub default: u32,
+    /// The values worth trying.
+    pub candidates: &'static [u32],
+}
+
+/// Every constant that may be tuned; [`crate::EngineBuilder::tune`] sets one, the table `shaders/workgroups.txt` holds
+/// what was measured.
+#[must_use]
+pub fn tunable_constants() -> Vec<TunableConstant> {
+    kernels::all()
+        .into_iter()
+        .flat_map(|kernel| {
+            kernel.tunables.iter().map(|tunable| TunableConstant {
+                kernel: kernel.name,
+                constant: tunable.name,
+                default: tunable.default,
+                candidates: tunable.candidates,
+            })
+        })
+        .collect()
 }
 
 /// What `variant` sets a constant to; 1 if it does not.
@@ -72,7 +108,6 @@ fn lines(table: &str) -> impl Iterator<Item = Line<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels;
 
     const WG: Tunable = Tunable {
         name: "WG",
@@ -98,16 +133,16 @@ mod tests {
             Vendor::Software,
             Vendor::Other,
         ];
-        let kernels = kernels::variants();
+        let kernels = kernels::all();
         for line in lines(TABLE) {
             assert!(
                 vendors.iter().any(|vendor| vendor.name() == line.vendor),
                 "{}",
                 line.vendor
             );
-            let (kernel, _) = kernels
+            let kernel = kernels
                 .iter()
-                .find(|(kernel, _)| kernel.name == line.kernel)
+                .find(|kernel| kernel.name == line.kernel)
                 .unwrap_or_else(|| panic!("no kernel {}", line.kernel));
             for setting in line.settings.split_whitespace() {
                 let (name, value) = setting.split_once('=').unwrap();
@@ -123,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_candidate() {
-        for (kernel, _) in kernels::variants() {
+        for kernel in kernels::all() {
             for tunable in kernel.tunables {
                 assert!(
                     tunable.candidates.contains(&tunable.default),

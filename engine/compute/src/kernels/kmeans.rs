@@ -251,6 +251,9 @@ fn reserve(
     Ok(View::front(&block, bytes)?)
 }
 
+/// The kernels of this family.
+pub(crate) const KERNELS: &[&Kernel] = &[&KMEANS_ASSIGN];
+
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {

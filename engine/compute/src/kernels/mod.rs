@@ -5,6 +5,11 @@ mod plan;
 pub(crate) mod search;
 mod vector;
 
+/// Every kernel.
+pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
+    [search::KERNELS, kmeans::KERNELS, vector::KERNELS].concat()
+}
+
 /// Every pipeline that the calls can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {

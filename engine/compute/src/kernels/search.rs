@@ -153,6 +153,9 @@ fn variant(score: Score, rows: Storage, sum: Sum, lanes: u32) -> Variant {
         .constant("DOT", u32::from(score == Score::Dot))
 }
 
+/// The kernels of this family.
+pub(crate) const KERNELS: &[&Kernel] = &[&SCORE];
+
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {

@@ -85,6 +85,9 @@ impl Step {
     }
 }
 
+/// The kernels of this family.
+pub(crate) const KERNELS: &[&Kernel] = &[&ADD];
+
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {

@@ -89,6 +89,16 @@ fn the_table_of_variants_is_what_the_calls_can_ask_for() {
 }
 
 #[test]
+fn every_kernel_has_variants_and_every_variant_a_listed_kernel() {
+    let all: BTreeSet<_> = kernels::all().iter().map(|kernel| kernel.name).collect();
+    let asked: BTreeSet<_> = kernels::variants()
+        .iter()
+        .map(|(kernel, _)| kernel.name)
+        .collect();
+    assert_eq!(all, asked);
+}
+
+#[test]
 fn every_file_below_shaders_is_used_and_at_most_200_lines_long() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shaders");
     let known: BTreeSet<_> = kernels::variants()
