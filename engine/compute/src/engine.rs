@@ -495,4 +495,27 @@ mod tests {
         assert!(error.message().contains("another process"));
         assert!(!engine.is_busy() && !engine.is_lost());
     }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn bind_groups_over_freed_buffers_are_let_go() {
+        let builder = EngineBuilder::new().allow_software(true);
+        if builder.devices().unwrap().is_empty() {
+            eprintln!("SKIPPED bind_groups_over_freed_buffers_are_let_go: no Vulkan adapter");
+            return;
+        }
+        let engine = builder.open().unwrap();
+        let go_on = &mut || true;
+        let a = engine.upload("vectorgpu.test", &[1.0_f32; 8], go_on).unwrap();
+        for _ in 0..3 {
+            let sum = engine.array("vectorgpu.test", 8, go_on).unwrap();
+            let mut step = engine.step();
+            step.add(&a, 1.0, &a, &sum).unwrap();
+            step.run(go_on).unwrap();
+        }
+        let groups = &engine.runtime.bind_groups;
+        assert_eq!(groups.len(), 1, "the same buffers give the same group");
+        engine.trim();
+        assert_eq!(groups.len(), 0);
+    }
 }
