@@ -11,9 +11,13 @@ import subprocess
 import sys
 
 EXTENSION, LLM, COMPUTE, CORE = "vectorgpu", "vectorgpu-llm", "vectorgpu-compute", "vectorgpu-core"
+FAULT_LAYER = "vectorgpu-fault-layer"
 
 # Which workspace crates a crate may depend on. A crate that is not listed may depend on none of them.
-ARROWS = {EXTENSION: {LLM, COMPUTE, CORE}, LLM: {COMPUTE, CORE}, COMPUTE: {CORE}, CORE: set()}
+ARROWS = {EXTENSION: {LLM, COMPUTE, CORE}, LLM: {COMPUTE, CORE}, COMPUTE: {CORE}, CORE: set(), FAULT_LAYER: set()}
+
+# Crates that may depend on nothing at all: what is loaded below a driver's interface must bring nothing along.
+ALONE = {FAULT_LAYER}
 
 # The only home of a foreign API, by the start of the crate's name.
 HOMES = {"pgrx": EXTENSION, "wgpu": COMPUTE, "naga": COMPUTE, "ash": COMPUTE}
@@ -27,6 +31,8 @@ def violations(packages: list[dict]) -> list[str]:
         name = package["name"]
         for dependency in package["dependencies"]:
             other = dependency["name"]
+            if name in ALONE:
+                found.append(f"{name} depends on {other}: it may depend on nothing")
             if other in ours and other not in ARROWS.get(name, set()):
                 found.append(f"{name} depends on {other}: the arrows are extension -> llm -> compute -> core")
             for start, home in HOMES.items():

@@ -29,7 +29,7 @@ pub(crate) fn adapters() -> (wgpu::Instance, Vec<wgpu::Adapter>) {
 /// Opens `adapter` with the features wanted, less those `without`, and the limits raised.
 ///
 /// # Errors
-/// `OutOfMemory` or `Unsupported`, as the driver says.
+/// `OutOfMemory`, `DeviceLost` or `Unsupported`, as the driver says.
 pub(crate) fn open(
     adapter: &wgpu::Adapter,
     without: &[Feature],
@@ -52,9 +52,11 @@ pub(crate) fn open(
     };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| {
         let text = error.to_string();
-        // wgpu keeps the cause private; this is the text of its out-of-memory case.
+        // wgpu keeps the cause private; these are the texts of its out-of-memory and loss cases.
         let kind = if text.contains("Not enough memory") {
             ErrorKind::OutOfMemory
+        } else if text.contains("device is lost") {
+            ErrorKind::DeviceLost
         } else {
             ErrorKind::Unsupported
         };
