@@ -10,10 +10,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytemuck::Pod;
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 
-use crate::recording::{Dispatch, Recording};
+use crate::array::Array;
+use crate::memory::view::{COPY_ALIGNMENT, RangeError};
+use crate::recording::{Dispatch, End, Recording};
 use crate::runtime::Runtime;
 use crate::submit::Submission;
 use crate::wait::Settled;
@@ -57,6 +60,23 @@ impl Step {
     #[must_use]
     pub fn dispatches(&self) -> usize {
         self.recording.dispatches().count()
+    }
+
+    /// Records a copy of all elements of `source` to the front of `target`, which lies in another buffer.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `target` is shorter or shares its buffer with `source`.
+    pub fn copy<T: Pod>(&mut self, source: &Array<T>, target: &Array<T>) -> Result<()> {
+        let (from, to) = (source.view(), target.view());
+        if from.buffer().number() == to.buffer().number() {
+            return Err(RangeError::Shared.into());
+        }
+        let to = to.part(0, from.bytes(), COPY_ALIGNMENT)?;
+        if from.bytes() > 0 {
+            self.recording
+                .copy(End::View(from.clone()), End::View(to), from.bytes());
+        }
+        Ok(())
     }
 
     /// Runs the step and waits for it. `keep_waiting` is asked between submissions and every few milliseconds.

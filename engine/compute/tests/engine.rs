@@ -139,6 +139,24 @@ fn a_result_that_shares_its_buffer_with_an_argument_is_refused() {
 }
 
 #[test]
+fn a_copy_goes_between_buffers_and_keeps_its_place_in_the_step() {
+    for engine in engines("a_copy_goes_between_buffers_and_keeps_its_place_in_the_step") {
+        let a = upload(&engine, &[1.0; 9]);
+        let (first, second) = (result(&engine, 9), result(&engine, 12));
+        let mut step = engine.step();
+        step.add(&a, 1.0, &a, &first).unwrap();
+        step.copy(&first, &second).unwrap();
+        step.add(&a, 2.0, &a, &first).unwrap();
+        assert!(step.copy(&second, &first).is_err(), "12 elements do not fit 9");
+        assert!(step.copy(&first, &first).is_err());
+        step.run(&mut go_on).unwrap();
+        let back = engine.download(&second, &mut go_on).unwrap();
+        assert_eq!(back, [[2.0; 9].as_slice(), &[0.0; 3]].concat());
+        assert_eq!(engine.download(&first, &mut go_on).unwrap(), [3.0; 9]);
+    }
+}
+
+#[test]
 fn a_write_that_does_not_fit_is_refused() {
     let Some(engine) = engine(&EngineBuilder::new(), "a_write_that_does_not_fit_is_refused") else {
         return;

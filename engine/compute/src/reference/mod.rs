@@ -4,8 +4,10 @@
 
 mod add;
 mod kmeans_assign;
+mod multiply_add;
 mod score;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
+pub use multiply_add::multiply_add;
 pub use score::score;
