@@ -1,6 +1,6 @@
 // Sums over LANES neighbouring invocations, through workgroup memory.
 // LANES is a power of two that divides WG; both are overrides of the kernel. lanes_sum must be called in uniform
-// control flow by the whole workgroup; its result is valid in the first invocation of each LANES.
+// control flow by the whole workgroup; its result is valid in every invocation.
 
 var<workgroup> lanes_partial: array<f32, WG>;
 
@@ -13,7 +13,7 @@ fn lanes_sum(value: f32, invocation: u32) -> f32 {
         }
         workgroupBarrier();
     }
-    let sum = lanes_partial[invocation];
+    let sum = lanes_partial[invocation / LANES * LANES];
     workgroupBarrier();
     return sum;
 }

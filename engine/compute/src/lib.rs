@@ -23,6 +23,7 @@ mod profile;
 mod record;
 mod recording;
 pub mod reference;
+mod rows;
 mod runtime;
 mod shader;
 mod step;
@@ -38,9 +39,11 @@ pub use capabilities::Feature;
 pub use context::ThreadGuard;
 pub use counters::Counters;
 pub use engine::{Engine, EngineBuilder};
+pub use kernels::search::RowScore;
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
 pub use profile::KernelTime;
+pub use rows::{RowArray, RowFormat};
 pub use step::{Pending, Step};
 
 #[cfg(target_endian = "big")]

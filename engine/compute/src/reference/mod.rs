@@ -4,6 +4,7 @@
 
 mod add;
 mod kmeans_assign;
+mod rows;
 mod score;
 
 pub use add::add;

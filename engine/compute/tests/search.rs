@@ -1,0 +1,272 @@
+//! Kernels that score rows, recorded in steps, against their CPU twins, in every variant.
+
+mod support;
+
+use proptest::prelude::*;
+use support::{Random, UNIT, encode, engine, engines, filled, go_on, shapes, sum_bound, upload_rows};
+use vectorgpu_compute::{Engine, EngineBuilder, RowArray, RowFormat, RowScore, reference};
+use vectorgpu_core::ErrorKind;
+use vectorgpu_core::metric::Storage;
+
+const STORAGES: [Storage; 2] = [Storage::F32, Storage::F16];
+
+fn run_score(engine: &Engine, score: RowScore, query: &RowArray, rows: &RowArray) -> Vec<f32> {
+    let scores = filled(engine, rows.rows(), -7.0);
+    let mut step = engine.step();
+    step.score(score, query, rows, &scores).unwrap();
+    step.run(&mut go_on).unwrap();
+    engine.download(&scores, &mut go_on).unwrap()
+}
+
+fn gpu_score(engine: &Engine, score: RowScore, storage: Storage, query: &[f32], codes: &[u8]) -> Vec<f32> {
+    let dims = query.len();
+    let query = upload_rows(engine, RowFormat::F32, dims, &encode(Storage::F32, query));
+    let rows = upload_rows(engine, storage.into(), dims, codes);
+    run_score(engine, score, &query, &rows)
+}
+
+fn norm(x: &[f32]) -> f32 {
+    x.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+fn scores_of(query: &[f32]) -> [RowScore; 4] {
+    let query_norm = norm(query);
+    [
+        RowScore::SquaredL2,
+        RowScore::Dot,
+        RowScore::Cosine { query_norm },
+        RowScore::L1,
+    ]
+}
+
+/// The sum of what the kernel adds up for each row, by magnitude.
+fn magnitudes(score: RowScore, storage: Storage, query: &[f32], codes: &[u8], want: &[f64]) -> Vec<f64> {
+    match score {
+        RowScore::SquaredL2 | RowScore::L1 => want.to_vec(),
+        // Divided by the norms it is at most 1.
+        RowScore::Cosine { .. } => vec![1.0; want.len()],
+        RowScore::Dot => {
+            let query: Vec<f32> = query.iter().map(|q| q.abs()).collect();
+            let sign_byte = storage.code_bytes(1) - 1;
+            let is_sign = |i: usize| i % storage.code_bytes(1) == sign_byte;
+            let codes: Vec<u8> = codes
+                .iter()
+                .enumerate()
+                .map(|(i, byte)| if is_sign(i) { byte & 0x7f } else { *byte })
+                .collect();
+            reference::score(score, storage, &query, &codes)
+        }
+    }
+}
+
+/// The rounding of the sum, and subnormals that may vanish: an operand of a term, the term, a sum. Cosine has two sums
+/// and, as Vulkan lets division and square root be 2.5 ulp off and rounds both, some ten roundings more.
+fn check_score(engine: &Engine, score: RowScore, storage: Storage, query: &[f32], codes: &[u8]) {
+    let dims = query.len();
+    let got = gpu_score(engine, score, storage, query, codes);
+    let want = reference::score(score, storage, query, codes);
+    assert_eq!(got.len(), want.len());
+    let bound = match score {
+        RowScore::Cosine { .. } => 2.0 * sum_bound(dims) + 20.0 * UNIT,
+        _ => sum_bound(dims),
+    };
+    let flushed = f64::from(u32::try_from(dims).unwrap()) * 4.0 * f64::from(f32::MIN_POSITIVE);
+    let magnitudes = magnitudes(score, storage, query, codes, &want);
+    for (row, ((&got, &want), magnitude)) in got.iter().zip(&want).zip(magnitudes).enumerate() {
+        let error = (f64::from(got) - want).abs();
+        let allowed = bound * magnitude + flushed;
+        assert!(
+            error <= allowed,
+            "{score:?} {storage:?} dims {dims} row {row}: {got} for {want}, {error:e} > {allowed:e}"
+        );
+    }
+}
+
+#[test]
+fn score_agrees_with_its_twin_for_every_shape() {
+    for engine in engines("score_agrees_with_its_twin_for_every_shape") {
+        let mut random = Random(41);
+        for (dims, n) in shapes() {
+            let query = random.floats(dims);
+            let values = random.floats(n * dims);
+            for storage in STORAGES {
+                let codes = encode(storage, &values);
+                for score in scores_of(&query) {
+                    check_score(&engine, score, storage, &query, &codes);
+                }
+            }
+        }
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn score_agrees_with_its_twin_for_any_finite_numbers() {
+    for engine in engines("score_agrees_with_its_twin_for_any_finite_numbers") {
+        let values = prop::collection::vec(-1e4_f32..1e4, 40..400);
+        proptest!(support::cases(20), |(values in values, dims in 1_usize..40)| {
+            let (query, rows) = values.split_at(dims);
+            let rows = &rows[..rows.len() / dims * dims];
+            for storage in STORAGES {
+                for score in scores_of(query) {
+                    check_score(&engine, score, storage, query, &encode(storage, rows));
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn score_is_the_same_in_several_submissions() {
+    let Some(engine) = engine(&EngineBuilder::new(), "score_is_the_same_in_several_submissions") else {
+        return;
+    };
+    // More than software Vulkan is trusted with at once.
+    let (dims, n) = (128, 100_000);
+    let mut random = Random(42);
+    let query = random.floats(dims);
+    let codes = encode(Storage::F16, &random.floats(n * dims));
+    check_score(&engine, RowScore::SquaredL2, Storage::F16, &query, &codes);
+}
+
+#[test]
+fn score_carries_nan_and_infinity_on() {
+    for engine in engines("score_carries_nan_and_infinity_on") {
+        for dims in [1, 5, 300] {
+            let query = vec![1.0; dims];
+            let score = |score, storage, x: f32| {
+                let mut row = vec![0.5; dims];
+                row[dims / 2] = x;
+                gpu_score(&engine, score, storage, &query, &encode(storage, &row))[0]
+            };
+            let cosine = RowScore::Cosine {
+                query_norm: norm(&query),
+            };
+            for storage in STORAGES {
+                for metric in scores_of(&query) {
+                    assert!(
+                        score(metric, storage, f32::NAN).is_nan(),
+                        "{metric:?} {storage:?}"
+                    );
+                }
+                // 1e5 is infinite as f16.
+                let infinite = if storage == Storage::F16 {
+                    1e5
+                } else {
+                    f32::INFINITY
+                };
+                for x in [f32::INFINITY, infinite] {
+                    for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
+                        assert_eq!(score(metric, storage, x).to_bits(), f32::INFINITY.to_bits());
+                    }
+                    assert!(score(cosine, storage, x).is_nan());
+                }
+                let minus = score(RowScore::Dot, storage, f32::NEG_INFINITY);
+                assert_eq!(minus.to_bits(), f32::NEG_INFINITY.to_bits());
+                for x in [65_504.0, -65_504.0, 0.0, -0.0] {
+                    let mut row = vec![0.5; dims];
+                    row[dims / 2] = x;
+                    for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
+                        check_score(&engine, metric, storage, &query, &encode(storage, &row));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range() {
+    for engine in engines("cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range") {
+        for storage in STORAGES {
+            for dims in [1, 4, 31, 100, 768] {
+                let query = vec![1.1_f32; dims];
+                let rows: Vec<f32> = [1.1, -1.1, 0.0, 2.2]
+                    .iter()
+                    .flat_map(|&x| vec![x; dims])
+                    .collect();
+                let codes = encode(storage, &rows);
+                let cosine =
+                    |query_norm| gpu_score(&engine, RowScore::Cosine { query_norm }, storage, &query, &codes);
+                let got = cosine(norm(&query));
+                let allowed = 2.0 * sum_bound(dims) + 20.0 * UNIT;
+                for (row, want) in [(0, 0.0), (1, 2.0), (3, 0.0)] {
+                    assert!((0.0..=2.0).contains(&got[row]), "{got:?}");
+                    assert!((f64::from(got[row]) - want).abs() <= allowed, "{got:?}");
+                }
+                assert!(got[2].is_nan(), "{got:?}");
+                assert!(cosine(0.0).iter().all(|score| score.is_nan()));
+            }
+        }
+        // |x|^2 leaves f32 at either end.
+        for x in [1e30, 1e-30] {
+            let codes = encode(Storage::F32, &[x, x]);
+            let got = gpu_score(
+                &engine,
+                RowScore::Cosine { query_norm: 1.0 },
+                Storage::F32,
+                &[1.0, 0.0],
+                &codes,
+            );
+            assert!(got[0].is_nan(), "{x}: {got:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_written_later_count_and_a_slice_is_scored_alone() {
+    for engine in engines("rows_written_later_count_and_a_slice_is_scored_alone") {
+        let (dims, n) = (7, 200);
+        let mut random = Random(46);
+        let query = random.floats(dims);
+        let query_row = upload_rows(&engine, RowFormat::F32, dims, &encode(Storage::F32, &query));
+        for storage in STORAGES {
+            let codes = encode(storage, &random.floats(n * dims));
+            let rows = engine
+                .row_array("vectorgpu.test", storage.into(), n, dims, &mut go_on)
+                .unwrap();
+            let (front, back) = codes.split_at(storage.code_bytes(dims) * 77);
+            engine.write_rows(&rows, 77, back, &mut go_on).unwrap();
+            engine.write_rows(&rows, 0, front, &mut go_on).unwrap();
+            assert!(engine.download_rows(&rows, &mut go_on).unwrap() == codes);
+            let whole = run_score(&engine, RowScore::Dot, &query_row, &rows);
+            let part = run_score(&engine, RowScore::Dot, &query_row, &rows.slice(64..150).unwrap());
+            assert_eq!(part, whole[64..150]);
+            let uploaded = gpu_score(&engine, RowScore::Dot, storage, &query, &codes);
+            assert_eq!(uploaded, whole);
+            assert!(rows.slice(64..201).is_err());
+            let refused = engine.write_rows(&rows, 199, front, &mut go_on);
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+    }
+}
+
+#[test]
+fn shapes_and_formats_that_do_not_fit_are_refused() {
+    for engine in engines("shapes_and_formats_that_do_not_fit_are_refused") {
+        let rows = |format, n, dims| {
+            engine
+                .row_array("vectorgpu.test", format, n, dims, &mut go_on)
+                .unwrap()
+        };
+        let invalid = |outcome: vectorgpu_core::Result<()>| {
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        };
+        let mut step = engine.step();
+        let (scores, few) = (filled(&engine, 9, 0.0), filled(&engine, 8, 0.0));
+        let (f32s, f16s) = (rows(RowFormat::F32, 9, 5), rows(RowFormat::F16, 9, 5));
+        let int8 = rows(RowFormat::Int8, 9, 5);
+        let query = rows(RowFormat::F32, 1, 5);
+        invalid(step.score(RowScore::Dot, &query, &f32s, &few));
+        invalid(step.score(RowScore::Dot, &query, &int8, &scores));
+        invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 1, 6), &f16s, &scores));
+        invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 2, 5), &f16s, &scores));
+        invalid(step.score(RowScore::Dot, &rows(RowFormat::F16, 1, 5), &f16s, &scores));
+        invalid(RowArray::of_f32(&scores, 3).map(drop));
+        invalid(RowArray::of_f32(&scores, 8).map(drop));
+        assert_eq!(RowArray::of_f32(&filled(&engine, 16, 0.0), 8).unwrap().rows(), 2);
+        let uneven = engine.upload_rows("vectorgpu.test", RowFormat::F16, 3, &[0; 8], &mut go_on);
+        invalid(uneven.map(drop));
+        assert_eq!(step.dispatches(), 0);
+    }
+}
