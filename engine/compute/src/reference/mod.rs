@@ -4,9 +4,11 @@
 
 mod add;
 mod kmeans_assign;
+mod normalize;
 mod rows;
 mod score;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
+pub use normalize::normalize;
 pub use score::score;
