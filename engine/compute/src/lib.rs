@@ -43,7 +43,7 @@ pub use kernels::search::RowScore;
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
 pub use profile::KernelTime;
-pub use rows::{RowArray, RowFormat};
+pub use rows::{Int8Rows, RowArray, RowFormat};
 pub use step::{Pending, Step};
 
 #[cfg(target_endian = "big")]

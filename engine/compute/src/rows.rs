@@ -28,7 +28,7 @@ pub enum RowFormat {
     F32,
     /// IEEE 754 binary16, little-endian.
     F16,
-    /// Codes of a byte, two's complement.
+    /// Codes of a byte, two's complement; see [`Int8Rows`].
     Int8,
     /// A bit an element: element `i` is bit `i mod 32` of the little-endian word `i / 32`.
     Bits,
@@ -43,6 +43,13 @@ pub struct RowArray {
     rows: usize,
     dims: usize,
     words: Array<u32>,
+}
+
+/// Vectors as int8 codes with one scale each: row `r` stands for `scales[r] * codes[r]`.
+#[derive(Clone)]
+pub struct Int8Rows {
+    codes: RowArray,
+    scales: Array<f32>,
 }
 
 impl RowFormat {
@@ -161,6 +168,11 @@ impl RowArray {
         self.format.quads(self.dims)
     }
 
+    /// Words of a row, padding included.
+    pub(crate) fn row_words(&self) -> usize {
+        self.format.stride_bytes(self.dims) / size_of::<u32>()
+    }
+
     /// Which of the formats that hold numbers it is in.
     ///
     /// # Errors
@@ -191,6 +203,47 @@ impl RowArray {
     }
 }
 
+impl Int8Rows {
+    /// Puts codes and their scales together.
+    ///
+    /// # Errors
+    /// `InvalidArgument` unless `codes` are in the format `Int8` and there is one scale for each row.
+    pub fn new(codes: RowArray, scales: Array<f32>) -> Result<Self> {
+        if codes.format != RowFormat::Int8 || codes.rows != scales.len() {
+            return Err(invalid(format!(
+                "{} scales do not fit {} rows of {:?}",
+                scales.len(),
+                codes.rows,
+                codes.format
+            )));
+        }
+        Ok(Self { codes, scales })
+    }
+
+    /// The codes.
+    #[must_use]
+    pub fn codes(&self) -> &RowArray {
+        &self.codes
+    }
+
+    /// The scales.
+    #[must_use]
+    pub fn scales(&self) -> &Array<f32> {
+        &self.scales
+    }
+
+    /// The rows of `range`, sharing this one's memory.
+    ///
+    /// # Errors
+    /// As [`RowArray::slice`], for the codes and for the scales.
+    pub fn slice(&self, range: Range<usize>) -> Result<Self, RangeError> {
+        Ok(Self {
+            codes: self.codes.slice(range.clone())?,
+            scales: self.scales.slice(range)?,
+        })
+    }
+}
+
 impl Engine {
     /// Room for `rows` rows in a buffer of its own, accounted under `label`, for kernels to write. The contents are
     /// unspecified.
@@ -211,6 +264,23 @@ impl Engine {
             rows,
             dims,
             words: self.array(label, words, keep_waiting)?,
+        })
+    }
+
+    /// Room for `rows` int8 rows and their scales in buffers of their own, as [`Engine::row_array`].
+    ///
+    /// # Errors
+    /// As [`Engine::row_array`].
+    pub fn int8_rows(
+        &self,
+        label: &'static str,
+        rows: usize,
+        dims: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Int8Rows> {
+        Ok(Int8Rows {
+            codes: self.row_array(label, RowFormat::Int8, rows, dims, keep_waiting)?,
+            scales: self.array(label, rows, keep_waiting)?,
         })
     }
 

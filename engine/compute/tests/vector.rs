@@ -196,3 +196,111 @@ fn normalize_keeps_zero_rows_and_states_what_is_not_finite() {
         }
     }
 }
+
+fn gpu_quantize_int8(engine: &Engine, storage: Storage, dims: usize, codes: &[u8]) -> (Vec<i8>, Vec<f32>) {
+    let rows = upload_rows(engine, storage.into(), dims, codes);
+    let result = engine
+        .int8_rows("vectorgpu.test", rows.rows(), dims, &mut go_on)
+        .unwrap();
+    let mut step = engine.step();
+    step.quantize_int8(&rows, &result).unwrap();
+    step.run(&mut go_on).unwrap();
+    let codes = engine.download_rows(result.codes(), &mut go_on).unwrap();
+    let scales = engine.download(result.scales(), &mut go_on).unwrap();
+    (bytemuck::cast_slice(&codes).to_vec(), scales)
+}
+
+/// Vulkan lets a division be 2.5 ulp off, and both sides round: so a scale may be six half ulps off, and a code by one
+/// where the scaled element lies within eight of a tie.
+fn check_quantize_int8(engine: &Engine, storage: Storage, dims: usize, values: &[f32]) {
+    let rows = encode(storage, values);
+    let (codes, scales) = gpu_quantize_int8(engine, storage, dims, &rows);
+    let (want_codes, want_scales) = reference::quantize_int8(storage, dims, &rows);
+    assert_eq!((codes.len(), scales.len()), (want_codes.len(), want_scales.len()));
+    for (row, (&got, &want)) in scales.iter().zip(&want_scales).enumerate() {
+        let error = (f64::from(got) - f64::from(want)).abs();
+        assert!(
+            error <= 6.0 * UNIT * f64::from(want) || got.is_nan() && want.is_nan(),
+            "{storage:?} dims {dims} row {row}: scale {got} for {want}"
+        );
+    }
+    let elements = match storage {
+        Storage::F32 => values.to_vec(),
+        Storage::F16 => values.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect(),
+    };
+    for (i, (&got, &want)) in codes.iter().zip(&want_codes).enumerate() {
+        if got == want {
+            continue;
+        }
+        let row = &elements[i / dims * dims..][..dims];
+        let max = row.iter().fold(0.0_f64, |max, x| max.max(f64::from(x.abs())));
+        let scaled = f64::from(elements[i]) / max * 127.0;
+        let from_tie = (scaled.abs().fract() - 0.5).abs();
+        assert!(
+            got.abs_diff(want) == 1 && from_tie <= 8.0 * UNIT * scaled.abs(),
+            "{storage:?} dims {dims} element {i}: {got} for {want}, {scaled}"
+        );
+    }
+}
+
+#[test]
+fn quantize_int8_agrees_with_its_twin_for_every_shape() {
+    for engine in engines("quantize_int8_agrees_with_its_twin_for_every_shape") {
+        let mut random = Random(24);
+        for (dims, n) in shapes() {
+            let values = random.floats(n * dims);
+            for storage in STORAGES {
+                check_quantize_int8(&engine, storage, dims, &values);
+            }
+        }
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn quantize_int8_agrees_with_its_twin_for_any_finite_numbers() {
+    for engine in engines("quantize_int8_agrees_with_its_twin_for_any_finite_numbers") {
+        let finite = prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL;
+        let any = prop::collection::vec(finite, 1..200);
+        // Half steps, of which many are ties.
+        let ties = prop::collection::vec((-254_i16..=254).prop_map(|x| f32::from(x) / 2.0), 1..200);
+        let small = prop::collection::vec(-1e-3_f32..1e-3, 1..200);
+        let values = prop_oneof![any, ties, small];
+        proptest!(support::cases(60), |(values in values, dims in 1_usize..60)| {
+            let dims = dims.min(values.len());
+            let values = &values[..values.len() / dims * dims];
+            check_quantize_int8(&engine, Storage::F32, dims, values);
+        });
+    }
+}
+
+#[test]
+fn quantize_int8_gives_special_rows_the_stated_codes() {
+    for engine in engines("quantize_int8_gives_special_rows_the_stated_codes") {
+        let quantize = |row: &[f32]| {
+            let (codes, scales) =
+                gpu_quantize_int8(&engine, Storage::F32, row.len(), &encode(Storage::F32, row));
+            (codes, scales[0])
+        };
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for dims in [1, 6, 100] {
+                let mut row = vec![1.0; dims];
+                row[dims / 2] = bad;
+                let (codes, scale) = quantize(&row);
+                assert_eq!(codes, vec![0; dims]);
+                assert!(scale.is_nan(), "{bad} {scale}");
+            }
+        }
+        let below = 2f32.powi(-119).next_down();
+        for zero in [&[0.0, -0.0][..], &[1e-45, -1e-40], &[below]] {
+            assert_eq!(quantize(zero), (vec![0; zero.len()], 0.0));
+        }
+        for max in [2f32.powi(-119), 1.0, 65_504.0, f32::MAX] {
+            let row = [max, -max, 0.0, max / 1e4];
+            assert_eq!(quantize(&row).0, [127, -127, 0, 0], "{max}");
+            check_quantize_int8(&engine, Storage::F32, 4, &row);
+        }
+        // Infinite as f16.
+        check_quantize_int8(&engine, Storage::F16, 2, &[1e5, 1.0, 65_504.0, 1.0]);
+    }
+}

@@ -2,11 +2,18 @@
 
 pub(crate) mod kmeans;
 mod plan;
+mod quantize;
 pub(crate) mod search;
 mod vector;
 
 /// Every pipeline that the calls can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
-    [search::variants(), kmeans::variants(), vector::variants()].concat()
+    [
+        search::variants(),
+        kmeans::variants(),
+        quantize::variants(),
+        vector::variants(),
+    ]
+    .concat()
 }

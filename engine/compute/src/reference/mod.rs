@@ -5,10 +5,12 @@
 mod add;
 mod kmeans_assign;
 mod normalize;
+mod quantize_int8;
 mod rows;
 mod score;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
 pub use normalize::normalize;
+pub use quantize_int8::quantize_int8;
 pub use score::score;

@@ -1,0 +1,100 @@
+//! Kernels that make codes of rows: `quantize_int8`.
+
+use bytemuck::{Pod, Zeroable};
+use vectorgpu_core::Result;
+
+use super::plan::{ROW_WG, RowRun, lanes, row_variant};
+use crate::rows::{Int8Rows, RowArray, RowFormat};
+use crate::runtime::{as_u32, as_usize};
+use crate::shader::{Kernel, kernel};
+use crate::step::Step;
+
+static QUANTIZE_INT8: Kernel = kernel!("quantize_int8", "vector/quantize_int8.wgsl", [ROW_WG]);
+
+/// `Params` of quantize_int8.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct QuantizeParams {
+    rows: u32,
+    quads: u32,
+    words: u32,
+}
+
+impl Step {
+    /// Records the int8 codes of `rows`, of f32 or f16, into `codes` of the same shape: with `max` the largest magnitude
+    /// of a row, `scale = max / 127` and `code_i = round(x_i * (127 / max))`, ties to even, within -127..=127.
+    ///
+    /// A row whose largest magnitude is below 2^-119 gets scale 0 and codes 0. A row that holds NaN or infinity gets
+    /// scale NaN and codes 0, so that all its scores are NaN. A device whose division is not correctly rounded (Vulkan
+    /// allows 2.5 units in the last place) may give a scale that is off by as much, and a code off by one near a tie.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::{EngineBuilder, RowFormat};
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let values: Vec<u8> = [127.0_f32, -3.0, 0.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    /// let rows = engine.upload_rows("rows", RowFormat::F32, 3, &values, go_on).unwrap();
+    /// let codes = engine.int8_rows("codes", 1, 3, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// step.quantize_int8(&rows, &codes).unwrap();
+    /// step.run(go_on).unwrap();
+    /// assert_eq!(engine.download_rows(codes.codes(), go_on).unwrap(), [127, -3_i8 as u8, 0]);
+    /// assert_eq!(engine.download(codes.scales(), go_on).unwrap(), [1.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other shapes or formats; `Unsupported` for f16 rows on a device that cannot unpack them;
+    /// what compiling the kernel reports.
+    pub fn quantize_int8(&mut self, rows: &RowArray, codes: &Int8Rows) -> Result<()> {
+        let storage = self.readable(rows)?;
+        codes.codes().check(RowFormat::Int8, rows.rows(), rows.dims())?;
+        let capabilities = self.runtime.capabilities();
+        let run = RowRun {
+            kernel: &QUANTIZE_INT8,
+            variant: row_variant(capabilities, rows.quads()).rows(storage),
+            rows: rows.rows(),
+            invocations: as_usize(u64::from(lanes(capabilities, rows.quads())))?,
+            units: rows.dims(),
+        };
+        let params = shape(rows, codes.codes())?;
+        self.record_rows(run, params, |range| {
+            let codes = codes.slice(range.clone())?;
+            Ok(vec![
+                rows.slice(range)?.view().clone(),
+                codes.codes().view().clone(),
+                codes.scales().view().clone(),
+            ])
+        })
+    }
+}
+
+/// The parameters for a number of rows of `rows` that become `codes`.
+fn shape(rows: &RowArray, codes: &RowArray) -> Result<impl Fn(u32) -> QuantizeParams + use<>> {
+    let quads = as_u32(rows.quads())?;
+    let words = as_u32(codes.row_words())?;
+    Ok(move |rows| QuantizeParams { rows, quads, words })
+}
+
+/// Every pipeline that this family can ask for, on any device.
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<(&'static Kernel, crate::shader::Variant)> {
+    use vectorgpu_core::metric::Storage;
+
+    let mut variants = Vec::new();
+    for rows in [Storage::F32, Storage::F16] {
+        let base = crate::shader::Variant::default().rows(rows);
+        variants.extend(super::plan::row_variants(&QUANTIZE_INT8, &base));
+    }
+    variants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shader::assert_params;
+
+    #[test]
+    fn parameters_lie_in_memory_as_the_shader_reads_them() {
+        assert_params!(QUANTIZE_INT8, QuantizeParams { rows, quads, words });
+    }
+}
