@@ -304,3 +304,37 @@ fn quantize_int8_gives_special_rows_the_stated_codes() {
         check_quantize_int8(&engine, Storage::F16, 2, &[1e5, 1.0, 65_504.0, 1.0]);
     }
 }
+
+fn check_quantize_bits(engine: &Engine, storage: Storage, dims: usize, values: &[f32]) {
+    let codes = encode(storage, values);
+    let rows = upload_rows(engine, storage.into(), dims, &codes);
+    let result = engine
+        .row_array("vectorgpu.test", RowFormat::Bits, rows.rows(), dims, &mut go_on)
+        .unwrap();
+    let mut step = engine.step();
+    step.quantize_bits(&rows, &result).unwrap();
+    step.run(&mut go_on).unwrap();
+    let got = engine.download_rows(&result, &mut go_on).unwrap();
+    let want: Vec<u8> = reference::quantize_bits(storage, dims, &codes)
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    assert!(got == want, "{storage:?} dims {dims}: {got:?} for {want:?}");
+}
+
+#[test]
+fn quantize_bits_equals_its_twin_for_every_shape_and_special_values() {
+    for engine in engines("quantize_bits_equals_its_twin_for_every_shape_and_special_values") {
+        let mut random = Random(25);
+        for (dims, n) in shapes() {
+            let values = random.floats(n * dims);
+            for storage in STORAGES {
+                check_quantize_bits(&engine, storage, dims, &values);
+            }
+        }
+        let special = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e5, -1e5];
+        for storage in STORAGES {
+            check_quantize_bits(&engine, storage, special.len(), &special);
+        }
+    }
+}

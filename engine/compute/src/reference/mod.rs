@@ -5,6 +5,7 @@
 mod add;
 mod kmeans_assign;
 mod normalize;
+mod quantize_bits;
 mod quantize_int8;
 mod rows;
 mod score;
@@ -12,5 +13,6 @@ mod score;
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
 pub use normalize::normalize;
+pub use quantize_bits::quantize_bits;
 pub use quantize_int8::quantize_int8;
 pub use score::score;
