@@ -4,7 +4,9 @@ mod support;
 
 use proptest::prelude::*;
 use support::{Random, UNIT, encode, engine, engines, filled, go_on, shapes, sum_bound, upload_rows};
-use vectorgpu_compute::{Engine, EngineBuilder, RowArray, RowFormat, RowScore, reference};
+use vectorgpu_compute::{
+    Engine, EngineBuilder, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference,
+};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::metric::Storage;
 
@@ -213,6 +215,124 @@ fn cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range() {
     }
 }
 
+fn upload_int8(engine: &Engine, dims: usize, codes: &[i8], scales: &[f32]) -> Int8Rows {
+    let codes = upload_rows(engine, RowFormat::Int8, dims, bytemuck::cast_slice(codes));
+    let scales = engine.upload("vectorgpu.test", scales, &mut go_on).unwrap();
+    Int8Rows::new(codes, scales).unwrap()
+}
+
+fn gpu_score_int8(
+    engine: &Engine,
+    score: Int8Score,
+    query: (&[i8], f32),
+    codes: &[i8],
+    scales: &[f32],
+) -> Vec<f32> {
+    let dims = query.0.len();
+    let query = upload_int8(engine, dims, query.0, &[query.1]);
+    let rows = upload_int8(engine, dims, codes, scales);
+    let scores = filled(engine, scales.len(), -7.0);
+    let mut step = engine.step();
+    step.score_int8(score, &query, &rows, &scores).unwrap();
+    step.run(&mut go_on).unwrap();
+    engine.download(&scores, &mut go_on).unwrap()
+}
+
+/// With scales of 1 a dot product is the exact integer, rounded once. Otherwise it is rounded with each scale; and a
+/// distance has terms of at most `(m |q - x| + |e| |q + x|)^2` together (Cauchy-Schwarz), each of some six roundings.
+fn check_score_int8(engine: &Engine, query: (&[i8], f32), codes: &[i8], scales: &[f32]) {
+    let dims = query.0.len();
+    let context = |row: usize| format!("dims {dims} row {row} of {}", scales.len());
+    let ones = vec![1.0; scales.len()];
+    let exact = reference::score_int8(Int8Score::Dot, query.0, 1.0, codes, &ones);
+    let got = gpu_score_int8(engine, Int8Score::Dot, (query.0, 1.0), codes, &ones);
+    assert_eq!(got.len(), exact.len());
+    for (row, (&got, exact)) in got.iter().zip(exact).enumerate() {
+        #[expect(clippy::cast_possible_truncation, reason = "the one rounding")]
+        let want = exact as f32;
+        assert_eq!(got.to_bits(), want.to_bits(), "{}: {got} {want}", context(row));
+    }
+    for score in [Int8Score::Dot, Int8Score::SquaredL2] {
+        let want = reference::score_int8(score, query.0, query.1, codes, scales);
+        let got = gpu_score_int8(engine, score, query, codes, scales);
+        for (row, (&got, want)) in got.iter().zip(want).enumerate() {
+            let allowed = match score {
+                Int8Score::Dot => 4.0 * UNIT * want.abs(),
+                Int8Score::SquaredL2 => {
+                    let pairs = || query.0.iter().zip(&codes[row * dims..][..dims]);
+                    let length = |sign: f64| {
+                        let squares = pairs().map(|(&q, &x)| (f64::from(q) + sign * f64::from(x)).powi(2));
+                        squares.sum::<f64>().sqrt()
+                    };
+                    let (sq, sx) = (f64::from(query.1), f64::from(scales[row]));
+                    let terms = (sq + sx) / 2.0 * length(-1.0) + (sq - sx).abs() / 2.0 * length(1.0);
+                    8.0 * UNIT * terms.powi(2)
+                }
+            };
+            let error = (f64::from(got) - want).abs();
+            let case = context(row);
+            assert!(
+                error <= allowed,
+                "{score:?} {case}: {got} for {want}, {error:e} > {allowed:e}"
+            );
+        }
+    }
+}
+
+fn int8s(random: &mut Random, count: usize) -> Vec<i8> {
+    (0..count)
+        .map(|_| random.bits().to_le_bytes()[0].cast_signed().max(-127))
+        .collect()
+}
+
+#[test]
+fn score_int8_agrees_with_its_twin_for_every_shape() {
+    for engine in engines("score_int8_agrees_with_its_twin_for_every_shape") {
+        let mut random = Random(43);
+        for (dims, n) in shapes() {
+            let query = int8s(&mut random, dims);
+            let codes = int8s(&mut random, n * dims);
+            let scales: Vec<f32> = (0..n).map(|_| random.float().abs()).collect();
+            check_score_int8(&engine, (&query, 0.37), &codes, &scales);
+        }
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn score_int8_is_exact_for_the_largest_codes_and_zero_for_equal_rows() {
+    for engine in engines("score_int8_is_exact_for_the_largest_codes_and_zero_for_equal_rows") {
+        for dims in [5, 16_000] {
+            for (q, x) in [(127, 127), (127, -127), (-128, -128), (-128, 127)] {
+                check_score_int8(&engine, (&vec![q; dims], 1.0), &vec![x; dims], &[1.0]);
+            }
+            let query = int8s(&mut Random(44), dims);
+            let got = gpu_score_int8(&engine, Int8Score::SquaredL2, (&query, 0.1), &query, &[0.1]);
+            assert_eq!(got, [0.0]);
+            for score in [Int8Score::SquaredL2, Int8Score::Dot] {
+                let got = gpu_score_int8(&engine, score, (&query, 0.1), &vec![0; dims], &[f32::NAN]);
+                assert!(got[0].is_nan(), "{score:?} {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn score_int8_agrees_with_its_twin_for_any_codes_and_scales() {
+    for engine in engines("score_int8_agrees_with_its_twin_for_any_codes_and_scales") {
+        let codes = prop::collection::vec(any::<i8>(), 40..400);
+        proptest!(support::cases(20), |(codes in codes, dims in 1_usize..40, scale in 1e-6_f32..1e6)| {
+            let (query, rows) = codes.split_at(dims);
+            let rows = &rows[..rows.len() / dims * dims];
+            // From equal scales to far apart ones.
+            let scales: Vec<f32> = (0..rows.len() / dims)
+                .map(|row| scale * f32::from(u16::try_from(row).unwrap() + 1))
+                .collect();
+            check_score_int8(&engine, (query, scale), rows, &scales);
+        });
+    }
+}
+
 #[test]
 fn rows_written_later_count_and_a_slice_is_scored_alone() {
     for engine in engines("rows_written_later_count_and_a_slice_is_scored_alone") {
@@ -262,6 +382,11 @@ fn shapes_and_formats_that_do_not_fit_are_refused() {
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 1, 6), &f16s, &scores));
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 2, 5), &f16s, &scores));
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F16, 1, 5), &f16s, &scores));
+        let int8_rows = |n, dims| engine.int8_rows("vectorgpu.test", n, dims, &mut go_on).unwrap();
+        invalid(step.score_int8(Int8Score::Dot, &int8_rows(1, 6), &int8_rows(9, 5), &scores));
+        invalid(step.score_int8(Int8Score::Dot, &int8_rows(1, 5), &int8_rows(9, 5), &few));
+        invalid(Int8Rows::new(f16s, scores.clone()).map(drop));
+        invalid(Int8Rows::new(int8, few).map(drop));
         invalid(RowArray::of_f32(&scores, 3).map(drop));
         invalid(RowArray::of_f32(&scores, 8).map(drop));
         assert_eq!(RowArray::of_f32(&filled(&engine, 16, 0.0), 8).unwrap().rows(), 2);

@@ -1,5 +1,6 @@
 //! Typed calls of the kernels, a file for each family. They plan and record; they never touch wgpu.
 
+pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod plan;
 mod quantize;
@@ -11,6 +12,7 @@ mod vector;
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
     [
         search::variants(),
+        codes::variants(),
         kmeans::variants(),
         quantize::variants(),
         vector::variants(),
