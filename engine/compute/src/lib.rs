@@ -39,7 +39,7 @@ pub use capabilities::Feature;
 pub use context::ThreadGuard;
 pub use counters::Counters;
 pub use engine::{Engine, EngineBuilder};
-pub use kernels::codes::Int8Score;
+pub use kernels::codes::{BitScore, Int8Score};
 pub use kernels::search::RowScore;
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};

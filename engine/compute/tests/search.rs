@@ -5,7 +5,7 @@ mod support;
 use proptest::prelude::*;
 use support::{Random, UNIT, encode, engine, engines, filled, go_on, shapes, sum_bound, upload_rows};
 use vectorgpu_compute::{
-    Engine, EngineBuilder, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference,
+    BitScore, Engine, EngineBuilder, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference,
 };
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::metric::Storage;
@@ -333,6 +333,45 @@ fn score_int8_agrees_with_its_twin_for_any_codes_and_scales() {
     }
 }
 
+fn check_score_bits(engine: &Engine, dims: usize, query: &[u32], codes: &[u32]) {
+    let upload = |codes: &[u32]| upload_rows(engine, RowFormat::Bits, dims, bytemuck::cast_slice(codes));
+    let (query_row, rows) = (upload(query), upload(codes));
+    for score in [BitScore::Hamming, BitScore::AndCount] {
+        let scores = filled(engine, rows.rows(), -7.0);
+        let mut step = engine.step();
+        step.score_bits(score, &query_row, &rows, &scores).unwrap();
+        step.run(&mut go_on).unwrap();
+        let got = engine.download(&scores, &mut go_on).unwrap();
+        let want: Vec<f32> = reference::score_bits(score, query, codes)
+            .into_iter()
+            .map(|count| f32::from(u16::try_from(count).unwrap()))
+            .collect();
+        assert!(got == want, "{score:?} dims {dims}, {} rows", want.len());
+    }
+}
+
+#[test]
+fn score_bits_equals_its_twin_for_every_shape() {
+    for engine in engines("score_bits_equals_its_twin_for_every_shape") {
+        let mut random = Random(45);
+        let mut shapes = shapes();
+        shapes.extend([(32, 33), (33, 33), (64_000, 33)]);
+        for (dims, n) in shapes {
+            let row_words = dims.div_ceil(32);
+            let mut words = |rows: usize| -> Vec<u32> {
+                (0..rows * row_words)
+                    .map(|_| u32::try_from(random.bits() >> 32).unwrap())
+                    .collect()
+            };
+            let (query, codes) = (words(1), words(n));
+            check_score_bits(&engine, dims, &query, &codes);
+        }
+        check_score_bits(&engine, 64_000, &[u32::MAX; 2000], &[0; 2000]);
+        check_score_bits(&engine, 64_000, &[u32::MAX; 2000], &[u32::MAX; 2000]);
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
 #[test]
 fn rows_written_later_count_and_a_slice_is_scored_alone() {
     for engine in engines("rows_written_later_count_and_a_slice_is_scored_alone") {
@@ -375,17 +414,20 @@ fn shapes_and_formats_that_do_not_fit_are_refused() {
         let mut step = engine.step();
         let (scores, few) = (filled(&engine, 9, 0.0), filled(&engine, 8, 0.0));
         let (f32s, f16s) = (rows(RowFormat::F32, 9, 5), rows(RowFormat::F16, 9, 5));
-        let int8 = rows(RowFormat::Int8, 9, 5);
-        let query = rows(RowFormat::F32, 1, 5);
+        let (int8, bits) = (rows(RowFormat::Int8, 9, 5), rows(RowFormat::Bits, 9, 5));
+        let (query, query_bits) = (rows(RowFormat::F32, 1, 5), rows(RowFormat::Bits, 1, 5));
         invalid(step.score(RowScore::Dot, &query, &f32s, &few));
         invalid(step.score(RowScore::Dot, &query, &int8, &scores));
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 1, 6), &f16s, &scores));
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F32, 2, 5), &f16s, &scores));
         invalid(step.score(RowScore::Dot, &rows(RowFormat::F16, 1, 5), &f16s, &scores));
+        invalid(step.score_bits(BitScore::Hamming, &query, &bits, &scores));
+        invalid(step.score_bits(BitScore::Hamming, &query_bits, &int8, &scores));
+        invalid(step.score_bits(BitScore::Hamming, &query_bits, &bits, &few));
         let int8_rows = |n, dims| engine.int8_rows("vectorgpu.test", n, dims, &mut go_on).unwrap();
         invalid(step.score_int8(Int8Score::Dot, &int8_rows(1, 6), &int8_rows(9, 5), &scores));
         invalid(step.score_int8(Int8Score::Dot, &int8_rows(1, 5), &int8_rows(9, 5), &few));
-        invalid(Int8Rows::new(f16s, scores.clone()).map(drop));
+        invalid(Int8Rows::new(bits, scores.clone()).map(drop));
         invalid(Int8Rows::new(int8, few).map(drop));
         invalid(RowArray::of_f32(&scores, 3).map(drop));
         invalid(RowArray::of_f32(&scores, 8).map(drop));

@@ -3,8 +3,8 @@
 mod support;
 
 use proptest::prelude::*;
-use support::{Random, UNIT, encode, engines, go_on, shapes, sum_bound, upload_rows};
-use vectorgpu_compute::{Engine, RowFormat, reference};
+use support::{Random, UNIT, encode, engines, filled, go_on, shapes, sum_bound, upload_rows};
+use vectorgpu_compute::{BitScore, Engine, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::metric::Storage;
 
@@ -335,6 +335,76 @@ fn quantize_bits_equals_its_twin_for_every_shape_and_special_values() {
         let special = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e5, -1e5];
         for storage in STORAGES {
             check_quantize_bits(&engine, storage, special.len(), &special);
+        }
+    }
+}
+
+/// Memory for `n` rows of `dims` that held ones before, padding included; `full` is the number of dimensions that fill
+/// the same quads.
+fn used_rows(engine: &Engine, format: RowFormat, n: usize, dims: usize, full: usize) -> RowArray {
+    assert_eq!(format.stride_bytes(dims), format.row_bytes(full));
+    let rows = |dims| {
+        engine
+            .row_array("vectorgpu.test", format, n, dims, &mut go_on)
+            .unwrap()
+    };
+    let before = rows(full);
+    let ones = vec![0xff; n * format.row_bytes(full)];
+    engine.write_rows(&before, 0, &ones, &mut go_on).unwrap();
+    assert!(engine.download_rows(&before, &mut go_on).unwrap() == ones);
+    drop(before);
+    rows(dims)
+}
+
+#[test]
+fn kernels_that_write_rows_fill_the_padding_with_zeros() {
+    for engine in engines("kernels_that_write_rows_fill_the_padding_with_zeros") {
+        let (dims, n) = (5, 70);
+        let values = Random(26).floats(n * dims);
+        let rows = upload_rows(&engine, RowFormat::F32, dims, &encode(Storage::F32, &values));
+        let normal = used_rows(&engine, RowFormat::F32, n, dims, 8);
+        let bits = used_rows(&engine, RowFormat::Bits, n, dims, 128);
+        let codes = used_rows(&engine, RowFormat::Int8, n, dims, 16);
+        let scales = engine.array("vectorgpu.test", n, &mut go_on).unwrap();
+        let int8 = Int8Rows::new(codes, scales).unwrap();
+        let mut step = engine.step();
+        step.normalize(&rows, &normal).unwrap();
+        step.quantize_bits(&rows, &bits).unwrap();
+        step.quantize_int8(&rows, &int8).unwrap();
+        // Distances from zero, which read the padding: lengths of 1, numbers of positive elements, lengths.
+        let zero = |format| {
+            upload_rows(
+                &engine,
+                format,
+                dims,
+                &vec![0; RowFormat::row_bytes(format, dims)],
+            )
+        };
+        let scores = [(); 3].map(|()| filled(&engine, n, -7.0));
+        step.score(RowScore::SquaredL2, &zero(RowFormat::F32), &normal, &scores[0])
+            .unwrap();
+        step.score_bits(BitScore::Hamming, &zero(RowFormat::Bits), &bits, &scores[1])
+            .unwrap();
+        let one = engine.upload("vectorgpu.test", &[1.0_f32], &mut go_on).unwrap();
+        let zero = Int8Rows::new(zero(RowFormat::Int8), one).unwrap();
+        step.score_int8(Int8Score::SquaredL2, &zero, &int8, &scores[2])
+            .unwrap();
+        step.run(&mut go_on).unwrap();
+        let [ones, positive, lengths] = scores.map(|scores| engine.download(&scores, &mut go_on).unwrap());
+        for (row, values) in values.chunks(dims).enumerate() {
+            assert!((ones[row] - 1.0).abs() <= 1e-5, "{}", ones[row]);
+            let count = values.iter().filter(|x| **x > 0.0).count();
+            assert_eq!(
+                positive[row].to_bits(),
+                f32::from(u8::try_from(count).unwrap()).to_bits()
+            );
+            // Each code is half a step off at the most, of 127 in the largest element.
+            let length: f32 = values.iter().map(|x| x * x).sum();
+            assert!(
+                (lengths[row] - length).abs() <= 0.03 * length,
+                "{} {length}",
+                lengths[row]
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Kernels that score codes: `score_int8`.
+//! Kernels that score codes: `score_int8`, `score_bits`.
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
@@ -11,8 +11,9 @@ use crate::shader::{Kernel, kernel};
 use crate::step::Step;
 
 static SCORE_INT8: Kernel = kernel!("score_int8", "search/score_int8.wgsl", [ROW_WG]);
+static SCORE_BITS: Kernel = kernel!("score_bits", "search/score_bits.wgsl", [ROW_WG]);
 
-/// `Params` of score_int8.wgsl.
+/// `Params` of score_int8.wgsl and score_bits.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct CodeParams {
@@ -27,6 +28,15 @@ pub enum Int8Score {
     SquaredL2,
     /// `sum(q_i * x_i)`.
     Dot,
+}
+
+/// The number that [`Step::score_bits`] counts for two rows of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BitScore {
+    /// Bits that differ.
+    Hamming,
+    /// Bits that are set in both.
+    AndCount,
 }
 
 impl Step {
@@ -85,6 +95,50 @@ impl Step {
         )
     }
 
+    /// Records how the bits of `query`, one row, compare with those of every row of `rows`: `scores[row]`, a count,
+    /// exact in f32.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::{BitScore, EngineBuilder, RowFormat};
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let query = engine.upload_rows("query", RowFormat::Bits, 4, &[0b1001, 0, 0, 0], go_on).unwrap();
+    /// let rows = engine.upload_rows("rows", RowFormat::Bits, 4, &[0b1111, 0, 0, 0], go_on).unwrap();
+    /// let scores = engine.array("scores", 1, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// step.score_bits(BitScore::Hamming, &query, &rows, &scores).unwrap();
+    /// step.run(go_on).unwrap();
+    /// assert_eq!(engine.download(&scores, go_on).unwrap(), [2.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other shapes or formats; what compiling the kernel reports.
+    pub fn score_bits(
+        &mut self,
+        score: BitScore,
+        query: &RowArray,
+        rows: &RowArray,
+        scores: &Array<f32>,
+    ) -> Result<()> {
+        rows.check(RowFormat::Bits, rows.rows(), rows.dims())?;
+        query.check(RowFormat::Bits, 1, rows.dims())?;
+        check_scores(rows.rows(), scores)?;
+        let run = self.code_run(&SCORE_BITS, bits_metric(score), rows)?;
+        let quads = as_u32(rows.quads())?;
+        self.record_rows(
+            run,
+            |rows| CodeParams { rows, quads },
+            |range| {
+                let scores = scores.slice(range.clone())?;
+                Ok(vec![
+                    rows.slice(range)?.view().clone(),
+                    query.view().clone(),
+                    scores.view().clone(),
+                ])
+            },
+        )
+    }
+
     fn code_run(&self, kernel: &'static Kernel, metric: u32, codes: &RowArray) -> Result<RowRun> {
         let capabilities = self.runtime.capabilities();
         Ok(RowRun {
@@ -105,11 +159,19 @@ fn int8_metric(score: Int8Score) -> u32 {
     }
 }
 
+/// `METRIC` of score_bits.wgsl.
+fn bits_metric(score: BitScore) -> u32 {
+    match score {
+        BitScore::Hamming => 0,
+        BitScore::AndCount => 1,
+    }
+}
+
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, crate::shader::Variant)> {
     let mut variants = Vec::new();
-    for kernel in [&SCORE_INT8] {
+    for kernel in [&SCORE_INT8, &SCORE_BITS] {
         for metric in 0..2 {
             let base = crate::shader::Variant::default().constant("METRIC", metric);
             variants.extend(super::plan::row_variants(kernel, &base));
@@ -126,5 +188,6 @@ mod tests {
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
         assert_params!(SCORE_INT8, CodeParams { rows, quads });
+        assert_params!(SCORE_BITS, CodeParams { rows, quads });
     }
 }

@@ -9,6 +9,7 @@ mod quantize_bits;
 mod quantize_int8;
 mod rows;
 mod score;
+mod score_bits;
 mod score_int8;
 
 pub use add::add;
@@ -17,4 +18,5 @@ pub use normalize::normalize;
 pub use quantize_bits::quantize_bits;
 pub use quantize_int8::quantize_int8;
 pub use score::score;
+pub use score_bits::score_bits;
 pub use score_int8::score_int8;
