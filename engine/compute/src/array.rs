@@ -51,6 +51,12 @@ impl<T: Pod> Array<T> {
         &self.view
     }
 
+    /// The same memory as words.
+    pub(crate) fn words(&self) -> Array<u32> {
+        let words = usize::try_from(self.view.bytes() / 4).unwrap_or(usize::MAX);
+        Array::new(self.view.clone(), words, self.storage_alignment)
+    }
+
     /// Number of elements.
     #[must_use]
     pub fn len(&self) -> usize {

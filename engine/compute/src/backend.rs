@@ -82,7 +82,7 @@ impl Backend for GpuBackend {
         }
         search::score(
             &self.runtime,
-            score,
+            score.into(),
             query,
             block,
             self.batch_bytes,

@@ -228,7 +228,7 @@ impl EngineBuilder {
 /// Dropping it, when its backends are dropped too, closes the GPU within milliseconds if it is idle. A GPU that is
 /// busy, lost or inherited through fork is leaked instead, because closing it could wait without end.
 pub struct Engine {
-    runtime: Rc<Runtime>,
+    pub(crate) runtime: Rc<Runtime>,
 }
 
 impl Engine {
@@ -359,7 +359,7 @@ impl Engine {
         elements(array.len(), &bytes)
     }
 
-    fn array_in<T: Pod>(&self, block: &Rc<Block>, len: usize) -> Result<Array<T>> {
+    pub(crate) fn array_in<T: Pod>(&self, block: &Rc<Block>, len: usize) -> Result<Array<T>> {
         let view = View::front(block, array_bytes::<T>(len)?)?;
         Ok(Array::new(
             view,

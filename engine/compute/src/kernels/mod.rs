@@ -1,18 +1,22 @@
 //! Typed calls of the kernels, a file for each family. They plan and record; they never touch wgpu.
 
+pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod measure;
 mod plan;
+mod quantize;
 pub(crate) mod search;
 mod vector;
 
 /// Every kernel.
 pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
-        search::KERNELS,
+        codes::KERNELS,
         kmeans::KERNELS,
-        vector::KERNELS,
         measure::KERNELS,
+        quantize::KERNELS,
+        search::KERNELS,
+        vector::KERNELS,
     ]
     .concat()
 }
@@ -21,10 +25,12 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
     [
-        search::variants(),
+        codes::variants(),
         kmeans::variants(),
-        vector::variants(),
         measure::variants(),
+        quantize::variants(),
+        search::variants(),
+        vector::variants(),
     ]
     .concat()
 }

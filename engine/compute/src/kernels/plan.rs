@@ -1,10 +1,22 @@
-//! What the kernels' calls have in common: quads, batches, pace.
+//! What the kernels' calls have in common: quads, batches, pace, and the recording of kernels that go over rows.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use bytemuck::Pod;
+use vectorgpu_core::metric::Storage;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::array::Array;
+use crate::capabilities::Capabilities;
+use crate::memory::view::View;
 use crate::pipeline::Pipeline;
-use crate::runtime::{Runtime, as_usize};
+use crate::record::Extent;
+use crate::rows::{RowArray, invalid};
+use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
+use crate::shader::{Kernel, Sum, Tunable, Variant};
+use crate::step::Step;
+use crate::tuning::{constant, tuned};
 
 /// Elements of a quad. Rows go to the device padded with zeros to whole quads, so that every load is aligned; the
 /// padding changes no sum.
@@ -49,6 +61,132 @@ pub(crate) fn ranges(
     (0..items)
         .step_by(most)
         .map(move |start| start..items.min(start.saturating_add(most)))
+}
+
+/// Invocations of a workgroup, for kernels that share rows among `LANES` of them: a multiple of every subgroup size.
+pub(crate) const ROW_WG: Tunable = Tunable {
+    name: "WG",
+    default: 64,
+    candidates: &[64, 128, 256],
+};
+
+/// Invocations that share a row: enough to read a long row in wide pieces, one for a short row; within a subgroup
+/// where those are used.
+pub(crate) fn lanes(capabilities: &Capabilities, quads: usize) -> u32 {
+    let wanted = match quads {
+        0..8 => 1,
+        8..64 => 8,
+        _ => 32,
+    };
+    match capabilities.subgroups {
+        Some((smallest, _)) => wanted.min(smallest),
+        None => wanted,
+    }
+}
+
+/// Every number that [`lanes`] can give.
+#[cfg(test)]
+pub(crate) const LANES: [u32; 3] = [1, 8, 32];
+
+/// How invocations add up on this device.
+pub(crate) fn sum(capabilities: &Capabilities) -> Sum {
+    if capabilities.subgroups.is_some() {
+        Sum::Subgroup
+    } else {
+        Sum::Workgroup
+    }
+}
+
+/// A kernel in which `LANES` invocations share a row of `quads`.
+pub(crate) fn row_variant(capabilities: &Capabilities, quads: usize) -> Variant {
+    Variant::default()
+        .sum(sum(capabilities))
+        .constant("LANES", lanes(capabilities, quads))
+}
+
+/// The variants of `kernel` for every way of adding up, number of lanes and size of workgroup, derived from `base`.
+#[cfg(test)]
+pub(crate) fn row_variants(kernel: &'static Kernel, base: &Variant) -> Vec<(&'static Kernel, Variant)> {
+    let mut variants = Vec::new();
+    for sum in [Sum::Workgroup, Sum::Subgroup] {
+        for lanes in LANES {
+            for &size in ROW_WG.candidates {
+                let variant = base.clone().sum(sum).constant("LANES", lanes);
+                variants.push((kernel, variant.constant("WG", size)));
+            }
+        }
+    }
+    variants
+}
+
+/// A kernel that goes over rows, and how much of it there is.
+pub(crate) struct RowRun {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) variant: Variant,
+    pub(crate) rows: usize,
+    /// Invocations that work on one row.
+    pub(crate) invocations: usize,
+    /// Work of one row, in the unit of the kernel's pace.
+    pub(crate) units: usize,
+}
+
+impl Step {
+    /// Records `run` in as many ranges of rows as submissions need. `params` gives the parameters for a number of rows,
+    /// `views` what the kernel binds for a range of them.
+    ///
+    /// # Errors
+    /// Those of `views`; what compiling the kernel reports.
+    pub(crate) fn record_rows<P: Pod>(
+        &mut self,
+        run: RowRun,
+        params: impl Fn(u32) -> P,
+        views: impl Fn(Range<usize>) -> Result<Vec<View>>,
+    ) -> Result<()> {
+        let variant = tuned(run.kernel, self.runtime.capabilities(), run.variant);
+        let size = as_usize(u64::from(constant(&variant, "WG")))?;
+        let most = self.runtime.capabilities().workgroups;
+        let pipeline = self
+            .runtime
+            .pipelines
+            .pipeline(&self.runtime.context, run.kernel, variant)?;
+        for range in ranges(&self.runtime, run.kernel.name, run.rows, run.units) {
+            let rows = range.len();
+            let workgroups = rows.saturating_mul(run.invocations).div_ceil(size);
+            let extent = Extent {
+                workgroups: [u32::try_from(workgroups).map_or(most, |n| n.min(most)), 1],
+                units: as_u64(rows.saturating_mul(run.units))?,
+            };
+            let params = params(as_u32(rows)?);
+            let views = views(range)?;
+            let views: Vec<&View> = views.iter().collect();
+            self.runtime
+                .record(&mut self.recording, &pipeline, &params, &views, extent)?;
+        }
+        Ok(())
+    }
+
+    /// The storage of `rows`, which this device can read.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for codes; `Unsupported` for f16 rows on a device that cannot unpack them.
+    pub(crate) fn readable(&self, rows: &RowArray) -> Result<Storage> {
+        let storage = rows.storage()?;
+        if storage == Storage::F16 && !self.runtime.capabilities().f16_rows {
+            return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
+        }
+        Ok(storage)
+    }
+}
+
+/// Checks that there is one score for each row.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(crate) fn check_scores(rows: usize, scores: &Array<f32>) -> Result<()> {
+    if scores.len() == rows {
+        return Ok(());
+    }
+    Err(invalid(format!("{} scores for {rows} rows", scores.len())))
 }
 
 /// Notes how long `units` multiply-adds took.

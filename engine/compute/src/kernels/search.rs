@@ -5,20 +5,21 @@ use vectorgpu_core::backend::{KeepWaiting, RowBlock};
 use vectorgpu_core::metric::{Score, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{QUAD, batch_rows, learn, workgroups};
+use super::plan::{QUAD, ROW_WG, RowRun, batch_rows, check_scores, lanes, learn, row_variant, workgroups};
+use crate::array::Array;
 use crate::capabilities::Capabilities;
 use crate::memory::buffer::Purpose;
 use crate::memory::staging::Source;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::recording::{End, Recording};
+use crate::rows::{RowArray, RowFormat};
 use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
-use crate::shader::{Kernel, Sum, Variant, kernel};
+use crate::shader::{Kernel, Variant, kernel};
+use crate::step::Step;
+use crate::tuning::{constant, tuned};
 
-static SCORE: Kernel = kernel!("score", "search/score.wgsl");
-
-/// Invocations of a workgroup.
-const WORKGROUP: u32 = 64;
+static SCORE: Kernel = kernel!("score", "search/score.wgsl", [ROW_WG]);
 
 /// `Params` of score.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -26,6 +27,110 @@ const WORKGROUP: u32 = 64;
 struct ScoreParams {
     rows: u32,
     quads: u32,
+    query_norm: f32,
+}
+
+/// The number that [`Step::score`] computes for a query `q` and a row `x`, in f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RowScore {
+    /// `sum((q_i - x_i)^2)`.
+    SquaredL2,
+    /// `sum(q_i * x_i)`.
+    Dot,
+    /// `1 - sum(q_i * x_i) / (query_norm * sqrt(sum(x_i^2)))`, the fraction clamped to `[-1, 1]`.
+    Cosine {
+        /// `|q|`; 1 for a normalised query.
+        query_norm: f32,
+    },
+    /// `sum(|q_i - x_i|)`.
+    L1,
+}
+
+impl RowScore {
+    /// `METRIC` of score.wgsl.
+    fn code(self) -> u32 {
+        match self {
+            Self::SquaredL2 => 0,
+            Self::Dot => 1,
+            Self::Cosine { .. } => 2,
+            Self::L1 => 3,
+        }
+    }
+
+    fn query_norm(self) -> f32 {
+        match self {
+            Self::Cosine { query_norm } => query_norm,
+            Self::SquaredL2 | Self::Dot | Self::L1 => 0.0,
+        }
+    }
+}
+
+impl From<Score> for RowScore {
+    fn from(score: Score) -> Self {
+        match score {
+            Score::SquaredL2 => Self::SquaredL2,
+            Score::Dot => Self::Dot,
+        }
+    }
+}
+
+impl Step {
+    /// Records the score of `query`, one row of f32, against every row of `rows`, of f32 or f16: `scores[row]`.
+    ///
+    /// Sums are in f32, in an order of the device's choice. NaN and infinity follow IEEE 754; subnormals may count as
+    /// zero. A cosine distance is NaN where the product of the norms is not a positive f32, as for a zero vector, and
+    /// where `|x|^2` overflows f32 or underflows to 0.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::{EngineBuilder, RowFormat, RowScore};
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    /// let query = engine.upload_rows("query", RowFormat::F32, 2, &bytes(&[3.0, 4.0]), go_on).unwrap();
+    /// let rows = engine.upload_rows("rows", RowFormat::F32, 2, &bytes(&[6.0, 8.0, -4.0, 3.0]), go_on).unwrap();
+    /// let scores = engine.array("scores", 2, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// step.score(RowScore::Cosine { query_norm: 5.0 }, &query, &rows, &scores).unwrap();
+    /// step.run(go_on).unwrap();
+    /// assert_eq!(engine.download(&scores, go_on).unwrap(), [0.0, 1.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other shapes or formats; `Unsupported` for f16 rows on a device that cannot unpack them;
+    /// what compiling the kernel reports.
+    pub fn score(
+        &mut self,
+        score: RowScore,
+        query: &RowArray,
+        rows: &RowArray,
+        scores: &Array<f32>,
+    ) -> Result<()> {
+        let storage = self.readable(rows)?;
+        query.check(RowFormat::F32, 1, rows.dims())?;
+        check_scores(rows.rows(), scores)?;
+        let variant = score_variant(self.runtime.capabilities(), score, storage, rows.quads());
+        let run = RowRun {
+            kernel: &SCORE,
+            invocations: as_usize(u64::from(lanes(self.runtime.capabilities(), rows.quads())))?,
+            variant,
+            rows: rows.rows(),
+            units: rows.dims(),
+        };
+        let quads = as_u32(rows.quads())?;
+        let params = |rows| ScoreParams {
+            rows,
+            quads,
+            query_norm: score.query_norm(),
+        };
+        self.record_rows(run, params, |range| {
+            let scores = scores.slice(range.clone())?;
+            Ok(vec![
+                rows.slice(range)?.view().clone(),
+                query.view().clone(),
+                scores.view().clone(),
+            ])
+        })
+    }
 }
 
 /// Appends to `scores` the score of `query` against every row of `block`.
@@ -36,7 +141,7 @@ struct ScoreParams {
 /// `Cancelled`, `OutOfMemory`, `DeviceLost`; `Unsupported` for f16 rows on a device that cannot unpack them.
 pub(crate) fn score(
     runtime: &Runtime,
-    score: Score,
+    score: RowScore,
     query: &[f32],
     block: RowBlock<'_>,
     batch_bytes: usize,
@@ -55,7 +160,12 @@ pub(crate) fn score(
             format!("no memory for {} scores: {error}", block.rows()),
         )
     })?;
-    let variant = score_variant(runtime.capabilities(), score, block.storage, quads);
+    let variant = tuned(
+        &SCORE,
+        runtime.capabilities(),
+        score_variant(runtime.capabilities(), score, block.storage, quads),
+    );
+    let rows_per_workgroup = constant(&variant, "WG") / constant(&variant, "LANES");
     let pipeline = runtime.pipelines.pipeline(&runtime.context, &SCORE, variant)?;
     let mut recording = Recording::default();
     let query_bytes = as_u64(quads * QUAD * size_of::<f32>())?;
@@ -90,8 +200,8 @@ pub(crate) fn score(
         let params = ScoreParams {
             rows: as_u32(rows)?,
             quads: as_u32(quads)?,
+            query_norm: score.query_norm(),
         };
-        let rows_per_workgroup = WORKGROUP / lanes(runtime.capabilities(), quads);
         let units = as_u64(rows * block.dims)?;
         let extent = Extent {
             workgroups: [workgroups(runtime, params.rows, rows_per_workgroup), 1],
@@ -121,36 +231,10 @@ fn acquire(
     Ok(View::front(&block, bytes)?)
 }
 
-/// Invocations that share a row: enough to read a long row in wide pieces, one for a short row; within a subgroup
-/// where those are used.
-fn lanes(capabilities: &Capabilities, quads: usize) -> u32 {
-    let wanted = match quads {
-        0..8 => 1,
-        8..64 => 8,
-        _ => 32,
-    };
-    match capabilities.subgroups {
-        Some((smallest, _)) => wanted.min(smallest),
-        None => wanted,
-    }
-}
-
-fn score_variant(capabilities: &Capabilities, score: Score, rows: Storage, quads: usize) -> Variant {
-    let sum = if capabilities.subgroups.is_some() {
-        Sum::Subgroup
-    } else {
-        Sum::Workgroup
-    };
-    variant(score, rows, sum, lanes(capabilities, quads))
-}
-
-fn variant(score: Score, rows: Storage, sum: Sum, lanes: u32) -> Variant {
-    Variant::default()
+fn score_variant(capabilities: &Capabilities, score: RowScore, rows: Storage, quads: usize) -> Variant {
+    row_variant(capabilities, quads)
         .rows(rows)
-        .sum(sum)
-        .constant("WG", WORKGROUP)
-        .constant("LANES", lanes)
-        .constant("DOT", u32::from(score == Score::Dot))
+        .constant("METRIC", score.code())
 }
 
 /// The kernels of this family.
@@ -160,11 +244,10 @@ pub(crate) const KERNELS: &[&Kernel] = &[&SCORE];
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let mut variants = Vec::new();
-    for metric in [Score::SquaredL2, Score::Dot] {
+    for metric in 0..4 {
         for rows in [Storage::F32, Storage::F16] {
-            for sum in [Sum::Workgroup, Sum::Subgroup] {
-                variants.extend([1, 8, 32].map(|lanes| (&SCORE, variant(metric, rows, sum, lanes))));
-            }
+            let base = Variant::default().rows(rows).constant("METRIC", metric);
+            variants.extend(super::plan::row_variants(&SCORE, &base));
         }
     }
     variants
@@ -177,6 +260,13 @@ mod tests {
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
-        assert_params!(SCORE, ScoreParams { rows, quads });
+        assert_params!(
+            SCORE,
+            ScoreParams {
+                rows,
+                quads,
+                query_norm
+            }
+        );
     }
 }

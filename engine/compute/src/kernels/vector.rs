@@ -1,12 +1,13 @@
-//! Kernels over whole vectors: `add`.
+//! Kernels over whole vectors: `add`, `normalize`.
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{ranges, stride_workgroups};
+use super::plan::{ROW_WG, RowRun, lanes, ranges, row_variant, stride_workgroups};
 use crate::array::Array;
 use crate::record::Extent;
-use crate::runtime::{as_u32, as_u64};
+use crate::rows::{RowArray, RowFormat};
+use crate::runtime::{as_u32, as_u64, as_usize};
 use crate::shader::{Kernel, Tunable, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
@@ -19,6 +20,7 @@ const WG: Tunable = Tunable {
 };
 
 static ADD: Kernel = kernel!("add", "vector/add.wgsl", [WG]);
+static NORMALIZE: Kernel = kernel!("normalize", "vector/normalize.wgsl", [ROW_WG]);
 
 /// `Params` of add.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -26,6 +28,14 @@ static ADD: Kernel = kernel!("add", "vector/add.wgsl", [WG]);
 struct AddParams {
     n: u32,
     scale: f32,
+}
+
+/// `Params` of normalize.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct NormalizeParams {
+    rows: u32,
+    quads: u32,
 }
 
 impl Step {
@@ -83,18 +93,71 @@ impl Step {
         }
         Ok(())
     }
+
+    /// Records `normal[row] = rows[row] / |rows[row]|`, the row scaled to Euclidean length 1; a zero row stays zero.
+    /// `rows` is of f32 or f16, `normal` of f32, other rows of the same shape.
+    ///
+    /// No finite row overflows; a device may count subnormal elements as zero. An infinite element becomes NaN and the
+    /// finite ones of its row zero; NaN makes the whole row NaN.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::{EngineBuilder, RowFormat};
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    /// let rows = engine.upload_rows("rows", RowFormat::F32, 2, &bytes(&[0.0, -4.0, 0.0, 0.0]), go_on).unwrap();
+    /// let normal = engine.row_array("normal", RowFormat::F32, 2, 2, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// step.normalize(&rows, &normal).unwrap();
+    /// step.run(go_on).unwrap();
+    /// assert_eq!(engine.download_rows(&normal, go_on).unwrap(), bytes(&[0.0, -1.0, 0.0, 0.0]));
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other shapes or formats; `Unsupported` for f16 rows on a device that cannot unpack them;
+    /// what compiling the kernel reports.
+    pub fn normalize(&mut self, rows: &RowArray, normal: &RowArray) -> Result<()> {
+        let storage = self.readable(rows)?;
+        normal.check(RowFormat::F32, rows.rows(), rows.dims())?;
+        let capabilities = self.runtime.capabilities();
+        let run = RowRun {
+            kernel: &NORMALIZE,
+            variant: row_variant(capabilities, rows.quads()).rows(storage),
+            rows: rows.rows(),
+            invocations: as_usize(u64::from(lanes(capabilities, rows.quads())))?,
+            units: rows.dims(),
+        };
+        let quads = as_u32(rows.quads())?;
+        self.record_rows(
+            run,
+            |rows| NormalizeParams { rows, quads },
+            |range| {
+                let normal = normal.slice(range.clone())?;
+                Ok(vec![rows.slice(range)?.view().clone(), normal.view().clone()])
+            },
+        )
+    }
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&ADD];
+pub(crate) const KERNELS: &[&Kernel] = &[&ADD, &NORMALIZE];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    WG.candidates
+    use vectorgpu_core::metric::Storage;
+
+    use super::plan::row_variants;
+
+    let mut variants: Vec<_> = WG
+        .candidates
         .iter()
         .map(|&size| (&ADD, Variant::default().constant("WG", size)))
-        .collect()
+        .collect();
+    for rows in [Storage::F32, Storage::F16] {
+        variants.extend(row_variants(&NORMALIZE, &Variant::default().rows(rows)));
+    }
+    variants
 }
 
 #[cfg(test)]
@@ -105,5 +168,6 @@ mod tests {
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
         assert_params!(ADD, AddParams { n, scale });
+        assert_params!(NORMALIZE, NormalizeParams { rows, quads });
     }
 }

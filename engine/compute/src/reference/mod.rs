@@ -5,9 +5,20 @@
 mod add;
 mod kmeans_assign;
 mod multiply_add;
+mod normalize;
+mod quantize_bits;
+mod quantize_int8;
+mod rows;
 mod score;
+mod score_bits;
+mod score_int8;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
 pub use multiply_add::multiply_add;
+pub use normalize::normalize;
+pub use quantize_bits::quantize_bits;
+pub use quantize_int8::quantize_int8;
 pub use score::score;
+pub use score_bits::score_bits;
+pub use score_int8::score_int8;

@@ -1,41 +1,43 @@
 //! Twin of shaders/search/score.wgsl.
 
-use half::f16;
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::Storage;
+
+use super::rows::decoded;
+use crate::kernels::search::RowScore;
 
 /// Computes the score of `query` against each row, without rounding between the products.
 ///
 /// `rows` is `[n, dims]` row-major in `storage`, little-endian; `query` is `[dims]`, dims >= 1. Returns `[n]`.
-/// NaN and infinity follow IEEE 754.
-pub fn score(score: Score, storage: Storage, query: &[f32], rows: &[u8]) -> Vec<f64> {
+/// NaN and infinity follow IEEE 754; a cosine distance is NaN where the product of the norms is not a positive number.
+pub fn score(score: impl Into<RowScore>, storage: Storage, query: &[f32], rows: &[u8]) -> Vec<f64> {
+    let score = score.into();
     rows.chunks_exact(storage.code_bytes(query.len()))
         .map(|row| {
-            let elements: Vec<f32> = match storage {
-                Storage::F32 => row
-                    .as_chunks::<4>()
-                    .0
+            let row = decoded(storage, row);
+            let pairs = || {
+                query
                     .iter()
-                    .map(|bytes| f32::from_le_bytes(*bytes))
-                    .collect(),
-                Storage::F16 => row
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
-                    .collect(),
+                    .zip(&row)
+                    .map(|(&q, &x)| (f64::from(q), f64::from(x)))
             };
-            query
-                .iter()
-                .zip(elements)
-                .map(|(&q, x)| term(score, f64::from(q), f64::from(x)))
-                .sum()
+            match score {
+                RowScore::SquaredL2 => pairs().map(|(q, x)| (q - x) * (q - x)).sum(),
+                RowScore::Dot => pairs().map(|(q, x)| q * x).sum(),
+                RowScore::L1 => pairs().map(|(q, x)| (q - x).abs()).sum(),
+                RowScore::Cosine { query_norm } => {
+                    let dot: f64 = pairs().map(|(q, x)| q * x).sum();
+                    let square: f64 = pairs().map(|(_, x)| x * x).sum();
+                    cosine_distance(dot, f64::from(query_norm) * square.sqrt())
+                }
+            }
         })
         .collect()
 }
 
-fn term(score: Score, q: f64, x: f64) -> f64 {
-    match score {
-        Score::SquaredL2 => (q - x) * (q - x),
-        Score::Dot => q * x,
+fn cosine_distance(dot: f64, norms: f64) -> f64 {
+    if norms > 0.0 && norms.is_finite() {
+        1.0 - (dot / norms).clamp(-1.0, 1.0)
+    } else {
+        f64::NAN
     }
 }

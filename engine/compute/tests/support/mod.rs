@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use half::f16;
-use vectorgpu_compute::{Engine, EngineBuilder, Feature};
+use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, RowArray, RowFormat};
 use vectorgpu_core::backend::{Backend, RowBlock};
 use vectorgpu_core::metric::{Score, Storage};
 
@@ -112,4 +112,39 @@ pub(crate) fn score_everything(engine: &Engine) {
             }
         }
     }
+}
+
+/// Half an ulp at 1: what one rounding to f32 moves a value by, relatively.
+pub(crate) const UNIT: f64 = 1.0 / 16_777_216.0;
+
+/// The dimensions and numbers of rows that every kernel over rows is tested with: shapes that divide no tile, and
+/// many rows only where they are short, to stay quick on software Vulkan.
+pub(crate) fn shapes() -> Vec<(usize, usize)> {
+    let mut shapes = Vec::new();
+    for dims in [1, 3, 4, 31, 768, 1536, 16_000] {
+        shapes.extend([0, 1, 33].map(|n| (dims, n)));
+    }
+    shapes.extend([(1, 100_000), (4, 100_000), (31, 100_000)]);
+    shapes
+}
+
+/// Relative error bound of a sum of `dims` terms in f32, over the sum of their magnitudes: kernels keep at least four
+/// partial sums a row, so a term passes through `dims / 4` additions, seven that fold the partial sums of up to 32
+/// lanes, and at most four roundings of its own.
+pub(crate) fn sum_bound(dims: usize) -> f64 {
+    f64::from(u32::try_from(dims).unwrap() / 4 + 12) * UNIT
+}
+
+/// Uploads `[n, dims]` rows.
+pub(crate) fn upload_rows(engine: &Engine, format: RowFormat, dims: usize, codes: &[u8]) -> RowArray {
+    engine
+        .upload_rows("vectorgpu.test", format, dims, codes, &mut go_on)
+        .unwrap()
+}
+
+/// An array for results, filled with `filler` so that what a kernel leaves out is seen.
+pub(crate) fn filled(engine: &Engine, len: usize, filler: f32) -> Array<f32> {
+    let array = engine.array("vectorgpu.test", len, &mut go_on).unwrap();
+    engine.write(&array, &vec![filler; len], &mut go_on).unwrap();
+    array
 }
