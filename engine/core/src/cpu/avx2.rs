@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -24,6 +24,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::avx2::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -230,6 +235,16 @@ fn folded(sums: [__m256; 4]) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

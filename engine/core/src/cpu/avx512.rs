@@ -10,9 +10,18 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
 
-pub(super) static KERNELS: Kernels = Kernels {
+pub(super) static KERNELS: Kernels = AVX512;
+
+/// The same with kernels for codes of machines that have VNNI and VPOPCNTDQ too.
+pub(super) static KERNELS_VNNI: Kernels = Kernels {
+    name: "avx512-vnni",
+    codes: codes::avx512::KERNELS,
+    ..AVX512
+};
+
+const AVX512: Kernels = Kernels {
     name: "avx512",
     squared_l2_f32: row::<SQUARED_L2, false>,
     dot_f32: row::<DOT, false>,
@@ -24,6 +33,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::avx2::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: TILE_WIDTH,
@@ -212,6 +226,16 @@ fn folded(sums: __m512) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
