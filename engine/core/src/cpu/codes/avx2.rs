@@ -37,28 +37,35 @@ static MASKS: [u8; 2 * REGISTER] = {
 
 #[target_feature(enable = "avx2")]
 fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {
-    rows::<OP, 1>(query, row, &[])[0]
+    rows::<OP, 1>(query, load_tail(query), row, &[])[0]
 }
 
 #[target_feature(enable = "avx2")]
 fn block<const OP: u8>(query: &[u8], rows_bytes: &[u8], scores: &mut [i32]) {
     prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
+    let tail = load_tail(query);
     let mut rest = rows_bytes;
     let (quads, left) = scores.as_chunks_mut::<ROWS>();
     for quad in quads {
-        *quad = rows::<OP, ROWS>(query, rest, rest.get(AHEAD..).unwrap_or_default());
+        *quad = rows::<OP, ROWS>(query, tail, rest, rest.get(AHEAD..).unwrap_or_default());
         rest = &rest[ROWS * query.len()..];
     }
     for score in left {
-        *score = rows::<OP, 1>(query, rest, &[])[0];
+        *score = rows::<OP, 1>(query, tail, rest, &[])[0];
         rest = &rest[query.len()..];
     }
 }
 
-/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`.
+/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`. `query_tail` is
+/// [`load_tail`] of the query.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows<const OP: u8, const R: usize>(query: &[u8], rows: &[u8], ahead: &[u8]) -> [i32; R] {
+fn rows<const OP: u8, const R: usize>(
+    query: &[u8],
+    query_tail: __m256i,
+    rows: &[u8],
+    ahead: &[u8],
+) -> [i32; R] {
     let stride = query.len();
     assert!(rows.len() >= R * stride);
     let mut ahead = ahead.chunks(R * REGISTER);
@@ -78,40 +85,50 @@ fn rows<const OP: u8, const R: usize>(query: &[u8], rows: &[u8], ahead: &[u8]) -
         }
         i += REGISTER;
     }
-    if i < stride {
-        if let Some(bytes) = ahead.next() {
-            prefetch(bytes);
-        }
-        let q = widened::<OP>(load_padded(&query[i..], stride - i));
+    if i == stride {
+        return folded(sums);
+    }
+    if let Some(bytes) = ahead.next() {
+        prefetch(bytes);
+    }
+    let q = widened::<OP>(query_tail);
+    if rows.len() >= (R - 1) * stride + i + REGISTER {
+        // What lies behind a row, the next one nearly always, is read with it and masked away.
+        let mask = leading(stride - i);
         for (r, sum) in sums.iter_mut().enumerate() {
-            let x = load_padded(&rows[r * stride + i..], stride - i);
+            // SAFETY: 32 bytes from i on are there for the last of the R rows (compared above), so for all of them.
+            let x = unsafe { _mm256_loadu_si256(rows.as_ptr().wrapping_add(r * stride + i).cast()) };
+            *sum = step::<OP>(*sum, q, widened::<OP>(_mm256_and_si256(x, mask)));
+        }
+    } else {
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let x = load_tail(&rows[r * stride..][..stride]);
             *sum = step::<OP>(*sum, q, widened::<OP>(x));
         }
     }
     folded(sums)
 }
 
-/// Loads the first `count` (1 to 31) of `bytes`, zero beyond them.
+/// The last, incomplete register of a code, zero beyond its end.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_padded(bytes: &[u8], count: usize) -> __m256i {
-    let mut copy = [0u8; REGISTER];
-    // The bytes of the next row are there to be read, all but once.
-    let group: &[u8; REGISTER] = match bytes.first_chunk() {
-        Some(group) => group,
-        None => {
-            copy[..bytes.len()].copy_from_slice(bytes);
-            &copy
-        }
-    };
+fn load_tail(code: &[u8]) -> __m256i {
+    let tail = code.as_chunks::<REGISTER>().1;
+    let mut padded = [0u8; REGISTER];
+    padded[..tail.len()].copy_from_slice(tail);
+    // SAFETY: the array holds 32 bytes.
+    unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
+}
+
+/// The mask of the first `count` (at most 32) bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn leading(count: usize) -> __m256i {
     let mask: &[u8; REGISTER] = MASKS[REGISTER - count..][..REGISTER]
         .try_into()
         .expect("a window of REGISTER masks");
     // SAFETY: the array holds 32 bytes.
-    let group = unsafe { _mm256_loadu_si256(group.as_ptr().cast()) };
-    // SAFETY: the array holds 32 bytes.
-    let mask = unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) };
-    _mm256_and_si256(group, mask)
+    unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) }
 }
 
 /// The low and the high half of 32 int8 elements in 16 bits; bits as they are, twice.

@@ -22,30 +22,41 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
 
 /// Bytes of a register.
 const REGISTER: usize = 16;
+/// Sliding over it gives the mask of any number of leading bytes.
+static MASKS: [u8; 2 * REGISTER] = {
+    let mut masks = [0; 2 * REGISTER];
+    let mut i = 0;
+    while i < REGISTER {
+        masks[i] = 0xff;
+        i += 1;
+    }
+    masks
+};
 
 #[target_feature(enable = "neon")]
 fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {
-    rows::<OP, 1>(query, row)[0]
+    rows::<OP, 1>(query, load_tail(query), row)[0]
 }
 
 #[target_feature(enable = "neon")]
 fn block<const OP: u8>(query: &[u8], rows_bytes: &[u8], scores: &mut [i32]) {
+    let tail = load_tail(query);
     let mut rest = rows_bytes;
     let (quads, left) = scores.as_chunks_mut::<ROWS>();
     for quad in quads {
-        *quad = rows::<OP, ROWS>(query, rest);
+        *quad = rows::<OP, ROWS>(query, tail, rest);
         rest = &rest[ROWS * query.len()..];
     }
     for score in left {
-        *score = rows::<OP, 1>(query, rest)[0];
+        *score = rows::<OP, 1>(query, tail, rest)[0];
         rest = &rest[query.len()..];
     }
 }
 
-/// The scores of the first `R` of `rows`.
+/// The scores of the first `R` of `rows`. `query_tail` is [`load_tail`] of the query.
 #[inline]
 #[target_feature(enable = "neon")]
-fn rows<const OP: u8, const R: usize>(query: &[u8], rows: &[u8]) -> [i32; R] {
+fn rows<const OP: u8, const R: usize>(query: &[u8], query_tail: uint8x16_t, rows: &[u8]) -> [i32; R] {
     let stride = query.len();
     assert!(rows.len() >= R * stride);
     let mut sums = [vdupq_n_s32(0); R];
@@ -60,24 +71,46 @@ fn rows<const OP: u8, const R: usize>(query: &[u8], rows: &[u8]) -> [i32; R] {
         }
         i += REGISTER;
     }
-    if i < stride {
-        let q = load_padded(&query[i..]);
+    if i == stride {
+        return sums.map(|sum| vaddvq_s32(sum));
+    }
+    if rows.len() >= (R - 1) * stride + i + REGISTER {
+        // What lies behind a row, the next one nearly always, is read with it and masked away.
+        let mask = leading(stride - i);
         for (r, sum) in sums.iter_mut().enumerate() {
-            let x = load_padded(&rows[r * stride + i..][..stride - i]);
-            *sum = step::<OP>(*sum, q, x);
+            // SAFETY: 16 bytes from i on are there for the last of the R rows (compared above), so for all of them.
+            let x = unsafe { vld1q_u8(rows.as_ptr().wrapping_add(r * stride + i)) };
+            *sum = step::<OP>(*sum, query_tail, vandq_u8(x, mask));
+        }
+    } else {
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let x = load_tail(&rows[r * stride..][..stride]);
+            *sum = step::<OP>(*sum, query_tail, x);
         }
     }
     sums.map(|sum| vaddvq_s32(sum))
 }
 
-/// Loads up to 15 bytes, zero beyond them.
+/// The last, incomplete register of a code, zero beyond its end.
 #[inline]
 #[target_feature(enable = "neon")]
-fn load_padded(bytes: &[u8]) -> uint8x16_t {
-    let mut group = [0u8; REGISTER];
-    group[..bytes.len()].copy_from_slice(bytes);
+fn load_tail(code: &[u8]) -> uint8x16_t {
+    let tail = code.as_chunks::<REGISTER>().1;
+    let mut padded = [0u8; REGISTER];
+    padded[..tail.len()].copy_from_slice(tail);
     // SAFETY: the array holds 16 bytes.
-    unsafe { vld1q_u8(group.as_ptr()) }
+    unsafe { vld1q_u8(padded.as_ptr()) }
+}
+
+/// The mask of the first `count` (at most 16) bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+fn leading(count: usize) -> uint8x16_t {
+    let mask: &[u8; REGISTER] = MASKS[REGISTER - count..][..REGISTER]
+        .try_into()
+        .expect("a window of REGISTER masks");
+    // SAFETY: the array holds 16 bytes.
+    unsafe { vld1q_u8(mask.as_ptr()) }
 }
 
 /// Adds the terms of 16 bytes to 4 sums of 32 bits.
