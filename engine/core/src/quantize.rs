@@ -30,6 +30,20 @@ const OVERFLOW: f64 = 1.0e38;
 
 /// Appends the code of `x` to `out`: little-endian f32, or f16 rounded to nearest and clamped to ±65504.
 ///
+/// ```
+/// use vectorgpu_core::metric::Storage;
+/// use vectorgpu_core::quantize::{decode, encode, residual_bound};
+///
+/// let x = [1.5, 1.0001];
+/// let (mut code, mut back) = (Vec::new(), Vec::new());
+/// encode(Storage::F16, &x, &mut code)?;
+/// decode(Storage::F16, &code, &mut back)?;
+/// assert_eq!(back, [1.5, 1.0]);
+/// let error = x[1] - back[1];
+/// assert!((error..1.001 * error).contains(&residual_bound(&x, &code)));
+/// # Ok::<(), vectorgpu_core::Error>(())
+/// ```
+///
 /// # Errors
 /// `OutOfMemory`.
 pub fn encode(storage: Storage, x: &[f32], out: &mut Vec<u8>) -> Result<()> {

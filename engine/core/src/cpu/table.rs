@@ -27,6 +27,20 @@ pub(super) type TileKernel = unsafe fn(&[f32], usize, &[f32], &mut [f32], bool);
 pub(super) type FoldKernel = unsafe fn(&[f32], &[f32], f32, u32, &mut [LaneBest]);
 
 /// The kernels of one instruction set.
+///
+/// ```
+/// use vectorgpu_core::cpu::Kernels;
+/// use vectorgpu_core::metric::{Score, Storage};
+///
+/// let query = [1.0f32, 2.0, 3.0];
+/// let rows = [[1.0f32, 2.0, 3.0], [0.0, 0.0, 1.0]];
+/// let rows: &[u8] = bytemuck::cast_slice(&rows);
+/// for kernels in Kernels::all_supported() {
+///     let mut scores = [0.0; 2];
+///     kernels.block(Score::Dot, Storage::F32, &query, rows, &mut scores);
+///     assert_eq!(scores, [14.0, 3.0], "{}", kernels.name());
+/// }
+/// ```
 pub struct Kernels {
     pub(super) name: &'static str,
     pub(super) squared_l2_f32: RowKernel,
