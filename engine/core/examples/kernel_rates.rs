@@ -1,98 +1,165 @@
-//! Prints what the CPU kernels reach on this machine, beside its plain memory-read and multiply-add rates.
+//! Prints how near the CPU kernels come to a plain memory read of this machine, and to its multiply-add rate.
 //!
-//! `cargo run --release -p vectorgpu-core --example kernel_rates [MiB of rows, default 512]`. One thread; the best of
-//! several runs. "pages" scores rows that lie in 8 kB pages visited in random order, the next one prefetched.
+//! `cargo run --release -p vectorgpu-core --example kernel_rates -- [MiB=512] [rounds=15] [part of a table's name]`.
+//! Every run of a kernel stands beside a plain read of the same memory, right before it, so that a machine shared with
+//! others still gives ratios; printed are medians over the rounds, and the quartiles of the ratio. "pages" scores rows
+//! that lie in 8 kB pages visited in random order, the next one prefetched.
 #![expect(clippy::print_stdout, reason = "a program that reports to its user")]
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "measures the peak of an instruction set")
-)]
-
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use vectorgpu_core::backend::{Backend, NearestBy};
 use vectorgpu_core::cpu::{CpuBackend, Kernels, prefetch};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{CodeScore, Score, Storage};
+use vectorgpu_core::quantize::bits;
 
-const RUNS: usize = 5;
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calls the loops of an instruction set that was detected"
+    )
+)]
+#[path = "../benches/ceilings/mod.rs"]
+mod ceilings;
+
 const PAGE: usize = 8192;
 
-fn main() {
-    let mebibytes: usize = std::env::args()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(512);
-    let memory: Vec<f32> = noise(mebibytes.max(1) << 18);
-    println!(
-        "memory read                            {:7.1} GB/s",
-        rate(memory.len() * 4, || read(&memory))
-    );
-    println!(
-        "memory read, 8 kB pages at random      {:7.1} GB/s",
-        rate(memory.len() * 4, || read_pages(&memory))
-    );
-    for kernels in Kernels::all_supported() {
-        scores(kernels, &memory);
+/// One line of the report: what a row is, and how a block of rows is scored.
+#[derive(Clone, Copy)]
+enum Scan {
+    Rows(Score, Storage),
+    L1(Storage),
+    Codes(CodeScore),
+}
+
+const SCANS: [(&str, Scan); 10] = [
+    ("l2 f32", Scan::Rows(Score::SquaredL2, Storage::F32)),
+    ("dot f32", Scan::Rows(Score::Dot, Storage::F32)),
+    ("l1 f32", Scan::L1(Storage::F32)),
+    ("l2 f16", Scan::Rows(Score::SquaredL2, Storage::F16)),
+    ("dot f16", Scan::Rows(Score::Dot, Storage::F16)),
+    ("l1 f16", Scan::L1(Storage::F16)),
+    ("dot int8", Scan::Codes(CodeScore::DotI8)),
+    ("l2 int8", Scan::Codes(CodeScore::SquaredL2I8)),
+    ("hamming", Scan::Codes(CodeScore::Hamming)),
+    ("and", Scan::Codes(CodeScore::AndCount)),
+];
+
+impl Scan {
+    fn row_bytes(self, dims: usize) -> usize {
+        match self {
+            Self::Rows(_, storage) | Self::L1(storage) => storage.code_bytes(dims),
+            Self::Codes(CodeScore::DotI8 | CodeScore::SquaredL2I8) => dims,
+            Self::Codes(_) => bits::code_bytes(dims),
+        }
     }
-    for kernels in Kernels::all_supported() {
-        let peak = peak_gflops(kernels.name());
-        println!(
-            "{:6} peak multiply-add                 {:7.1} GFLOP/s",
-            kernels.name(),
-            peak
-        );
+
+    /// Scores every whole row of `memory`, 1 MiB at a time, as `CpuBackend` does.
+    fn run(self, kernels: &Kernels, dims: usize, memory: &[u8]) {
+        let row_bytes = self.row_bytes(dims);
+        let rows = (1 << 20) / row_bytes;
+        let query: Vec<f32> = noise(dims);
+        let code = &memory[..row_bytes];
+        let (mut scores, mut counts) = (vec![0.0; rows], vec![0; rows]);
+        for part in memory.chunks(rows * row_bytes) {
+            let n = part.len() / row_bytes;
+            let part = &part[..n * row_bytes];
+            match self {
+                Self::Rows(score, storage) => kernels.block(score, storage, &query, part, &mut scores[..n]),
+                Self::L1(storage) => kernels.l1_block(storage, &query, part, &mut scores[..n]),
+                Self::Codes(score) => kernels.code_block(score, code, part, &mut counts[..n]),
+            }
+            black_box((&scores, &counts));
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |i: usize, default| {
+        arguments
+            .get(i)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let (mebibytes, rounds): (usize, usize) = (number(0, 512).max(4), number(1, 15).max(1));
+    let wanted = arguments.get(2).map_or("", String::as_str);
+    let memory: Vec<f32> = noise(mebibytes << 18);
+    let tables = || {
+        Kernels::all_supported()
+            .into_iter()
+            .filter(|table| table.name().contains(wanted))
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for kernels in tables() {
+        for threads in 1..=cores.min(2) {
+            scans(kernels, bytemuck::cast_slice(&memory), threads, rounds);
+        }
+    }
+    for kernels in tables() {
+        let peak = ceilings::multiply_add_rate(kernels.name()).map_or(f64::NAN, |rate| 2.0 * rate);
+        println!("{:11} peak multiply-add {peak:.1} GFLOP/s", kernels.name());
         for (dims, lists) in [(784, 245), (100, 1200), (784, 4000), (16, 1000), (2000, 500)] {
             assignment(kernels, dims, lists, peak);
         }
     }
 }
 
-fn scores(kernels: &'static Kernels, memory: &[f32]) {
-    let bytes: &[u8] = bytemuck::cast_slice(memory);
-    for dims in [784, 100] {
-        let query = noise(dims);
-        for (name, score, storage) in [
-            ("l2 f32", Score::SquaredL2, Storage::F32),
-            ("dot f32", Score::Dot, Storage::F32),
-            ("l2 f16", Score::SquaredL2, Storage::F16),
-            ("dot f16", Score::Dot, Storage::F16),
-        ] {
-            let row_bytes = storage.code_bytes(dims);
-            let rows = bytes.len() / row_bytes;
-            let mut out = vec![0.0; rows];
-            let whole = &bytes[..rows * row_bytes];
-            let straight = rate(whole.len(), || {
-                kernels.block(score, storage, &query, whole, &mut out)
-            });
-            let in_page = PAGE / row_bytes;
-            let pages = bytes.len() / PAGE;
-            let scattered = rate(pages * in_page * row_bytes, || {
-                let page = |i: usize| &bytes[scatter(i, pages) * PAGE..][..in_page * row_bytes];
-                for i in 0..pages {
-                    if i + 1 < pages {
-                        prefetch(page(i + 1));
-                    }
-                    kernels.block(score, storage, &query, page(i), &mut out[..in_page]);
-                }
-            });
-            let cached = &whole[..(200_000 / row_bytes) * row_bytes];
-            let hot = rate(cached.len() * 500, || {
-                for _ in 0..500 {
-                    kernels.block(
-                        score,
-                        storage,
-                        &query,
-                        black_box(cached),
-                        &mut out[..cached.len() / row_bytes],
-                    );
-                }
-            });
+fn scans(kernels: &'static Kernels, memory: &[u8], threads: usize, rounds: usize) {
+    let part = memory.len() / threads;
+    let parts: Vec<&[u8]> = memory.chunks_exact(part).collect();
+    for (name, scan) in SCANS {
+        for dims in [768, 100] {
+            // The share of a page that holds rows.
+            let used = (PAGE / scan.row_bytes(dims) * scan.row_bytes(dims)) as f64 / PAGE as f64;
+            let (mut plain, mut straight, mut scattered, mut ratios) = (vec![], vec![], vec![], vec![]);
+            for _ in 0..rounds {
+                let rate = |time: Duration| (part * threads) as f64 / time.as_secs_f64() / 1e9;
+                let read = rate(ceilings::on_threads(threads, &|i| ceilings::read(parts[i])));
+                let scan_rate = rate(ceilings::on_threads(threads, &|i| {
+                    scan.run(kernels, dims, parts[i])
+                }));
+                plain.push(read);
+                straight.push(scan_rate);
+                ratios.push(100.0 * scan_rate / read);
+                let in_pages = ceilings::on_threads(threads, &|i| pages(scan, kernels, dims, parts[i]));
+                scattered.push(rate(in_pages) * used);
+            }
             println!(
-                "{:6} {name:8} d={dims:<4} {straight:6.1} GB/s, pages {scattered:6.1} GB/s, cached {hot:6.1} GB/s",
-                kernels.name()
+                "{:11} {threads} thread{} {name:8} d={dims:<4} {:5.1} of {:5.1} GB/s: {:4.0} % ({:.0}..{:.0}); pages {:5.1} GB/s",
+                kernels.name(),
+                if threads == 1 { " " } else { "s" },
+                quantile(&mut straight, 0.5),
+                quantile(&mut plain, 0.5),
+                quantile(&mut ratios, 0.5),
+                quantile(&mut ratios, 0.25),
+                quantile(&mut ratios, 0.75),
+                quantile(&mut scattered, 0.5),
             );
         }
+    }
+}
+
+fn pages(scan: Scan, kernels: &Kernels, dims: usize, memory: &[u8]) {
+    let in_page = PAGE / scan.row_bytes(dims);
+    let used = in_page * scan.row_bytes(dims);
+    let pages = memory.len() / PAGE;
+    let page = |i: usize| &memory[scatter(i, pages) * PAGE..][..PAGE];
+    let query: Vec<f32> = noise(dims);
+    let code = &memory[..scan.row_bytes(dims)];
+    let (mut scores, mut counts) = (vec![0.0; in_page], vec![0; in_page]);
+    for i in 0..pages {
+        if i + 1 < pages {
+            prefetch(page(i + 1));
+        }
+        let rows = &page(i)[..used];
+        match scan {
+            Scan::Rows(score, storage) => kernels.block(score, storage, &query, rows, &mut scores),
+            Scan::L1(storage) => kernels.l1_block(storage, &query, rows, &mut scores),
+            Scan::Codes(score) => kernels.code_block(score, code, rows, &mut counts),
+        }
+        black_box((&scores, &counts));
     }
 }
 
@@ -108,17 +175,36 @@ fn assignment(kernels: &'static Kernels, dims: usize, lists: usize, peak: f64) {
     for by in [NearestBy::L2, NearestBy::Dot] {
         let mut backend = CpuBackend::with_kernels(kernels);
         let mut nearest = backend.nearest(&centroids, dims, by).expect("the shape fits");
-        let gflops = rate(rows * lists * dims * 2, || {
-            nearest
-                .assign(&x, &mut labels, &mut || true)
-                .expect("never stopped")
-        });
+        let best = (0..5)
+            .map(|_| {
+                let start = Instant::now();
+                nearest
+                    .assign(&x, &mut labels, &mut || true)
+                    .expect("never stopped");
+                start.elapsed()
+            })
+            .min()
+            .unwrap_or_default();
+        let gflops = (rows * lists * dims * 2) as f64 / best.as_secs_f64() / 1e9;
         println!(
-            "{:6} assign {by:?} d={dims} lists={lists}: {gflops:.1} GFLOP/s, {:.0} % of peak",
+            "{:11} assign {by:?} d={dims} lists={lists}: {gflops:.1} GFLOP/s, {:.0} % of peak",
             kernels.name(),
             100.0 * gflops / peak
         );
     }
+}
+
+/// The value below which that share of `values` lies.
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a small index"
+    )]
+    let at = (last as f64 * share).round() as usize;
+    values.get(at).copied().unwrap_or(f64::NAN)
 }
 
 fn noise(len: usize) -> Vec<f32> {
@@ -137,83 +223,4 @@ fn noise(len: usize) -> Vec<f32> {
 fn scatter(i: usize, count: usize) -> usize {
     // A prime larger than any count here, so coprime to it.
     i.wrapping_mul(2_147_483_647) % count
-}
-
-fn read(memory: &[f32]) {
-    black_box(sum(memory));
-}
-
-fn read_pages(memory: &[f32]) {
-    let pages = memory.len() * 4 / PAGE;
-    for i in 0..pages {
-        black_box(sum(&memory[scatter(i, pages) * PAGE / 4..][..PAGE / 4]));
-    }
-}
-
-fn sum(memory: &[f32]) -> u32 {
-    let words: &[[u32; 32]] = bytemuck::cast_slice(&memory[..memory.len() / 32 * 32]);
-    let mut sums = [0u32; 32];
-    for word in words {
-        for (sum, x) in sums.iter_mut().zip(word) {
-            *sum = sum.wrapping_add(*x);
-        }
-    }
-    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
-}
-
-/// Billions of units a second: `units` in the best of `RUNS` runs.
-fn rate(units: usize, mut work: impl FnMut()) -> f64 {
-    let best = (0..RUNS).map(|_| timed(&mut work)).min().unwrap_or_default();
-    units as f64 / best.as_secs_f64() / 1e9
-}
-
-fn timed(work: &mut impl FnMut()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn peak_gflops(name: &str) -> f64 {
-    const STEPS: usize = 20_000_000;
-    match name {
-        // SAFETY: the table of this name is only listed on a machine that supports it.
-        "avx512" => rate(STEPS * 16 * 16 * 2, || unsafe { peak_avx512(STEPS) }),
-        // SAFETY: the table of this name is only listed on a machine that supports it.
-        "avx2" => rate(STEPS * 12 * 8 * 2, || unsafe { peak_avx2(STEPS) }),
-        _ => f64::NAN,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn peak_gflops(_name: &str) -> f64 {
-    f64::NAN
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn peak_avx512(steps: usize) {
-    use std::arch::x86_64::*;
-    let factor = black_box(_mm512_set1_ps(0.5));
-    let mut sums = [_mm512_setzero_ps(); 16];
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, factor, factor);
-        }
-    }
-    black_box(sums);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn peak_avx2(steps: usize) {
-    use std::arch::x86_64::*;
-    let factor = black_box(_mm256_set1_ps(0.5));
-    let mut sums = [_mm256_setzero_ps(); 12];
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(*sum, factor, factor);
-        }
-    }
-    black_box(sums);
 }

@@ -44,6 +44,25 @@ pub struct KmeansTask<'a> {
 
 /// Finds centroids, `[lists, dims]` row-major. `progress` is told the share of the work done, from 0 to 1.
 ///
+/// ```
+/// use vectorgpu_core::backend::NearestBy;
+/// use vectorgpu_core::cpu::CpuBackend;
+/// use vectorgpu_core::kmeans::{KmeansTask, kmeans};
+///
+/// let task = KmeansTask {
+///     samples: &[0.0, 0.5, 10.0, 10.5],
+///     dims: 1,
+///     lists: 2,
+///     by: NearestBy::L2,
+///     seed: 1,
+///     max_iterations: 10,
+/// };
+/// let mut centroids = kmeans(&mut CpuBackend::new(), &task, &mut |_| (), &mut || true)?;
+/// centroids.sort_by(f32::total_cmp);
+/// assert_eq!(centroids, [0.25, 10.25]);
+/// # Ok::<(), vectorgpu_core::Error>(())
+/// ```
+///
 /// # Errors
 /// `InvalidArgument` for a shape that does not fit, `OutOfMemory`, `Cancelled`, or what the backend reports.
 pub fn kmeans(

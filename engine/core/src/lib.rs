@@ -18,4 +18,7 @@ pub mod random;
 pub mod sample;
 pub mod vector;
 
+#[cfg(test)]
+mod property;
+
 pub use error::{Error, ErrorKind, Result};

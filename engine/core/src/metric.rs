@@ -33,6 +33,20 @@ pub enum Score {
     Dot,
 }
 
+/// The raw integer a kernel computes for a pair of quantised codes (`quantize::int8`, `quantize::bits`): exact, in
+/// whatever order it is summed, for codes of up to 33,000 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CodeScore {
+    /// `sum(a_i * b_i)` of int8 codes.
+    DotI8,
+    /// `sum((a_i - b_i)^2)` of int8 codes, which is a distance only where both have the same scale.
+    SquaredL2I8,
+    /// The number of bits in which two 1-bit codes differ.
+    Hamming,
+    /// The number of bits that are set in both of two 1-bit codes.
+    AndCount,
+}
+
 impl Metric {
     /// Reads the code that the metapage holds.
     ///

@@ -14,6 +14,9 @@ use crate::distance::norm_squared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Metric, Storage};
 
+pub mod bits;
+pub mod int8;
+
 /// Unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
 /// Smallest normal f32: more than what one flush to zero, or one rounding of a subnormal, can move.
@@ -26,6 +29,20 @@ const F64_SLACK: f64 = 1e-13;
 const OVERFLOW: f64 = 1.0e38;
 
 /// Appends the code of `x` to `out`: little-endian f32, or f16 rounded to nearest and clamped to ±65504.
+///
+/// ```
+/// use vectorgpu_core::metric::Storage;
+/// use vectorgpu_core::quantize::{decode, encode, residual_bound};
+///
+/// let x = [1.5, 1.0001];
+/// let (mut code, mut back) = (Vec::new(), Vec::new());
+/// encode(Storage::F16, &x, &mut code)?;
+/// decode(Storage::F16, &code, &mut back)?;
+/// assert_eq!(back, [1.5, 1.0]);
+/// let error = x[1] - back[1];
+/// assert!((error..1.001 * error).contains(&residual_bound(&x, &code)));
+/// # Ok::<(), vectorgpu_core::Error>(())
+/// ```
 ///
 /// # Errors
 /// `OutOfMemory`.
@@ -89,11 +106,16 @@ pub fn residual_bound(x: &[f32], code: &[u8]) -> f32 {
             .map(|(x, decoded)| element_error(*x, *decoded).powi(2))
             .sum::<f64>();
     }
+    bound_of_squares(sum, x.len())
+}
+
+/// An upper bound of the root of `n` squared errors that were summed in f64; infinite for NaN.
+fn bound_of_squares(sum: f64, n: usize) -> f32 {
     if sum.is_nan() {
         return f32::INFINITY;
     }
     // A difference and a square of rounding 2^-53 each, n additions, the square root: n + 4 roundings at most.
-    let slack = (x.len() as f64 + 8.0) * f64::EPSILON;
+    let slack = (n as f64 + 8.0) * f64::EPSILON;
     rounded_up((sum * (1.0 + slack)).sqrt() * (1.0 + slack))
 }
 

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -24,6 +24,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::avx2::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -56,13 +61,9 @@ fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores
     let mut rest = rows_bytes;
     let mut pairs = scores.chunks_exact_mut(2);
     for pair in &mut pairs {
-        let (two, tail) = rest.split_at(2 * bytes);
-        pair.copy_from_slice(&rows::<OP, F16, 2>(
-            query,
-            two,
-            rest.get(AHEAD..).unwrap_or_default(),
-        ));
-        rest = tail;
+        let ahead = rest.get(AHEAD..).unwrap_or_default();
+        pair.copy_from_slice(&rows::<OP, F16, 2>(query, rest, ahead));
+        rest = &rest[2 * bytes..];
     }
     if let [last] = pairs.into_remainder() {
         *last = rows::<OP, F16, 1>(query, rest, &[])[0];
@@ -83,7 +84,8 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
             prefetch(bytes);
         }
         for part in 0..LANES / REGISTER {
-            let q = load_query(&query[i + part * REGISTER..]);
+            // SAFETY: i + 32 <= query.len(), and a part of it starts at a multiple of 8 below 32.
+            let q = unsafe { _mm256_loadu_ps(query.as_ptr().wrapping_add(i + part * REGISTER)) };
             for (r, sums) in sums.iter_mut().enumerate() {
                 let at = r * stride + (i + part * REGISTER) * width::<F16>();
                 // SAFETY: i + 32 <= query.len(), so the register's elements end inside row r.
@@ -100,8 +102,16 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
         }
         let count = GROUP.min(query.len() - i);
         let q = load_padded::<false>(bytemuck::cast_slice(&query[i..i + count]), count);
+        // What lies behind a row, the next one nearly always, is read with it and masked away.
+        let readable = rows.len() >= (R - 1) * stride + (i + GROUP) * width::<F16>();
         for (r, sums) in sums.iter_mut().enumerate() {
-            let x = load_padded::<F16>(&rows[r * stride + i * width::<F16>()..], count);
+            let at = r * stride + i * width::<F16>();
+            let x = if F16 && readable {
+                // SAFETY: 16 elements from i on are there for the last of the R rows, so for all of them.
+                unsafe { load_masked(rows.as_ptr().wrapping_add(at), count) }
+            } else {
+                load_padded::<F16>(&rows[at..], count)
+            };
             sums[part] = step::<OP>(sums[part], q.0, x.0);
             sums[part + 1] = step::<OP>(sums[part + 1], q.1, x.1);
         }
@@ -166,46 +176,50 @@ unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn load_padded<const F16: bool>(bytes: &[u8], count: usize) -> (__m256, __m256) {
     assert!(bytes.len() >= count * width::<F16>());
+    if F16 {
+        let mut padded = [0u8; GROUP * 2];
+        padded[..count * 2].copy_from_slice(&bytes[..count * 2]);
+        // SAFETY: the array holds 16 elements.
+        return unsafe { load_masked(padded.as_ptr(), count) };
+    }
+    let (low_mask, high_mask) = leading(count);
+    let at = bytes.as_ptr().cast::<f32>();
+    // SAFETY: the masks read only the first `count` elements, which are there (asserted above).
+    let low = unsafe { _mm256_maskload_ps(at, low_mask) };
+    // SAFETY: as above.
+    let high = unsafe { _mm256_maskload_ps(at.wrapping_add(REGISTER), high_mask) };
+    (low, high)
+}
+
+/// Loads 16 f16 elements, and keeps the first `count` (1 to 16) of them.
+///
+/// # Safety
+/// 16 encoded elements are readable at `at`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load_masked(at: *const u8, count: usize) -> (__m256, __m256) {
+    let (low_mask, high_mask) = leading(count);
+    // SAFETY: the caller's: the first 8 of 16 elements.
+    let low = unsafe { load::<true>(at) };
+    // SAFETY: the caller's: the last 8 of 16 elements.
+    let high = unsafe { load::<true>(at.wrapping_add(GROUP)) };
+    (
+        _mm256_and_ps(low, _mm256_castsi256_ps(low_mask)),
+        _mm256_and_ps(high, _mm256_castsi256_ps(high_mask)),
+    )
+}
+
+/// The masks of the first `count` (at most 16) elements of two registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn leading(count: usize) -> (__m256i, __m256i) {
     let masks: &[i32; GROUP] = MASKS[GROUP - count..][..GROUP]
         .try_into()
         .expect("a window of GROUP masks");
     // SAFETY: the array holds 16 masks; these are the first 8.
-    let low_mask = unsafe { _mm256_loadu_si256(masks.as_ptr().cast()) };
+    let low = unsafe { _mm256_loadu_si256(masks.as_ptr().cast()) };
     // SAFETY: the array holds 16 masks; these are the last 8.
-    let high_mask = unsafe { _mm256_loadu_si256(masks[REGISTER..].as_ptr().cast()) };
-    if F16 {
-        let (low, high) = load_beyond(bytes);
-        (
-            _mm256_and_ps(low, _mm256_castsi256_ps(low_mask)),
-            _mm256_and_ps(high, _mm256_castsi256_ps(high_mask)),
-        )
-    } else {
-        let at = bytes.as_ptr().cast::<f32>();
-        // SAFETY: the masks read only the first `count` elements, which are there (asserted above).
-        let low = unsafe { _mm256_maskload_ps(at, low_mask) };
-        // SAFETY: as above.
-        let high = unsafe { _mm256_maskload_ps(at.wrapping_add(REGISTER), high_mask) };
-        (low, high)
-    }
-}
-
-/// Loads 16 f16 elements: those of the next row too when `bytes` goes on, zeros where it does not.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn load_beyond(bytes: &[u8]) -> (__m256, __m256) {
-    const BYTES: usize = GROUP * 2;
-    let mut copy = [0u8; BYTES];
-    let group: &[u8; BYTES] = match bytes.first_chunk() {
-        Some(group) => group,
-        None => {
-            copy[..bytes.len()].copy_from_slice(bytes);
-            &copy
-        }
-    };
-    // SAFETY: the array holds 16 elements; these are the first 8.
-    let low = unsafe { load::<true>(group.as_ptr()) };
-    // SAFETY: the array holds 16 elements; these are the last 8.
-    let high = unsafe { load::<true>(group[BYTES / 2..].as_ptr()) };
+    let high = unsafe { _mm256_loadu_si256(masks[REGISTER..].as_ptr().cast()) };
     (low, high)
 }
 
@@ -230,6 +244,16 @@ fn folded(sums: [__m256; 4]) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

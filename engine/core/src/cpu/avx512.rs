@@ -10,9 +10,18 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
 
-pub(super) static KERNELS: Kernels = Kernels {
+pub(super) static KERNELS: Kernels = AVX512;
+
+/// The same with kernels for codes of machines that have VNNI and VPOPCNTDQ too.
+pub(super) static KERNELS_VNNI: Kernels = Kernels {
+    name: "avx512-vnni",
+    codes: codes::avx512::KERNELS,
+    ..AVX512
+};
+
+const AVX512: Kernels = Kernels {
     name: "avx512",
     squared_l2_f32: row::<SQUARED_L2, false>,
     dot_f32: row::<DOT, false>,
@@ -24,6 +33,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::avx2::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: TILE_WIDTH,
@@ -215,29 +229,60 @@ fn folded(sums: __m512) -> f32 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_f16(x: &[f32], codes: &mut [u8]) {
-    let limit = _mm512_set1_ps(F16_MAX);
-    let lower = _mm512_set1_ps(-F16_MAX);
-    for (x, codes) in x.chunks(GROUP).zip(codes.chunks_mut(2 * GROUP)) {
-        let mask = u16::MAX >> (GROUP - x.len());
-        // SAFETY: the mask reads x.len() elements.
-        let x = unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr()) };
-        // The second operand is the result when either is NaN.
-        let clamped = _mm512_min_ps(limit, _mm512_max_ps(lower, x));
-        let code = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(clamped);
-        // SAFETY: the mask writes as many codes as x has elements; codes has 2 bytes for each (the table checks).
-        unsafe { _mm256_mask_storeu_epi16(codes.as_mut_ptr().cast(), mask, code) };
+    let (groups, tail) = x.as_chunks::<GROUP>();
+    let (full, rest) = codes.split_at_mut(size_of_val(groups) / 2);
+    for (x, codes) in groups.iter().zip(full.as_chunks_mut::<{ 2 * GROUP }>().0) {
+        // SAFETY: the array holds 32 bytes.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), encoded(load_query(x))) };
     }
+    if !tail.is_empty() {
+        // Apart, because some machines take many cycles over a masked store.
+        let mask = u16::MAX >> (GROUP - tail.len());
+        // SAFETY: the mask reads tail.len() elements.
+        let code = encoded(unsafe { _mm512_maskz_loadu_ps(mask, tail.as_ptr()) });
+        // SAFETY: the mask writes as many codes as the tail has elements, and rest has 2 bytes for each (the table checks).
+        unsafe { _mm256_mask_storeu_epi16(rest.as_mut_ptr().cast(), mask, code) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn encoded(x: __m512) -> __m256i {
+    // The second operand is the result when either is NaN.
+    let clamped = _mm512_min_ps(
+        _mm512_set1_ps(F16_MAX),
+        _mm512_max_ps(_mm512_set1_ps(-F16_MAX), x),
+    );
+    _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(clamped)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn decode_f16(codes: &[u8], x: &mut [f32]) {
-    for (codes, x) in codes.chunks(2 * GROUP).zip(x.chunks_mut(GROUP)) {
-        let mask = u16::MAX >> (GROUP - x.len());
-        // SAFETY: the mask reads as many codes as x has elements; codes has 2 bytes for each (the table checks).
-        let wide = unsafe { load_masked::<true>(codes.as_ptr(), mask) };
-        // SAFETY: the mask writes x.len() elements.
-        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), mask, wide) };
+    let (groups, tail) = x.as_chunks_mut::<GROUP>();
+    let (full, rest) = codes.split_at(size_of_val(groups) / 2);
+    for (codes, x) in full.as_chunks::<{ 2 * GROUP }>().0.iter().zip(groups) {
+        // SAFETY: the array holds 16 codes.
+        let wide = _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) });
+        // SAFETY: the array holds 16 elements.
+        unsafe { _mm512_storeu_ps(x.as_mut_ptr(), wide) };
+    }
+    if !tail.is_empty() {
+        let mask = u16::MAX >> (GROUP - tail.len());
+        // SAFETY: the mask reads as many codes as the tail has elements; rest has 2 bytes for each (the table checks).
+        let wide = unsafe { load_masked::<true>(rest.as_ptr(), mask) };
+        // SAFETY: the mask writes tail.len() elements.
+        unsafe { _mm512_mask_storeu_ps(tail.as_mut_ptr(), mask, wide) };
     }
 }
 

@@ -10,6 +10,30 @@ use crate::metric::Score;
 const POLL_BYTES: usize = 1 << 20;
 
 /// The arithmetic of the index on SIMD instructions of this machine.
+///
+/// ```
+/// use vectorgpu_core::backend::{Backend, NearestBy, RowBlock};
+/// use vectorgpu_core::cpu::CpuBackend;
+/// use vectorgpu_core::metric::{Score, Storage};
+///
+/// let rows = [[3.0f32, 4.0], [0.0, 1.0], [0.0, 0.0]];
+/// let block = RowBlock {
+///     codes: bytemuck::cast_slice(&rows),
+///     storage: Storage::F32,
+///     dims: 2,
+/// };
+/// let mut backend = CpuBackend::new();
+/// let mut scores = Vec::new();
+/// backend.score(Score::SquaredL2, &[0.0, 0.0], block, &mut scores, &mut || true)?;
+/// assert_eq!(scores, [25.0, 1.0, 0.0]);
+///
+/// let centroids = [3.0, 3.0, 0.0, 0.0];
+/// let mut labels = [0; 3];
+/// let mut nearest = backend.nearest(&centroids, 2, NearestBy::L2)?;
+/// nearest.assign(rows.as_flattened(), &mut labels, &mut || true)?;
+/// assert_eq!(labels, [0, 1, 1]);
+/// # Ok::<(), vectorgpu_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct CpuBackend {
     kernels: &'static Kernels,

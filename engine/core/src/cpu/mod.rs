@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use half::f16;
 
 mod backend;
+mod codes;
+mod encode;
 mod nearest;
 mod scalar;
 mod table;
@@ -83,13 +85,17 @@ pub fn prefetch(bytes: &[u8]) {
 impl Kernels {
     /// Every table that this machine supports, the fastest first; the scalar one is always the last.
     pub fn all_supported() -> Vec<&'static Self> {
-        let mut tables = Vec::with_capacity(3);
+        let mut tables = Vec::with_capacity(4);
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx2")
             {
+                if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vpopcntdq") {
+                    tables.push(&avx512::KERNELS_VNNI);
+                }
                 tables.push(&avx512::KERNELS);
             }
             if is_x86_feature_detected!("avx2")

@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -25,6 +25,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::neon::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -219,6 +224,16 @@ fn folded(s: [float32x4_t; 8]) -> f32 {
     let four = vaddq_f32(eight[0], eight[1]);
     let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
     vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+}
+
+#[target_feature(enable = "neon")]
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+#[target_feature(enable = "neon")]
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
 }
 
 #[target_feature(enable = "neon")]

@@ -8,7 +8,7 @@ use half::f16;
 
 use super::nearest::{LaneBest, fold_lanes};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -22,6 +22,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f32_block: block::<DOT, false>,
     squared_l2_f16_block: block::<SQUARED_L2, true>,
     dot_f16_block: block::<DOT, true>,
+    l1_f32_block: block::<L1, false>,
+    l1_f16_block: block::<L1, true>,
+    codes: codes::scalar::KERNELS,
+    encode_i8,
+    encode_bits,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -143,6 +148,14 @@ fn fused_in_f64(a: f32, b: f32, c: f32) -> f32 {
     let odd = if outwards { bits | 1 } else { bits.wrapping_sub(1) };
     let bits = if inexact && bits & 1 == 0 { odd } else { bits };
     f64::from_bits(bits) as f32
+}
+
+fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
+    encode::int8(x, codes)
+}
+
+fn encode_bits(x: &[f32], codes: &mut [u8]) {
+    encode::bits(x, codes);
 }
 
 fn encode_f16(x: &[f32], codes: &mut [u8]) {

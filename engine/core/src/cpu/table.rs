@@ -8,12 +8,17 @@
 )]
 
 use super::nearest::LaneBest;
-use crate::metric::{Score, Storage};
+use crate::metric::{CodeScore, Score, Storage};
+use crate::quantize::bits;
 
 /// `fn(query, row)`: the row holds exactly `query.len()` encoded elements.
 pub(super) type RowKernel = unsafe fn(&[f32], &[u8]) -> f32;
 /// `fn(query, rows, scores)`: the rows hold exactly `scores.len() * query.len()` encoded elements.
 pub(super) type BlockKernel = unsafe fn(&[f32], &[u8], &mut [f32]);
+/// `fn(query, row)`: equally long codes.
+pub(super) type CodeRowKernel = unsafe fn(&[u8], &[u8]) -> i32;
+/// `fn(query, rows, scores)`: the rows hold exactly `scores.len() * query.len()` bytes.
+pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
 /// `panel.len() / tile_width` elements long and `stride` elements apart, with a panel (`[k, tile_width]`) of
 /// centroids; `first` ignores what `dots` held.
@@ -22,6 +27,20 @@ pub(super) type TileKernel = unsafe fn(&[f32], usize, &[f32], &mut [f32], bool);
 pub(super) type FoldKernel = unsafe fn(&[f32], &[f32], f32, u32, &mut [LaneBest]);
 
 /// The kernels of one instruction set.
+///
+/// ```
+/// use vectorgpu_core::cpu::Kernels;
+/// use vectorgpu_core::metric::{Score, Storage};
+///
+/// let query = [1.0f32, 2.0, 3.0];
+/// let rows = [[1.0f32, 2.0, 3.0], [0.0, 0.0, 1.0]];
+/// let rows: &[u8] = bytemuck::cast_slice(&rows);
+/// for kernels in Kernels::all_supported() {
+///     let mut scores = [0.0; 2];
+///     kernels.block(Score::Dot, Storage::F32, &query, rows, &mut scores);
+///     assert_eq!(scores, [14.0, 3.0], "{}", kernels.name());
+/// }
+/// ```
 pub struct Kernels {
     pub(super) name: &'static str,
     pub(super) squared_l2_f32: RowKernel,
@@ -34,11 +53,29 @@ pub struct Kernels {
     pub(super) dot_f32_block: BlockKernel,
     pub(super) squared_l2_f16_block: BlockKernel,
     pub(super) dot_f16_block: BlockKernel,
+    pub(super) l1_f32_block: BlockKernel,
+    pub(super) l1_f16_block: BlockKernel,
+    pub(super) codes: CodeKernels,
+    pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
+    pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
     pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
     pub(super) tile_width: usize,
     pub(super) tile: TileKernel,
     pub(super) fold: FoldKernel,
+}
+
+/// The kernels of one instruction set for int8 and 1-bit codes.
+#[derive(Clone, Copy)]
+pub(super) struct CodeKernels {
+    pub(super) dot_i8: CodeRowKernel,
+    pub(super) squared_l2_i8: CodeRowKernel,
+    pub(super) hamming: CodeRowKernel,
+    pub(super) and_count: CodeRowKernel,
+    pub(super) dot_i8_block: CodeBlockKernel,
+    pub(super) squared_l2_i8_block: CodeBlockKernel,
+    pub(super) hamming_block: CodeBlockKernel,
+    pub(super) and_count_block: CodeBlockKernel,
 }
 
 /// The three sums of a cosine, each bit for bit what [`Kernels::row`] returns for `Score::Dot` on the same inputs.
@@ -53,7 +90,7 @@ pub struct CosineParts {
 }
 
 impl Kernels {
-    /// Names the instruction set: "avx512", "avx2", "neon" or "scalar".
+    /// Names the instruction set: "avx512-vnni" (with VPOPCNTDQ too), "avx512", "avx2", "neon" or "scalar".
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -101,6 +138,56 @@ impl Kernels {
         unsafe { (self.l1_f32)(a, bytemuck::cast_slice(b)) }
     }
 
+    /// Computes `sum(|q_i - x_i|)` of `query` against `scores.len()` consecutive encoded rows, of any alignment; of f32
+    /// rows bit for bit what [`Self::l1`] returns.
+    ///
+    /// # Panics
+    /// When `rows` is not `scores.len()` rows long.
+    pub fn l1_block(&self, storage: Storage, query: &[f32], rows: &[u8], scores: &mut [f32]) {
+        let bytes = storage.code_bytes(query.len()).checked_mul(scores.len());
+        assert_eq!(Some(rows.len()), bytes, "block length");
+        let kernel = match storage {
+            Storage::F32 => self.l1_f32_block,
+            Storage::F16 => self.l1_f16_block,
+        };
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { kernel(query, rows, scores) }
+    }
+
+    /// Computes the score of two quantised codes, of any alignment: int8 codes a byte an element, 1-bit codes eight
+    /// elements a byte. Exact for codes of up to 33,000 bytes, more than `MAX_DIMS`; longer sums wrap.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn code_row(&self, score: CodeScore, query: &[u8], row: &[u8]) -> i32 {
+        assert_eq!(row.len(), query.len(), "code length");
+        let kernel = match score {
+            CodeScore::DotI8 => self.codes.dot_i8,
+            CodeScore::SquaredL2I8 => self.codes.squared_l2_i8,
+            CodeScore::Hamming => self.codes.hamming,
+            CodeScore::AndCount => self.codes.and_count,
+        };
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { kernel(query, row) }
+    }
+
+    /// Computes the scores of `query` against `scores.len()` consecutive codes, those of [`Self::code_row`].
+    ///
+    /// # Panics
+    /// When `rows` is not `scores.len()` codes long.
+    pub fn code_block(&self, score: CodeScore, query: &[u8], rows: &[u8], scores: &mut [i32]) {
+        let bytes = query.len().checked_mul(scores.len());
+        assert_eq!(Some(rows.len()), bytes, "block length");
+        let kernel = match score {
+            CodeScore::DotI8 => self.codes.dot_i8_block,
+            CodeScore::SquaredL2I8 => self.codes.squared_l2_i8_block,
+            CodeScore::Hamming => self.codes.hamming_block,
+            CodeScore::AndCount => self.codes.and_count_block,
+        };
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { kernel(query, rows, scores) }
+    }
+
     /// Computes the three sums of a cosine in one pass.
     ///
     /// # Panics
@@ -109,6 +196,27 @@ impl Kernels {
         assert_eq!(a.len(), b.len(), "vector length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.cosine_parts_f32)(a, bytemuck::cast_slice(b)) }
+    }
+
+    /// Writes the int8 codes of `x`, as `quantize::int8` defines them, and returns their scale: 0 for a vector that
+    /// counts as zero, NaN (and codes 0) for one that holds NaN or an infinity.
+    ///
+    /// # Panics
+    /// When `codes` is not `x.len()` bytes long.
+    pub fn encode_i8(&self, x: &[f32], codes: &mut [u8]) -> f32 {
+        assert_eq!(codes.len(), x.len(), "code length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.encode_i8)(x, codes) }
+    }
+
+    /// Writes the 1-bit code of `x`, as `quantize::bits` defines it.
+    ///
+    /// # Panics
+    /// When `codes` is not `bits::code_bytes(x.len())` bytes long.
+    pub fn encode_bits(&self, x: &[f32], codes: &mut [u8]) {
+        assert_eq!(codes.len(), bits::code_bytes(x.len()), "code length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.encode_bits)(x, codes) }
     }
 
     /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.

@@ -235,6 +235,28 @@ fn block_scores_are_those_of_single_rows() {
 }
 
 #[test]
+fn l1_blocks_are_those_of_single_vectors() {
+    let mut values = Values(9);
+    for table in Kernels::all_supported() {
+        for (dims, storage) in DIMS
+            .into_iter()
+            .flat_map(|dims| STORAGES.map(|storage| (dims, storage)))
+        {
+            for rows in [0, 1, 2, 3, 4, 7, 33] {
+                let (q, wild) = (values.vector(dims), values.wild(rows * dims));
+                let codes = Unaligned::new(&encode(storage, &wild));
+                let mut scores = vec![f32::NAN; rows];
+                table.l1_block(storage, &q, codes.bytes(), &mut scores);
+                for (row, got) in decode(storage, codes.bytes()).chunks(dims).zip(scores) {
+                    let expected = scalar::KERNELS.l1(&q, row);
+                    assert!(same(got, expected), "{} {storage:?} {dims}", table.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn f16_codes_round_to_even_clamp_and_come_back() {
     let mut values = Values(6);
     for table in Kernels::all_supported() {

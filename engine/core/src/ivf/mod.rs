@@ -5,6 +5,37 @@
 //! `count`, or of a slot whose TID is a tombstone, may be written at any time; every change of what a list holds
 //! raises the version in its head page in the same record, and every change that is not an append raises the epoch
 //! too; groups are locked from the list's head towards its tail, the metapage last.
+//!
+//! ```
+//! use vectorgpu_core::cpu::CpuBackend;
+//! use vectorgpu_core::ivf::build::Builder;
+//! use vectorgpu_core::ivf::encode::RowEncoder;
+//! use vectorgpu_core::ivf::layout::{Meta, Tid};
+//! use vectorgpu_core::ivf::memory::MemoryStore;
+//! use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
+//! use vectorgpu_core::metric::{Metric, Storage};
+//!
+//! // One list of three rows, in memory.
+//! let rows = [[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]];
+//! let meta = Meta::plan(Metric::L2, Storage::F32, 2, 1, 3, 42);
+//! let store = MemoryStore::new();
+//! let mut builder = Builder::new(&store, meta, &[1.0, 1.0], vec![3])?;
+//! let mut encoder = RowEncoder::new(Metric::L2, Storage::F32);
+//! for (i, row) in (1..).zip(&rows) {
+//!     builder.push(0, encoder.encode(Tid::new(0, i), row)?)?;
+//! }
+//! builder.finish()?;
+//!
+//! let options = SearchOptions { probes: 1, max_probes: 1, iterate: Iterate::Strict, window_rows: 16 };
+//! let mut search = Search::new(meta, options);
+//! search.start(Some(&[0.0, 0.0]), true)?;
+//! let mut distances = Vec::new();
+//! while let Some(found) = search.next(&store, &mut CpuBackend::new(), &mut || true)? {
+//!     distances.push(found.distance);
+//! }
+//! assert_eq!(distances, [0.0, 1.0, 5.0]);
+//! # Ok::<(), vectorgpu_core::Error>(())
+//! ```
 
 pub mod build;
 pub mod encode;

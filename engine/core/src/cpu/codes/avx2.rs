@@ -1,0 +1,194 @@
+//! AVX2 kernels for codes: bytes widened to 16 bits and multiplied in pairs, bits counted by a table of nibbles
+//! (W. Muła, N. Kurz and D. Lemire, "Faster population counts using AVX2 instructions", 2018).
+#![expect(
+    unsafe_code,
+    reason = "loads from raw memory, with lengths that the table checks"
+)]
+
+use std::arch::x86_64::*;
+
+use super::super::table::CodeKernels;
+use super::super::{AHEAD, prefetch};
+use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
+
+pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
+    dot_i8: row::<DOT>,
+    squared_l2_i8: row::<SQUARED_L2>,
+    hamming: row::<HAMMING>,
+    and_count: row::<AND>,
+    dot_i8_block: block::<DOT>,
+    squared_l2_i8_block: block::<SQUARED_L2>,
+    hamming_block: block::<HAMMING>,
+    and_count_block: block::<AND>,
+};
+
+/// Bytes of a register.
+const REGISTER: usize = 32;
+/// Sliding over it gives the mask of any number of leading bytes.
+static MASKS: [u8; 2 * REGISTER] = {
+    let mut masks = [0; 2 * REGISTER];
+    let mut i = 0;
+    while i < REGISTER {
+        masks[i] = 0xff;
+        i += 1;
+    }
+    masks
+};
+
+#[target_feature(enable = "avx2")]
+fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {
+    rows::<OP, 1>(query, load_tail(query), row, &[])[0]
+}
+
+#[target_feature(enable = "avx2")]
+fn block<const OP: u8>(query: &[u8], rows_bytes: &[u8], scores: &mut [i32]) {
+    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
+    let tail = load_tail(query);
+    let mut rest = rows_bytes;
+    let (quads, left) = scores.as_chunks_mut::<ROWS>();
+    for quad in quads {
+        *quad = rows::<OP, ROWS>(query, tail, rest, rest.get(AHEAD..).unwrap_or_default());
+        rest = &rest[ROWS * query.len()..];
+    }
+    for score in left {
+        *score = rows::<OP, 1>(query, tail, rest, &[])[0];
+        rest = &rest[query.len()..];
+    }
+}
+
+/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`. `query_tail` is
+/// [`load_tail`] of the query.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rows<const OP: u8, const R: usize>(
+    query: &[u8],
+    query_tail: __m256i,
+    rows: &[u8],
+    ahead: &[u8],
+) -> [i32; R] {
+    let stride = query.len();
+    assert!(rows.len() >= R * stride);
+    let mut ahead = ahead.chunks(R * REGISTER);
+    let mut sums = [_mm256_setzero_si256(); R];
+    let mut i = 0;
+    while i + REGISTER <= stride {
+        if let Some(bytes) = ahead.next() {
+            prefetch(bytes);
+        }
+        // SAFETY: i + 32 <= query.len().
+        let q = unsafe { _mm256_loadu_si256(query.as_ptr().wrapping_add(i).cast()) };
+        let q = widened::<OP>(q);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: i + 32 <= stride, so the register ends inside row r, which is there (asserted above).
+            let x = unsafe { _mm256_loadu_si256(rows.as_ptr().wrapping_add(r * stride + i).cast()) };
+            *sum = step::<OP>(*sum, q, widened::<OP>(x));
+        }
+        i += REGISTER;
+    }
+    if i == stride {
+        return folded(sums);
+    }
+    if let Some(bytes) = ahead.next() {
+        prefetch(bytes);
+    }
+    let q = widened::<OP>(query_tail);
+    if rows.len() >= (R - 1) * stride + i + REGISTER {
+        // What lies behind a row, the next one nearly always, is read with it and masked away.
+        let mask = leading(stride - i);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: 32 bytes from i on are there for the last of the R rows (compared above), so for all of them.
+            let x = unsafe { _mm256_loadu_si256(rows.as_ptr().wrapping_add(r * stride + i).cast()) };
+            *sum = step::<OP>(*sum, q, widened::<OP>(_mm256_and_si256(x, mask)));
+        }
+    } else {
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let x = load_tail(&rows[r * stride..][..stride]);
+            *sum = step::<OP>(*sum, q, widened::<OP>(x));
+        }
+    }
+    folded(sums)
+}
+
+/// The last, incomplete register of a code, zero beyond its end.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_tail(code: &[u8]) -> __m256i {
+    let tail = code.as_chunks::<REGISTER>().1;
+    let mut padded = [0u8; REGISTER];
+    padded[..tail.len()].copy_from_slice(tail);
+    // SAFETY: the array holds 32 bytes.
+    unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
+}
+
+/// The mask of the first `count` (at most 32) bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn leading(count: usize) -> __m256i {
+    let mask: &[u8; REGISTER] = MASKS[REGISTER - count..][..REGISTER]
+        .try_into()
+        .expect("a window of REGISTER masks");
+    // SAFETY: the array holds 32 bytes.
+    unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) }
+}
+
+/// The low and the high half of 32 int8 elements in 16 bits; bits as they are, twice.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widened<const OP: u8>(bytes: __m256i) -> (__m256i, __m256i) {
+    if OP == HAMMING || OP == AND {
+        return (bytes, bytes);
+    }
+    (
+        _mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes)),
+        _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(bytes)),
+    )
+}
+
+/// Adds the terms of 32 bytes to 8 sums of 32 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn step<const OP: u8>(sum: __m256i, q: (__m256i, __m256i), x: (__m256i, __m256i)) -> __m256i {
+    let terms = match OP {
+        DOT => _mm256_add_epi32(_mm256_madd_epi16(q.0, x.0), _mm256_madd_epi16(q.1, x.1)),
+        SQUARED_L2 => {
+            let (low, high) = (_mm256_sub_epi16(q.0, x.0), _mm256_sub_epi16(q.1, x.1));
+            _mm256_add_epi32(_mm256_madd_epi16(low, low), _mm256_madd_epi16(high, high))
+        }
+        HAMMING => counted(_mm256_xor_si256(q.0, x.0)),
+        _ => counted(_mm256_and_si256(q.0, x.0)),
+    };
+    _mm256_add_epi32(sum, terms)
+}
+
+/// The number of bits that are set in each quarter, in the low 32 of its 64 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn counted(bits: __m256i) -> __m256i {
+    let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    let nibble = _mm256_set1_epi8(15);
+    let low = _mm256_shuffle_epi8(table, _mm256_and_si256(bits, nibble));
+    let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(bits), nibble));
+    _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256())
+}
+
+/// The totals of up to four registers of 8 sums, folded together.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn folded<const R: usize>(sums: [__m256i; R]) -> [i32; R] {
+    const { assert!(R <= ROWS) };
+    let mut four = [_mm256_setzero_si256(); ROWS];
+    four[..R].copy_from_slice(&sums);
+    let pairs = (
+        _mm256_hadd_epi32(four[0], four[1]),
+        _mm256_hadd_epi32(four[2], four[3]),
+    );
+    let halves = _mm256_hadd_epi32(pairs.0, pairs.1);
+    let total = _mm_add_epi32(
+        _mm256_castsi256_si128(halves),
+        _mm256_extracti128_si256::<1>(halves),
+    );
+    let mut totals = [0i32; ROWS];
+    // SAFETY: the array holds 16 bytes.
+    unsafe { _mm_storeu_si128(totals.as_mut_ptr().cast(), total) };
+    std::array::from_fn(|r| totals[r])
+}

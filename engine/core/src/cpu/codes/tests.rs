@@ -1,0 +1,154 @@
+//! Every table that this machine supports against a plain definition: integer sums are exact, so equal.
+
+use proptest::prelude::*;
+
+use crate::cpu::Kernels;
+use crate::metric::CodeScore;
+use crate::property::cases;
+
+const SCORES: [CodeScore; 4] = [
+    CodeScore::DotI8,
+    CodeScore::SquaredL2I8,
+    CodeScore::Hamming,
+    CodeScore::AndCount,
+];
+const LENGTHS: &[usize] = if cfg!(miri) {
+    &[0, 1, 4, 31, 100]
+} else {
+    &[
+        0, 1, 3, 4, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 100, 768, 1536, 2000, 16_000,
+    ]
+};
+
+/// The score by its formula, in 64 bits.
+fn defined(score: CodeScore, query: &[u8], row: &[u8]) -> i64 {
+    let terms = query.iter().zip(row).map(|(q, x)| {
+        let (qi, xi) = (i64::from(q.cast_signed()), i64::from(x.cast_signed()));
+        match score {
+            CodeScore::DotI8 => qi * xi,
+            CodeScore::SquaredL2I8 => (qi - xi).pow(2),
+            CodeScore::Hamming => i64::from((q ^ x).count_ones()),
+            CodeScore::AndCount => i64::from((q & x).count_ones()),
+        }
+    });
+    terms.sum()
+}
+
+/// `len` bytes of a fixed stream; every eighth stream holds only extremes.
+fn bytes(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let byte = state.to_be_bytes()[0];
+            match (seed % 8, byte & 3) {
+                (0, 0) => 0x80,
+                (0, 1) => 0x7f,
+                (0, _) => 0xff,
+                _ => byte,
+            }
+        })
+        .collect()
+}
+
+/// Compares blocks of `n` rows, which start one byte into `storage`, and single rows with the definition.
+fn check(query: &[u8], storage: &[u8], n: usize) {
+    let rows = &storage[1..];
+    for score in SCORES {
+        let expected: Vec<i64> = (0..n)
+            .map(|i| defined(score, query, &rows[i * query.len()..][..query.len()]))
+            .collect();
+        for table in Kernels::all_supported() {
+            let mut scores = vec![i32::MIN; n];
+            table.code_block(score, query, rows, &mut scores);
+            for (i, expected) in expected.iter().enumerate() {
+                let name = table.name();
+                let len = query.len();
+                assert_eq!(i64::from(scores[i]), *expected, "{name} {score:?} {len} row {i}");
+                if i < 4 {
+                    let row = table.code_row(score, query, &rows[i * len..][..len]);
+                    assert_eq!(row, scores[i], "{name} {score:?} {len} row {i} alone");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_table_computes_the_defined_scores_at_every_length() {
+    for (i, len) in LENGTHS.iter().enumerate() {
+        for n in [0, 1, 2, 3, 4, 5, 8, 33] {
+            for seed in 0..2 {
+                let seed = seed * 8 + u64::try_from(i).expect("a small number");
+                check(&bytes(*len, seed), &bytes(n * len + 1, seed + 8), n);
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a large block, whose loops the short ones run through too")]
+fn every_table_computes_the_defined_scores_of_large_blocks() {
+    for (len, n) in [
+        (1, 100_000),
+        (3, 100_000),
+        (96, 30_001),
+        (768, 5_002),
+        (16_000, 203),
+    ] {
+        check(&bytes(len, 1), &bytes(n * len + 1, 2), n);
+    }
+}
+
+#[test]
+#[cfg_attr(
+    miri,
+    ignore = "16,000 dimensions a score, and nothing that shorter rows do not do"
+)]
+fn the_largest_sums_fit_in_every_order_of_summation() {
+    let len = crate::limits::MAX_DIMS;
+    for table in Kernels::all_supported() {
+        for (q, x) in [(0x80u8, 0x80u8), (0x80, 0x7f), (0x7f, 0x7f), (0x7f, 0x80)] {
+            let (query, row) = (vec![q; len], vec![x; len]);
+            for score in SCORES {
+                let got = i64::from(table.code_row(score, &query, &row));
+                assert_eq!(
+                    got,
+                    defined(score, &query, &row),
+                    "{} {score:?} {q} {x}",
+                    table.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn lengths_that_differ_are_refused() {
+    for table in Kernels::all_supported() {
+        for (query, rows, n) in [(4, 5, 1), (4, 4, 2), (4, 9, 2), (0, 1, 1)] {
+            let refused = std::panic::catch_unwind(|| {
+                table.code_block(
+                    CodeScore::DotI8,
+                    &[0; 8][..query],
+                    &[0; 16][..rows],
+                    &mut vec![0; n],
+                );
+            });
+            assert!(refused.is_err(), "{} {query} {rows} {n}", table.name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn every_table_computes_the_defined_scores(
+        query in prop::collection::vec(any::<u8>(), 0..200), n in 0usize..40, seed in any::<u64>(),
+    ) {
+        check(&query, &bytes(n * query.len() + 1, seed), n);
+    }
+}
