@@ -30,7 +30,8 @@ pub enum RowFormat {
     F16,
     /// Codes of a byte, two's complement; see [`Int8Rows`].
     Int8,
-    /// A bit an element: element `i` is bit `i mod 32` of the little-endian word `i / 32`.
+    /// A bit an element: element `i` is bit `i mod 32` of the little-endian word `i / 32`. The last word's bits beyond
+    /// the dimensions must be 0; they count.
     Bits,
 }
 

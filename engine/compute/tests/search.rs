@@ -178,6 +178,29 @@ fn score_carries_nan_and_infinity_on() {
 }
 
 #[test]
+fn score_keeps_subnormal_elements_or_takes_them_for_zero() {
+    for engine in engines("score_keeps_subnormal_elements_or_takes_them_for_zero") {
+        for (storage, tiny) in [(Storage::F32, 1e-45), (Storage::F32, 1e-38), (Storage::F16, 6e-8)] {
+            for dims in [1, 4, 31] {
+                let query = vec![1.0; dims];
+                for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
+                    let [kept, flushed] = [tiny, 0.0].map(|x| encode(storage, &vec![x; dims]));
+                    let got = gpu_score(&engine, metric, storage, &query, &kept)[0];
+                    let [kept, flushed] =
+                        [kept, flushed].map(|codes| reference::score(metric, storage, &query, &codes)[0]);
+                    let allowed = (kept - flushed).abs() * 1.000_001 + sum_bound(dims) * kept.abs();
+                    let error = (f64::from(got) - kept).abs();
+                    assert!(
+                        error <= allowed,
+                        "{metric:?} {storage:?} {tiny:e}: {got:e} for {kept:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range() {
     for engine in engines("cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range") {
         for storage in STORAGES {

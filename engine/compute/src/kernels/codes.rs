@@ -3,10 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 
-use super::plan::{ROW_WG, RowRun, check_scores, lanes, row_variant};
+use super::plan::{ROW_WG, RowRun, check_scores, row_variant};
 use crate::array::Array;
 use crate::rows::{Int8Rows, RowArray, RowFormat};
-use crate::runtime::{as_u32, as_usize};
+use crate::runtime::as_u32;
 use crate::shader::{Kernel, kernel};
 use crate::step::Step;
 
@@ -76,7 +76,7 @@ impl Step {
         let codes = rows.codes();
         query.codes().check(RowFormat::Int8, 1, codes.dims())?;
         check_scores(codes.rows(), scores)?;
-        let run = self.code_run(&SCORE_INT8, int8_metric(score), codes)?;
+        let run = self.code_run(&SCORE_INT8, int8_metric(score), codes);
         let quads = as_u32(codes.quads())?;
         self.record_rows(
             run,
@@ -123,7 +123,7 @@ impl Step {
         rows.check(RowFormat::Bits, rows.rows(), rows.dims())?;
         query.check(RowFormat::Bits, 1, rows.dims())?;
         check_scores(rows.rows(), scores)?;
-        let run = self.code_run(&SCORE_BITS, bits_metric(score), rows)?;
+        let run = self.code_run(&SCORE_BITS, bits_metric(score), rows);
         let quads = as_u32(rows.quads())?;
         self.record_rows(
             run,
@@ -139,15 +139,9 @@ impl Step {
         )
     }
 
-    fn code_run(&self, kernel: &'static Kernel, metric: u32, codes: &RowArray) -> Result<RowRun> {
-        let capabilities = self.runtime.capabilities();
-        Ok(RowRun {
-            kernel,
-            variant: row_variant(capabilities, codes.quads()).constant("METRIC", metric),
-            rows: codes.rows(),
-            invocations: as_usize(u64::from(lanes(capabilities, codes.quads())))?,
-            units: codes.row_words(),
-        })
+    fn code_run(&self, kernel: &'static Kernel, metric: u32, codes: &RowArray) -> RowRun {
+        let variant = row_variant(self.runtime.capabilities(), codes.quads()).constant("METRIC", metric);
+        RowRun::shared(kernel, variant, codes.rows(), codes.row_words())
     }
 }
 

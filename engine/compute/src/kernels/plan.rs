@@ -125,9 +125,22 @@ pub(crate) struct RowRun {
     pub(crate) variant: Variant,
     pub(crate) rows: usize,
     /// Invocations that work on one row.
-    pub(crate) invocations: usize,
+    pub(crate) invocations: u32,
     /// Work of one row, in the unit of the kernel's pace.
     pub(crate) units: usize,
+}
+
+impl RowRun {
+    /// A run of `kernel`, in a variant of [`row_variant`], over `rows` rows of `units`.
+    pub(crate) fn shared(kernel: &'static Kernel, variant: Variant, rows: usize, units: usize) -> Self {
+        Self {
+            kernel,
+            invocations: constant(&variant, "LANES"),
+            variant,
+            rows,
+            units,
+        }
+    }
 }
 
 impl Step {
@@ -143,7 +156,7 @@ impl Step {
         views: impl Fn(Range<usize>) -> Result<Vec<View>>,
     ) -> Result<()> {
         let variant = tuned(run.kernel, self.runtime.capabilities(), run.variant);
-        let size = as_usize(u64::from(constant(&variant, "WG")))?;
+        let size = u64::from(constant(&variant, "WG"));
         let most = self.runtime.capabilities().workgroups;
         let pipeline = self
             .runtime
@@ -151,7 +164,7 @@ impl Step {
             .pipeline(&self.runtime.context, run.kernel, variant)?;
         for range in ranges(&self.runtime, run.kernel.name, run.rows, run.units) {
             let rows = range.len();
-            let workgroups = rows.saturating_mul(run.invocations).div_ceil(size);
+            let workgroups = (as_u64(rows)? * u64::from(run.invocations)).div_ceil(size);
             let extent = Extent {
                 workgroups: [u32::try_from(workgroups).map_or(most, |n| n.min(most)), 1],
                 units: as_u64(rows.saturating_mul(run.units))?,

@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 
-use super::plan::{ROW_WG, RowRun, lanes, row_variant};
+use super::plan::{ROW_WG, RowRun, row_variant};
 use crate::rows::{Int8Rows, RowArray, RowFormat};
-use crate::runtime::{as_u32, as_usize};
+use crate::runtime::as_u32;
 use crate::shader::{Kernel, Tunable, Variant, kernel};
 use crate::step::Step;
 
@@ -56,14 +56,8 @@ impl Step {
     pub fn quantize_int8(&mut self, rows: &RowArray, codes: &Int8Rows) -> Result<()> {
         let storage = self.readable(rows)?;
         codes.codes().check(RowFormat::Int8, rows.rows(), rows.dims())?;
-        let capabilities = self.runtime.capabilities();
-        let run = RowRun {
-            kernel: &QUANTIZE_INT8,
-            variant: row_variant(capabilities, rows.quads()).rows(storage),
-            rows: rows.rows(),
-            invocations: as_usize(u64::from(lanes(capabilities, rows.quads())))?,
-            units: rows.dims(),
-        };
+        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(storage);
+        let run = RowRun::shared(&QUANTIZE_INT8, variant, rows.rows(), rows.dims());
         let params = shape(rows, codes.codes())?;
         self.record_rows(run, params, |range| {
             let codes = codes.slice(range.clone())?;
@@ -100,7 +94,7 @@ impl Step {
             kernel: &QUANTIZE_BITS,
             variant: Variant::default().rows(storage),
             rows: rows.rows(),
-            invocations: codes.row_words(),
+            invocations: as_u32(codes.row_words())?,
             units: rows.dims(),
         };
         let params = shape(rows, codes)?;

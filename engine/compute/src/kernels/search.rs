@@ -5,7 +5,7 @@ use vectorgpu_core::backend::{KeepWaiting, RowBlock};
 use vectorgpu_core::metric::{Score, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{QUAD, ROW_WG, RowRun, batch_rows, check_scores, lanes, learn, row_variant, workgroups};
+use super::plan::{QUAD, ROW_WG, RowRun, batch_rows, check_scores, learn, row_variant, workgroups};
 use crate::array::Array;
 use crate::capabilities::Capabilities;
 use crate::memory::buffer::Purpose;
@@ -109,13 +109,7 @@ impl Step {
         query.check(RowFormat::F32, 1, rows.dims())?;
         check_scores(rows.rows(), scores)?;
         let variant = score_variant(self.runtime.capabilities(), score, storage, rows.quads());
-        let run = RowRun {
-            kernel: &SCORE,
-            invocations: as_usize(u64::from(lanes(self.runtime.capabilities(), rows.quads())))?,
-            variant,
-            rows: rows.rows(),
-            units: rows.dims(),
-        };
+        let run = RowRun::shared(&SCORE, variant, rows.rows(), rows.dims());
         let quads = as_u32(rows.quads())?;
         let params = |rows| ScoreParams {
             rows,

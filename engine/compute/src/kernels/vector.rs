@@ -3,11 +3,11 @@
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{ROW_WG, RowRun, lanes, ranges, row_variant, stride_workgroups};
+use super::plan::{ROW_WG, RowRun, ranges, row_variant, stride_workgroups};
 use crate::array::Array;
 use crate::record::Extent;
 use crate::rows::{RowArray, RowFormat};
-use crate::runtime::{as_u32, as_u64, as_usize};
+use crate::runtime::{as_u32, as_u64};
 use crate::shader::{Kernel, Tunable, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
@@ -119,14 +119,8 @@ impl Step {
     pub fn normalize(&mut self, rows: &RowArray, normal: &RowArray) -> Result<()> {
         let storage = self.readable(rows)?;
         normal.check(RowFormat::F32, rows.rows(), rows.dims())?;
-        let capabilities = self.runtime.capabilities();
-        let run = RowRun {
-            kernel: &NORMALIZE,
-            variant: row_variant(capabilities, rows.quads()).rows(storage),
-            rows: rows.rows(),
-            invocations: as_usize(u64::from(lanes(capabilities, rows.quads())))?,
-            units: rows.dims(),
-        };
+        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(storage);
+        let run = RowRun::shared(&NORMALIZE, variant, rows.rows(), rows.dims());
         let quads = as_u32(rows.quads())?;
         self.record_rows(
             run,
