@@ -4,8 +4,9 @@
 // METRIC: 0 squared Euclidean distance, 1 dot product, 3 sum of absolute differences.
 // Dispatch: any number of workgroups of WG invocations; they stride over the rows. LANES invocations (a power of two,
 //   at most the subgroup size, which divides WG) share ROWS rows, and issue the loads of STEPS quads of each row before
-//   any is used. ROWS * STEPS <= 32 and ROWS <= LANES. LANES * STEPS should be near params.quads or divide it: LANES 32,
-//   STEPS 6, ROWS 2 for 192 quads, 16, 2, 4 for 25 of f32, 8, 4, 4 for 25 of f16, and 8,448 workgroups fill an NVIDIA GPU.
+//   any is used. ROWS * STEPS <= 32 and ROWS <= LANES. LANES * STEPS should be near params.quads or divide it.
+//   An NVIDIA GPU wants 8,448 workgroups, and LANES 32, STEPS 6, ROWS 2 for 192 quads, 32, 12, 1 for 384, 16, 2, 4 for
+//   25 of f32, 8, 4, 4 for 25 of f16.
 // Numeric: f32 accumulation, four partial sums a lane and row, then a tree over the lanes. NaN and infinity follow
 //   IEEE 754 as far as the device does; subnormals may be flushed to zero.
 // Twin: engine/compute/src/reference/score.rs.
