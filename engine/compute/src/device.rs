@@ -66,12 +66,14 @@ pub(crate) fn open(
     Ok((device, queue, capabilities))
 }
 
-/// Whether the adapter multiplies 16x16x16 matrices of f16 with f32 sums.
+/// Whether the adapter multiplies 16x16x16 matrices of f16 with f32 sums, in subgroups of 32 as our kernels do.
 pub(crate) fn multiplies_cooperatively(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::Features as F;
     use wgpu::wgt::CooperativeScalarType as Scalar;
-    adapter
-        .features()
-        .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16)
+    let needed = F::EXPERIMENTAL_COOPERATIVE_MATRIX | F::SHADER_F16 | F::SUBGROUP | F::SUBGROUP_BARRIER;
+    let info = adapter.get_info();
+    adapter.features().contains(needed)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (32, 32)
         && adapter.cooperative_matrix_properties().iter().any(|shape| {
             (shape.m_size, shape.n_size, shape.k_size) == (16, 16, 16)
                 && shape.ab_type == Scalar::F16
@@ -83,7 +85,7 @@ fn wanted(adapter: &wgpu::Adapter, without: &[Feature]) -> wgpu::Features {
     use wgpu::Features as F;
     let mut wanted = F::empty();
     for (feature, flags) in [
-        (Feature::Subgroups, F::SUBGROUP),
+        (Feature::Subgroups, F::SUBGROUP | F::SUBGROUP_BARRIER),
         (Feature::Immediates, F::IMMEDIATES),
         (Feature::F16, F::SHADER_F16),
         (
@@ -96,10 +98,8 @@ fn wanted(adapter: &wgpu::Adapter, without: &[Feature]) -> wgpu::Features {
             wanted |= flags;
         }
     }
-    let cooperative = !without.contains(&Feature::CooperativeMatrix)
-        && !without.contains(&Feature::F16)
-        && multiplies_cooperatively(adapter);
-    if cooperative {
+    let needed = [Feature::CooperativeMatrix, Feature::F16, Feature::Subgroups];
+    if multiplies_cooperatively(adapter) && !needed.iter().any(|feature| without.contains(feature)) {
         wanted |= F::EXPERIMENTAL_COOPERATIVE_MATRIX;
     }
     adapter.features() & wanted

@@ -1,4 +1,8 @@
 //! Every pipeline on a device without hardware, which checks layouts as a real one does.
+#![expect(
+    unsafe_code,
+    reason = "wgpu marks the consent to its experimental features unsafe"
+)]
 
 use super::*;
 use crate::kernels;
@@ -13,8 +17,14 @@ fn device() -> (wgpu::Device, wgpu::Queue) {
         ..Default::default()
     };
     wgpu::Device::noop(&wgpu::DeviceDescriptor {
-        required_features: F::SUBGROUP | F::SHADER_F16 | F::IMMEDIATES,
+        required_features: F::SUBGROUP
+            | F::SUBGROUP_BARRIER
+            | F::SHADER_F16
+            | F::IMMEDIATES
+            | F::EXPERIMENTAL_COOPERATIVE_MATRIX,
         required_limits: limits,
+        // SAFETY: the device does not carry anything out.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
         ..Default::default()
     })
 }

@@ -4,6 +4,7 @@
 
 mod add;
 mod kmeans_assign;
+mod matmul;
 mod multiply_add;
 mod normalize;
 mod quantize_bits;
@@ -12,9 +13,12 @@ mod rows;
 mod score;
 mod score_bits;
 mod score_int8;
+mod to_f16;
+mod top_k;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
+pub use matmul::matmul;
 pub use multiply_add::multiply_add;
 pub use normalize::normalize;
 pub use quantize_bits::quantize_bits;
@@ -22,3 +26,5 @@ pub use quantize_int8::quantize_int8;
 pub use score::score;
 pub use score_bits::score_bits;
 pub use score_int8::score_int8;
+pub use to_f16::to_f16;
+pub use top_k::top_k;

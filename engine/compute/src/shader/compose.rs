@@ -31,6 +31,7 @@ macro_rules! part {
 
 /// Name, file below `shaders/`, and text of every part.
 const PARTS: &[(&str, &str, &str)] = &[
+    part!("cooperative_tile"),
     part!("rows_f32"),
     part!("rows_f16"),
     part!("sum_workgroup"),
