@@ -3,10 +3,12 @@
 // Shapes: source [params.rows, params.source_quads] vec4, target [params.rows, params.quads] pairs of packed f16 with
 //   params.quads >= params.source_quads (further elements are zero), factors [params.rows].
 //   source[r, i] = target[r, i] * factors[r] up to the rounding to f16.
-// Dispatch: any number of workgroups of 256; a subgroup takes a row, and they stride over the rows.
+// Dispatch: any number of workgroups of WG, a multiple of the subgroup size; a subgroup takes a row, and they stride over the rows.
 // Numeric: the largest magnitude of a row is brought into [2^14, 2^15), where f16 ends at 65,504, so elements down to
 //   2^-28 of it keep full precision. Scaling is exact. NaN stays NaN; a row that holds an infinity is not scaled.
 // Twin: engine/compute/src/reference/to_f16.rs.
+
+override WG: u32 = 256u;
 
 struct Params {
     rows: u32,
@@ -19,7 +21,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> target_rows: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> factors: array<f32>;
 
-const WG: u32 = 256u;
 // Quads a lane keeps in registers between the two passes over a row; longer rows are read twice.
 const HELD: u32 = 8u;
 

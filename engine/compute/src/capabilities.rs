@@ -76,3 +76,29 @@ pub(crate) struct Setting {
     pub(crate) constant: String,
     pub(crate) value: u32,
 }
+
+#[cfg(test)]
+impl Capabilities {
+    /// A device that has nothing beyond WebGPU's minimum.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            kind: DeviceKind::Other,
+            vendor: Vendor::Other,
+            subgroups: None,
+            immediates: false,
+            f16_arithmetic: false,
+            f16_rows: true,
+            cooperative_matrix: false,
+            timestamps: Timestamps::None,
+            pipeline_cache: false,
+            binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            storage_alignment: 256,
+            uniform_alignment: 256,
+            workgroups: 65_535,
+            invocations: 256,
+            workgroup_bytes: 16 << 10,
+            tuning: Vec::new(),
+        }
+    }
+}

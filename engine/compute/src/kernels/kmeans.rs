@@ -20,7 +20,7 @@ use crate::recording::{End, Recording};
 use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
 use crate::shader::{Kernel, Variant, kernel};
 
-static KMEANS_ASSIGN: Kernel = kernel!("kmeans_assign", "search/kmeans_assign.wgsl");
+pub(super) static KMEANS_ASSIGN: Kernel = kernel!("kmeans_assign", "search/kmeans_assign.wgsl");
 
 /// Most bytes of centroids in one buffer: large enough to be rare, small enough to be found in a full memory.
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -28,14 +28,14 @@ const SEGMENT_BYTES: u64 = 256 << 20;
 /// `Params` of kmeans_assign.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct AssignParams {
-    rows: u32,
-    quads: u32,
-    list_first: u32,
-    list_count: u32,
-    list_number: u32,
-    carry: u32,
-    scale: f32,
+pub(super) struct AssignParams {
+    pub(super) rows: u32,
+    pub(super) quads: u32,
+    pub(super) list_first: u32,
+    pub(super) list_count: u32,
+    pub(super) list_number: u32,
+    pub(super) carry: u32,
+    pub(super) scale: f32,
 }
 
 /// Centroids on the device.
@@ -98,10 +98,7 @@ impl Centroids {
             });
         }
         runtime.submit(recording, keep_waiting)?;
-        let scale = match by {
-            NearestBy::L2 => 2.0,
-            NearestBy::Dot => 1.0,
-        };
+        let scale = scale_for(by);
         Ok(Self {
             dims,
             quads,
@@ -210,6 +207,14 @@ impl Centroids {
                 .step_by(step)
                 .map(move |list_first| (segment, list_first, step.min(segment.count - list_first)))
         })
+    }
+}
+
+/// What the product is multiplied with before it is taken off the norm.
+pub(super) fn scale_for(by: NearestBy) -> f32 {
+    match by {
+        NearestBy::L2 => 2.0,
+        NearestBy::Dot => 1.0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Typed calls of the kernels, a file for each family. They plan and record; they never touch wgpu.
 
+pub(crate) mod assign;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod measure;
@@ -11,6 +12,7 @@ mod vector;
 /// Every kernel.
 pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
+        assign::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
         measure::KERNELS,
@@ -25,6 +27,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
     [
+        assign::variants(),
         codes::variants(),
         kmeans::variants(),
         measure::variants(),

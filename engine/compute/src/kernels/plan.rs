@@ -124,8 +124,12 @@ pub(crate) struct RowRun {
     pub(crate) kernel: &'static Kernel,
     pub(crate) variant: Variant,
     pub(crate) rows: usize,
-    /// Invocations that work on one row.
+    /// Invocations that work together on one row, or on several.
     pub(crate) invocations: u32,
+    /// Rows that they work on at a time.
+    pub(crate) together: u32,
+    /// Beyond so many workgroups, each takes more rows.
+    pub(crate) workgroups_max: u32,
     /// Work of one row, in the unit of the kernel's pace.
     pub(crate) units: usize,
 }
@@ -136,6 +140,8 @@ impl RowRun {
         Self {
             kernel,
             invocations: constant(&variant, "LANES"),
+            together: 1,
+            workgroups_max: u32::MAX,
             variant,
             rows,
             units,
@@ -157,14 +163,15 @@ impl Step {
     ) -> Result<()> {
         let variant = tuned(run.kernel, self.runtime.capabilities(), run.variant);
         let size = u64::from(constant(&variant, "WG"));
-        let most = self.runtime.capabilities().workgroups;
+        let most = self.runtime.capabilities().workgroups.min(run.workgroups_max);
+        let per_workgroup = size * u64::from(run.together);
         let pipeline = self
             .runtime
             .pipelines
             .pipeline(&self.runtime.context, run.kernel, variant)?;
         for range in ranges(&self.runtime, run.kernel.name, run.rows, run.units) {
             let rows = range.len();
-            let workgroups = (as_u64(rows)? * u64::from(run.invocations)).div_ceil(size);
+            let workgroups = (as_u64(rows)? * u64::from(run.invocations)).div_ceil(per_workgroup);
             let extent = Extent {
                 workgroups: [u32::try_from(workgroups).map_or(most, |n| n.min(most)), 1],
                 units: as_u64(rows.saturating_mul(run.units))?,

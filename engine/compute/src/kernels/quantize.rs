@@ -95,6 +95,8 @@ impl Step {
             variant: Variant::default().rows(storage),
             rows: rows.rows(),
             invocations: as_u32(codes.row_words())?,
+            together: 1,
+            workgroups_max: u32::MAX,
             units: rows.dims(),
         };
         let params = shape(rows, codes)?;

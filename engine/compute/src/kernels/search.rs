@@ -1,4 +1,6 @@
-//! The kernel `score`: one query against many rows.
+//! The kernels `score` and `score_subgroup`: one query against many rows.
+
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::backend::{KeepWaiting, RowBlock};
@@ -6,6 +8,7 @@ use vectorgpu_core::metric::{Score, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::plan::{QUAD, ROW_WG, RowRun, batch_rows, check_scores, learn, row_variant, workgroups};
+use crate::adapter::Vendor;
 use crate::array::Array;
 use crate::capabilities::Capabilities;
 use crate::memory::buffer::Purpose;
@@ -15,11 +18,22 @@ use crate::record::Extent;
 use crate::recording::{End, Recording};
 use crate::rows::{RowArray, RowFormat};
 use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
-use crate::shader::{Kernel, Variant, kernel};
+use crate::shader::{Kernel, Tunable, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
 
 static SCORE: Kernel = kernel!("score", "search/score.wgsl", [ROW_WG]);
+static SCORE_SUBGROUP: Kernel = kernel!("score_subgroup", "search/score_subgroup.wgsl", [WIDE_WG]);
+
+/// Invocations of a workgroup of `score_subgroup`.
+const WIDE_WG: Tunable = Tunable {
+    name: "WG",
+    default: 256,
+    candidates: &[64, 128, 256],
+};
+/// More workgroups than a device can hold at once, so that the last ones to run even out; fewer than rows, so that each
+/// is worth its start.
+const WIDE_WORKGROUPS: u32 = 8448;
 
 /// `Params` of score.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -28,6 +42,22 @@ struct ScoreParams {
     rows: u32,
     quads: u32,
     query_norm: f32,
+}
+
+/// `Params` of score_subgroup.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WideParams {
+    rows: u32,
+    quads: u32,
+}
+
+/// How `score_subgroup` reads: invocations that share rows, rows they share, and quads of a row that each has under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WideShape {
+    lanes: u32,
+    rows: u32,
+    steps: u32,
 }
 
 /// The number that [`Step::score`] computes for a query `q` and a row `x`, in f32.
@@ -108,22 +138,35 @@ impl Step {
         let storage = self.readable(rows)?;
         query.check(RowFormat::F32, 1, rows.dims())?;
         check_scores(rows.rows(), scores)?;
-        let variant = score_variant(self.runtime.capabilities(), score, storage, rows.quads());
-        let run = RowRun::shared(&SCORE, variant, rows.rows(), rows.dims());
         let quads = as_u32(rows.quads())?;
-        let params = |rows| ScoreParams {
-            rows,
-            quads,
-            query_norm: score.query_norm(),
-        };
-        self.record_rows(run, params, |range| {
+        let views = |range: Range<usize>| {
             let scores = scores.slice(range.clone())?;
             Ok(vec![
                 rows.slice(range)?.view().clone(),
                 query.view().clone(),
                 scores.view().clone(),
             ])
-        })
+        };
+        if let Some(shape) = wide_shape(self.runtime.capabilities(), score, storage, rows.quads()) {
+            let run = RowRun {
+                kernel: &SCORE_SUBGROUP,
+                variant: wide_variant(score, storage, shape),
+                rows: rows.rows(),
+                invocations: shape.lanes,
+                together: shape.rows,
+                workgroups_max: WIDE_WORKGROUPS,
+                units: rows.dims(),
+            };
+            return self.record_rows(run, |rows| WideParams { rows, quads }, views);
+        }
+        let variant = score_variant(self.runtime.capabilities(), score, storage, rows.quads());
+        let run = RowRun::shared(&SCORE, variant, rows.rows(), rows.dims());
+        let params = |rows| ScoreParams {
+            rows,
+            quads,
+            query_norm: score.query_norm(),
+        };
+        self.record_rows(run, params, views)
     }
 }
 
@@ -231,8 +274,59 @@ fn score_variant(capabilities: &Capabilities, score: RowScore, rows: Storage, qu
         .constant("METRIC", score.code())
 }
 
+/// The shape in which `score_subgroup` reads rows of `quads`; nothing where it cannot or would not be faster.
+///
+/// As many lanes as a row has quads to keep busy, then as many loads a lane as cover the row, then rows until some 12
+/// loads are under way in each lane: that many cover the latency of a large GPU's memory.
+fn wide_shape(
+    capabilities: &Capabilities,
+    score: RowScore,
+    storage: Storage,
+    quads: usize,
+) -> Option<WideShape> {
+    let (subgroup, _) = capabilities.subgroups?;
+    if matches!(score, RowScore::Cosine { .. }) || quads < 8 {
+        return None;
+    }
+    let quads = u32::try_from(quads).ok()?;
+    // Quads of f16 are half as wide, so half as many lanes fill a row as well.
+    let filled = match storage {
+        Storage::F32 => quads,
+        Storage::F16 => (quads / 2).max(1),
+    };
+    let lanes = subgroup.min(1 << filled.ilog2());
+    if capabilities.vendor == Vendor::Software {
+        // A software driver gains nothing from loads in advance and takes seconds to compile them.
+        return Some(WideShape {
+            lanes,
+            rows: 1,
+            steps: 2,
+        });
+    }
+    let steps = quads.div_ceil(lanes).min(12);
+    let rows = match 16 / steps {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        _ => 4,
+    };
+    Some(WideShape {
+        lanes,
+        rows: rows.min(lanes),
+        steps,
+    })
+}
+
+fn wide_variant(score: RowScore, storage: Storage, shape: WideShape) -> Variant {
+    Variant::default()
+        .rows(storage)
+        .constant("METRIC", score.code())
+        .constant("LANES", shape.lanes)
+        .constant("ROWS", shape.rows)
+        .constant("STEPS", shape.steps)
+}
+
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&SCORE];
+pub(crate) const KERNELS: &[&Kernel] = &[&SCORE, &SCORE_SUBGROUP];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
@@ -244,6 +338,24 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
             variants.extend(super::plan::row_variants(&SCORE, &base));
         }
     }
+    for score in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
+        for storage in [Storage::F32, Storage::F16] {
+            for (lanes, rows, steps) in [
+                (32, 2, 6),
+                (32, 1, 12),
+                (16, 4, 2),
+                (8, 4, 4),
+                (8, 1, 2),
+                (1, 1, 2),
+            ] {
+                let shape = WideShape { lanes, rows, steps };
+                for &size in WIDE_WG.candidates {
+                    let variant = wide_variant(score, storage, shape).constant("WG", size);
+                    variants.push((&SCORE_SUBGROUP, variant));
+                }
+            }
+        }
+    }
     variants
 }
 
@@ -251,6 +363,42 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
 mod tests {
     use super::*;
     use crate::shader::assert_params;
+
+    fn shape(subgroup: u32, vendor: Vendor, storage: Storage, dims: usize) -> Option<(u32, u32, u32)> {
+        let mut capabilities = Capabilities::of_nothing();
+        capabilities.subgroups = Some((subgroup, subgroup));
+        capabilities.vendor = vendor;
+        wide_shape(&capabilities, RowScore::Dot, storage, dims.div_ceil(4))
+            .map(|shape| (shape.lanes, shape.rows, shape.steps))
+    }
+
+    #[test]
+    fn wide_reads_have_the_shapes_that_were_measured_best() {
+        let nvidia = |storage, dims| shape(32, Vendor::Nvidia, storage, dims);
+        assert_eq!(nvidia(Storage::F32, 768), Some((32, 2, 6)));
+        assert_eq!(nvidia(Storage::F16, 1536), Some((32, 1, 12)));
+        assert_eq!(nvidia(Storage::F32, 100), Some((16, 4, 2)));
+        assert_eq!(nvidia(Storage::F16, 100), Some((8, 4, 4)));
+        assert_eq!(nvidia(Storage::F32, 16_000), Some((32, 1, 12)));
+        assert_eq!(nvidia(Storage::F32, 28), None);
+        assert_eq!(shape(8, Vendor::Software, Storage::F32, 768), Some((8, 1, 2)));
+    }
+
+    #[test]
+    fn wide_reads_stay_within_what_the_kernel_holds() {
+        for subgroup in [4, 8, 16, 32, 64] {
+            for vendor in [Vendor::Amd, Vendor::Software] {
+                for storage in [Storage::F32, Storage::F16] {
+                    for dims in 1..2000 {
+                        if let Some((lanes, rows, steps)) = shape(subgroup, vendor, storage, dims) {
+                            assert!(lanes.is_power_of_two() && lanes <= subgroup && rows <= lanes);
+                            assert!(rows * steps <= 32, "{dims}: {rows} x {steps}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
@@ -262,5 +410,6 @@ mod tests {
                 query_norm
             }
         );
+        assert_params!(SCORE_SUBGROUP, WideParams { rows, quads });
     }
 }

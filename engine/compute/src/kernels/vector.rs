@@ -8,6 +8,7 @@ use crate::array::Array;
 use crate::record::Extent;
 use crate::rows::{RowArray, RowFormat};
 use crate::runtime::{as_u32, as_u64};
+use crate::scaled_rows::ScaledRows;
 use crate::shader::{Kernel, Tunable, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
@@ -21,6 +22,24 @@ const WG: Tunable = Tunable {
 
 static ADD: Kernel = kernel!("add", "vector/add.wgsl", [WG]);
 static NORMALIZE: Kernel = kernel!("normalize", "vector/normalize.wgsl", [ROW_WG]);
+
+static TO_F16: Kernel = kernel!("to_f16", "vector/to_f16.wgsl", [TO_F16_WG]);
+
+/// Invocations of a workgroup of `to_f16`: a multiple of every subgroup size.
+const TO_F16_WG: Tunable = Tunable {
+    name: "WG",
+    default: 256,
+    candidates: &[128, 256],
+};
+
+/// `Params` of to_f16.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ToF16Params {
+    rows: u32,
+    source_quads: u32,
+    quads: u32,
+}
 
 /// `Params` of add.wgsl.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -131,10 +150,65 @@ impl Step {
             },
         )
     }
+
+    /// Records the conversion of `rows`, of f32, to f16 with a power of two for each row.
+    ///
+    /// The largest magnitude of a row comes to lie in `[2^14, 2^15)`, so nothing overflows; rounding is to nearest, as
+    /// the device does it. NaN stays NaN; a row with an infinity is not scaled.
+    ///
+    /// ```
+    /// # use vectorgpu_compute::{EngineBuilder, RowFormat};
+    /// # let Ok(engine) = EngineBuilder::new().allow_software(true).open() else { return };
+    /// let go_on = &mut || true;
+    /// let codes: Vec<u8> = [3.0_f32, -1e30].iter().flat_map(|x| x.to_le_bytes()).collect();
+    /// let rows = engine.upload_rows("rows", RowFormat::F32, 1, &codes, go_on).unwrap();
+    /// let scaled = engine.scaled_rows("scaled", 2, 1, go_on).unwrap();
+    /// let mut step = engine.step();
+    /// if step.to_f16(&rows, &scaled).is_ok() {
+    ///     step.run(go_on).unwrap();
+    ///     assert_eq!(engine.download(scaled.factors(), go_on).unwrap()[0], 2.0_f32.powi(-13));
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other shapes or formats; `Unsupported` on a device without subgroups; what compiling the
+    /// kernel reports.
+    pub fn to_f16(&mut self, rows: &RowArray, scaled: &ScaledRows) -> Result<()> {
+        rows.check(RowFormat::F32, scaled.rows(), scaled.dims())?;
+        let Some((subgroup, _)) = self.runtime.capabilities().subgroups else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the GPU has no subgroup operations",
+            ));
+        };
+        let run = RowRun {
+            kernel: &TO_F16,
+            variant: Variant::default(),
+            rows: rows.rows(),
+            invocations: subgroup,
+            together: 1,
+            workgroups_max: u32::MAX,
+            units: rows.dims(),
+        };
+        let (source_quads, quads) = (as_u32(rows.quads())?, as_u32(2 * scaled.octets())?);
+        let params = |rows| ToF16Params {
+            rows,
+            source_quads,
+            quads,
+        };
+        self.record_rows(run, params, |range| {
+            let scaled = scaled.slice(range.clone())?;
+            Ok(vec![
+                rows.slice(range)?.view().clone(),
+                scaled.codes().view().clone(),
+                scaled.factors().view().clone(),
+            ])
+        })
+    }
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&ADD, &NORMALIZE];
+pub(crate) const KERNELS: &[&Kernel] = &[&ADD, &NORMALIZE, &TO_F16];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
@@ -143,6 +217,10 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
 
     use super::plan::row_variants;
 
+    let to_f16 = TO_F16_WG
+        .candidates
+        .iter()
+        .map(|&size| (&TO_F16, Variant::default().constant("WG", size)));
     let mut variants: Vec<_> = WG
         .candidates
         .iter()
@@ -151,6 +229,7 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     for rows in [Storage::F32, Storage::F16] {
         variants.extend(row_variants(&NORMALIZE, &Variant::default().rows(rows)));
     }
+    variants.extend(to_f16);
     variants
 }
 
@@ -162,6 +241,14 @@ mod tests {
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
         assert_params!(ADD, AddParams { n, scale });
+        assert_params!(
+            TO_F16,
+            ToF16Params {
+                rows,
+                source_quads,
+                quads
+            }
+        );
         assert_params!(NORMALIZE, NormalizeParams { rows, quads });
     }
 }
