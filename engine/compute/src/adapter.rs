@@ -57,6 +57,8 @@ pub struct AdapterReport {
     pub name: String,
     /// The vendor's name, or its PCI number in hexadecimal.
     pub vendor: String,
+    /// The vendor as kernels are tuned by it.
+    pub tuning_vendor: Vendor,
     /// PCI address, empty when the driver does not say.
     pub pci_bus_id: String,
     /// What kind of device it is.
@@ -173,6 +175,7 @@ pub(crate) fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     AdapterReport {
         name: info.name,
         vendor: vendor_name(info.vendor),
+        tuning_vendor: Vendor::of(info.vendor, info.device_type),
         pci_bus_id: info.device_pci_bus_id,
         kind,
         driver: info.driver,
@@ -259,6 +262,7 @@ mod tests {
         AdapterReport {
             name: name.to_owned(),
             vendor: String::new(),
+            tuning_vendor: Vendor::Other,
             pci_bus_id: String::new(),
             kind,
             driver: String::new(),

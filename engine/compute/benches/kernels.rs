@@ -1,0 +1,186 @@
+//! Rates of the GPU kernels beside what the device can do at best: `cargo bench -p vectorgpu-compute`.
+//!
+//! Times are the device's own, between timestamps around each dispatch. Prints the ceilings first (a copy within device
+//! memory; multiply-adds in registers), then Criterion's figures, then each median in TB/s or TFLOP/s (two operations
+//! a multiply-add) and as a share of its ceiling, then what a dispatch and an upload cost. Takes the best GPU, or what
+//! `VECTORGPU_ADAPTER` names; software Vulkan gets little data. `-- --test` runs every case once.
+#![expect(clippy::print_stdout, reason = "a program that reports to its user")]
+
+mod workloads;
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use vectorgpu_compute::{Engine, EngineBuilder};
+use vectorgpu_core::Result;
+use workloads::{Ceilings, MAKERS, Scale, Workload, ceilings, noise, to_float, warm_up};
+
+fn main() {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let measuring = given("--bench") && !given("--test") && !given("--list");
+    let builder = EngineBuilder::new()
+        .allow_software(true)
+        .device_from_env()
+        .vram_limit(24 << 30)
+        .checked_shaders(false);
+    match builder.open() {
+        Ok(engine) => run(&engine, measuring).expect("the GPU carries the work out"),
+        Err(error) => println!("SKIPPED the GPU kernels: {error}"),
+    }
+}
+
+fn run(engine: &Engine, measuring: bool) -> Result<()> {
+    let small = engine.adapter().software || !measuring;
+    let scale = if small { Scale::SMALL } else { Scale::LARGE };
+    engine.set_profiling(true);
+    println!(
+        "device: {} ({})",
+        engine.adapter().name,
+        engine.adapter().driver_info
+    );
+    warm_up(engine, Duration::from_millis(if small { 1 } else { 1500 }))?;
+    let ceilings = ceilings(engine, scale)?;
+    println!(
+        "ceiling: copy within device memory {:.2} TB/s; multiply-add {:.1} TFLOP/s f32",
+        ceilings.bytes_per_second / 1e12,
+        ceilings.multiply_adds_per_second * 2.0 / 1e12
+    );
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    for (_, make) in MAKERS {
+        let made = make(engine, scale)?;
+        for workload in &made {
+            measure(&mut criterion, engine, workload, &ceilings, measuring)?;
+        }
+        drop(made);
+        engine.trim();
+    }
+    criterion.final_summary();
+    if measuring {
+        dispatch_cost(engine)?;
+        upload_rate(engine, scale)?;
+    }
+    Ok(())
+}
+
+fn measure(
+    criterion: &mut Criterion,
+    engine: &Engine,
+    workload: &Workload,
+    ceilings: &Ceilings,
+    measuring: bool,
+) -> Result<()> {
+    let times = RefCell::new(Vec::new());
+    let mut group = criterion.benchmark_group("gpu");
+    group.throughput(if workload.multiply_adds > 0 {
+        Throughput::Elements(workload.multiply_adds)
+    } else {
+        Throughput::Bytes(workload.bytes)
+    });
+    // A first run compiles the kernel and teaches the engine how much fits a submission.
+    for _ in 0..3 {
+        workload.run(engine)?;
+    }
+    group.bench_function(&workload.name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let total: Duration = (0..iterations)
+                .map(|_| workload.run(engine).expect("the GPU carries the work out"))
+                .sum();
+            times
+                .borrow_mut()
+                .push(total / u32::try_from(iterations).unwrap_or(u32::MAX));
+            total
+        });
+    });
+    group.finish();
+    if measuring && !times.borrow().is_empty() {
+        print_rates(workload, ceilings, &mut times.borrow_mut());
+    }
+    Ok(())
+}
+
+fn print_rates(workload: &Workload, ceilings: &Ceilings, times: &mut [Duration]) {
+    times.sort_unstable();
+    let seconds = times[times.len() / 2].as_secs_f64();
+    let amount = |count: u64| to_float(usize::try_from(count).unwrap_or(usize::MAX));
+    if workload.multiply_adds > 0 {
+        let rate = amount(workload.multiply_adds) / seconds;
+        let share = rate / ceilings.multiply_adds_per_second * 100.0;
+        println!(
+            "rate: {}: {:.3} ms, {:.1} TFLOP/s, {share:.0} % of f32 multiply-adds in registers",
+            workload.name,
+            seconds * 1e3,
+            rate * 2.0 / 1e12
+        );
+    } else {
+        let rate = amount(workload.bytes) / seconds;
+        let share = rate / ceilings.bytes_per_second * 100.0;
+        println!(
+            "rate: {}: {:.3} ms, {:.3} TB/s, {share:.0} % of a copy",
+            workload.name,
+            seconds * 1e3,
+            rate / 1e12
+        );
+    }
+}
+
+/// What a small kernel costs within a step of a thousand, each of which waits for the one before.
+fn dispatch_cost(engine: &Engine) -> Result<()> {
+    const DISPATCHES: usize = 1000;
+    engine.set_profiling(false);
+    let go_on = &mut || true;
+    let one = engine.upload("vectorgpu.measure", &[1.0_f32; 64], go_on)?;
+    let (mut sum, mut next) = (
+        engine.array("vectorgpu.measure", 64, go_on)?,
+        engine.array("vectorgpu.measure", 64, go_on)?,
+    );
+    let mut recording = Vec::new();
+    let mut whole = Vec::new();
+    for _ in 0..20 {
+        let mut step = engine.step();
+        let started = Instant::now();
+        for _ in 0..DISPATCHES {
+            step.add(&sum, 1.0, &one, &next)?;
+            std::mem::swap(&mut sum, &mut next);
+        }
+        recording.push(started.elapsed());
+        step.run(go_on)?;
+        whole.push(started.elapsed());
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64() * 1e6 / to_float(DISPATCHES)
+    };
+    println!(
+        "dispatch: {:.2} us each in a step of {DISPATCHES}, recording, encoding and waiting included ({:.2} us of it recording)",
+        median(&mut whole),
+        median(&mut recording)
+    );
+    engine.set_profiling(true);
+    Ok(())
+}
+
+/// Bytes a second from the host's memory to the device's, from one thread.
+fn upload_rate(engine: &Engine, scale: Scale) -> Result<()> {
+    let go_on = &mut || true;
+    let bytes = noise(scale.scan_bytes.min(1 << 30));
+    let array = engine.array::<u8>("vectorgpu.measure", bytes.len(), go_on)?;
+    let mut seconds = Vec::new();
+    for _ in 0..5 {
+        let started = Instant::now();
+        engine.write(&array, &bytes, go_on)?;
+        engine.step().submit(go_on)?.wait(go_on)?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    println!(
+        "upload: {:.2} GB/s of {} bytes from one thread",
+        to_float(bytes.len()) / seconds[seconds.len() / 2] / 1e9,
+        bytes.len()
+    );
+    Ok(())
+}
