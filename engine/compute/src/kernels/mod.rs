@@ -2,6 +2,7 @@
 
 pub(crate) mod codes;
 pub(crate) mod kmeans;
+mod linear;
 mod measure;
 mod plan;
 mod quantize;
@@ -13,6 +14,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
         codes::KERNELS,
         kmeans::KERNELS,
+        linear::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
         search::KERNELS,
@@ -27,6 +29,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
     [
         codes::variants(),
         kmeans::variants(),
+        linear::variants(),
         measure::variants(),
         quantize::variants(),
         search::variants(),
