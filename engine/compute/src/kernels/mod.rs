@@ -7,6 +7,7 @@ mod measure;
 mod plan;
 mod quantize;
 pub(crate) mod search;
+mod top_k;
 mod vector;
 
 /// Every kernel.
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         measure::KERNELS,
         quantize::KERNELS,
         search::KERNELS,
+        top_k::KERNELS,
         vector::KERNELS,
     ]
     .concat()
@@ -33,6 +35,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         measure::variants(),
         quantize::variants(),
         search::variants(),
+        top_k::variants(),
         vector::variants(),
     ]
     .concat()
