@@ -1,8 +1,9 @@
-// Multiplies f16 matrices on matrix units, summing in f32: c = a * transpose(b).
+// Multiplies f16 matrices on matrix units, summing in f32: columns of c = a * transpose(b).
 // Needs f16, subgroups of 32, subgroup barriers, and cooperative matrices of 16 x 16 with f16 inputs and f32 sums.
 //
-// Shapes: a [params.m, params.octets], b [params.n, params.octets] in units of eight f16, c [params.m, params.n] f32,
-//   all row-major; rows of a and b are padded with zeros to whole octets. Any m, n, k.
+// Shapes: a [params.m, params.octets], b [params.columns, params.octets] in units of eight f16, c [params.m, params.n]
+//   f32, all row-major; rows of a and b are padded with zeros to whole octets. The rows of b give the columns of c from
+//   params.first on. Any m, n, k.
 // Dispatch: one workgroup of 128 for each tile of 128 x 128 of c, or fewer: they stride over the tiles, in bands of
 //   BAND tile rows so that tiles in flight together share rows of both inputs.
 // Numeric: products of f16 summed in f32 in the order of the matrix unit.
@@ -17,6 +18,8 @@ struct Params {
     m: u32,
     n: u32,
     octets: u32,
+    first: u32,
+    columns: u32,
 }
 // @params
 
@@ -35,7 +38,7 @@ fn places_of(invocation: u32, row_base: u32, column_base: u32) -> Places {
     for (var l = 0u; l < LOADS; l++) {
         let line = line_of(invocation) + l * LOAD_LINES;
         places.a[l] = min(row_base + line, params.m - 1u) * params.octets;
-        places.b[l] = min(column_base + line, params.n - 1u) * params.octets;
+        places.b[l] = min(column_base + line, params.columns - 1u) * params.octets;
     }
     return places;
 }
@@ -61,11 +64,11 @@ fn store_sums(subgroup: u32, lane: u32, row: u32, column: u32, sum: coop_mat16x1
     subgroupBarrier();
     let x = column + lane % 16u;
     let y = row + lane / 16u;
-    let first = y * params.n + x;
-    if (x < params.n) {
+    let start = y * params.n + params.first + x;
+    if (x < params.columns) {
         for (var i = 0u; i < 8u; i++) {
             if (y + 2u * i < params.m) {
-                c[first + 2u * i * params.n] = strips[base + lane + 32u * i];
+                c[start + 2u * i * params.n] = strips[base + lane + 32u * i];
             }
         }
     }
@@ -98,7 +101,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let tile_rows = (params.m + TILE - 1u) / TILE;
-    let tile_columns = (params.n + TILE - 1u) / TILE;
+    let tile_columns = (params.columns + TILE - 1u) / TILE;
     for (var tile = workgroup.x; tile < tile_rows * tile_columns; tile += workgroups.x) {
         let band_first = tile / (BAND * tile_columns) * BAND;
         let band_rows = min(BAND, tile_rows - band_first);

@@ -1,8 +1,8 @@
 // Selects the k smallest of each block of 2,048 values with their indices; repeated until one block is left.
 //
 // Shapes: values and indices [params.count], best_values and best_indices [blocks, params.k], where
-//   blocks = ceil(params.count / 2048) and 1 <= params.k <= KEPT. Each block's results are in ascending order. With
-//   params.first = 1 the indices are the positions themselves and `indices` is not read. The next pass takes
+//   blocks = ceil(params.count / 2048), at least 1, and 1 <= params.k <= KEPT. Each block's results are in ascending
+//   order. With params.first = 1 the indices are params.position on and `indices` is not read. The next pass takes
 //   best_values and best_indices as its input, count = blocks * k, first = 0, while there is more than one block.
 // Dispatch: any number of workgroups of 256; they stride over the blocks. KEPT is a power of two from 2 to 1,024; the
 //   least one that is not below k is the fastest.
@@ -17,6 +17,7 @@ struct Params {
     count: u32,
     k: u32,
     first: u32,
+    position: u32,
 }
 // @params
 
@@ -72,7 +73,7 @@ fn load_block(invocation: u32, block: u32) {
         if (source < params.count) {
             entry.x = key_of(values[source]);
             if (params.first == 1u) {
-                entry.y = source;
+                entry.y = params.position + source;
             } else {
                 entry.y = indices[source];
             }
@@ -135,7 +136,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    let blocks = (params.count + BLOCK - 1u) / BLOCK;
+    let blocks = max((params.count + BLOCK - 1u) / BLOCK, 1u);
     for (var block = workgroup.x; block < blocks; block += workgroups.x) {
         load_block(invocation, block);
         sort_runs(invocation);

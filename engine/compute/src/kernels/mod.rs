@@ -3,10 +3,12 @@
 pub(crate) mod assign;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
+mod linear;
 mod measure;
 mod plan;
 mod quantize;
 pub(crate) mod search;
+mod top_k;
 mod vector;
 
 /// Every kernel.
@@ -15,9 +17,11 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         assign::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
+        linear::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
         search::KERNELS,
+        top_k::KERNELS,
         vector::KERNELS,
     ]
     .concat()
@@ -30,9 +34,11 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         assign::variants(),
         codes::variants(),
         kmeans::variants(),
+        linear::variants(),
         measure::variants(),
         quantize::variants(),
         search::variants(),
+        top_k::variants(),
         vector::variants(),
     ]
     .concat()
