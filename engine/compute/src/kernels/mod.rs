@@ -2,11 +2,24 @@
 
 pub(crate) mod kmeans;
 mod plan;
+mod scan;
 pub(crate) mod search;
+mod sort;
+mod sort_local;
 mod vector;
+
+pub use sort::SortKey;
 
 /// Every pipeline that the calls can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
-    [search::variants(), kmeans::variants(), vector::variants()].concat()
+    [
+        search::variants(),
+        kmeans::variants(),
+        scan::variants(),
+        sort::variants(),
+        sort_local::variants(),
+        vector::variants(),
+    ]
+    .concat()
 }

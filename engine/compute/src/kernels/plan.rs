@@ -3,8 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use vectorgpu_core::Result;
+use vectorgpu_core::backend::KeepWaiting;
+
+use crate::capabilities::Capabilities;
+use crate::memory::buffer::Purpose;
+use crate::memory::view::View;
 use crate::pipeline::Pipeline;
-use crate::runtime::{Runtime, as_usize};
+use crate::runtime::{Runtime, as_u64, as_usize};
+use crate::shader::Sum;
 
 /// Elements of a quad. Rows go to the device padded with zeros to whole quads, so that every load is aligned; the
 /// padding changes no sum.
@@ -49,6 +56,30 @@ pub(crate) fn ranges(
     (0..items)
         .step_by(most)
         .map(move |start| start..items.min(start.saturating_add(most)))
+}
+
+/// Memory for what one kernel of a step writes and a later one reads; its contents are unspecified. It is used again
+/// once the step has run.
+///
+/// # Errors
+/// `LimitExceeded`, `OutOfMemory`, `Cancelled` or `DeviceLost`.
+pub(crate) fn scratch(
+    runtime: &Runtime,
+    label: &'static str,
+    bytes: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(bytes)?;
+    let block = runtime.acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+    Ok(View::front(&block, bytes)?)
+}
+
+/// How a workgroup of `invocations` works together: with subgroup operations where its subgroups are all full.
+pub(crate) fn together(capabilities: &Capabilities, invocations: u32) -> Sum {
+    match capabilities.subgroups {
+        Some((smallest, largest)) if smallest >= 4 && invocations.is_multiple_of(largest) => Sum::Subgroup,
+        _ => Sum::Workgroup,
+    }
 }
 
 /// Notes how long `units` multiply-adds took.

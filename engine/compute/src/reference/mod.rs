@@ -4,8 +4,12 @@
 
 mod add;
 mod kmeans_assign;
+mod scan;
 mod score;
+mod sort;
 
 pub use add::add;
 pub use kmeans_assign::kmeans_assign;
+pub use scan::scan;
 pub use score::score;
+pub use sort::sort;

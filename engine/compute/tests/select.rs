@@ -1,0 +1,228 @@
+//! Scan and sort against their CPU twins, in every variant.
+//!
+//! All are exact: results are compared bit for bit.
+
+mod support;
+
+use proptest::prelude::*;
+use support::{Random, engine, go_on};
+use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, SortKey, reference};
+use vectorgpu_core::ErrorKind;
+
+const LABEL: &str = "vectorgpu.test";
+const LENGTHS: [usize; 7] = [0, 1, 33, 1000, 1025, 5000, 100_000];
+
+/// Two engines that between them take every variant of these kernels: as the device is, and without subgroups and
+/// immediates. (Software drivers take seconds to compile the kernels for each engine.)
+fn engines(test: &str) -> Vec<Engine> {
+    let weakened = EngineBuilder::new()
+        .without(Feature::Subgroups)
+        .without(Feature::Immediates);
+    [EngineBuilder::new(), weakened]
+        .iter()
+        .filter_map(|builder| engine(builder, test))
+        .collect()
+}
+
+fn upload<T: bytemuck::Pod>(engine: &Engine, values: &[T]) -> Array<T> {
+    engine.upload(LABEL, values, &mut go_on).unwrap()
+}
+
+/// An array that holds 0xff.. so that what a kernel leaves unwritten shows.
+fn filled<T: bytemuck::Pod>(engine: &Engine, len: usize) -> Array<T> {
+    let array = engine.array(LABEL, len, &mut go_on).unwrap();
+    let mut values = vec![T::zeroed(); len];
+    bytemuck::cast_slice_mut::<T, u8>(&mut values).fill(0xff);
+    engine.write(&array, &values, &mut go_on).unwrap();
+    array
+}
+
+fn bits<K: bytemuck::Pod>(keys: &[K]) -> Vec<u32> {
+    bytemuck::cast_slice(keys).to_vec()
+}
+
+/// Numbers that comparisons get wrong easily.
+const SPECIAL: [f32; 14] = [
+    f32::NAN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::MAX,
+    f32::MIN,
+    0.0,
+    -0.0,
+    1e-45,
+    -1e-45,
+    1e-39,
+    f32::MIN_POSITIVE,
+    -f32::MIN_POSITIVE,
+    1.0,
+    -1.0,
+];
+
+/// `n` keys of each kind that sorting may stumble over: any, few different ones, special ones, all equal, ascending,
+/// descending.
+fn kinds_of_keys(random: &mut Random, n: usize) -> Vec<Vec<f32>> {
+    let mut ascending = random.floats(n);
+    ascending.sort_by(f32::total_cmp);
+    let descending = ascending.iter().rev().copied().collect();
+    let mut any = random.floats(n);
+    any.iter_mut().step_by(7).for_each(|x| *x *= 1e30);
+    let mut pick = |from: &[f32]| -> Vec<f32> {
+        let length = u64::try_from(from.len()).unwrap();
+        let index = |bits: u64| usize::try_from(bits % length).unwrap();
+        (0..n).map(|_| from[index(random.bits())]).collect()
+    };
+    let few = pick(&[0.5, -3.0, 2.0]);
+    let negative_nan = f32::from_bits(f32::NAN.to_bits() | 0x8000_0001);
+    let special = pick(&[SPECIAL.as_slice(), &[negative_nan]].concat());
+    vec![any, few, special, vec![-2.5; n], ascending, descending]
+}
+
+fn indices_of(random: &mut Random, n: usize) -> Vec<u32> {
+    (0..n)
+        .map(|_| u32::try_from(random.bits() >> 32).unwrap())
+        .collect()
+}
+
+#[test]
+fn scan_agrees_with_its_twin() {
+    for engine in engines("scan_agrees_with_its_twin") {
+        let mut random = Random(32);
+        for n in LENGTHS {
+            let values = indices_of(&mut random, n);
+            let array = engine.array(LABEL, n, &mut go_on).unwrap();
+            engine.write(&array, &values, &mut go_on).unwrap();
+            let mut step = engine.step();
+            step.scan(&array, &mut go_on).unwrap();
+            step.run(&mut go_on).unwrap();
+            let got = engine.download(&array, &mut go_on).unwrap();
+            assert!(got == reference::scan(&values), "n {n}");
+        }
+    }
+}
+
+fn gpu_sort<K: SortKey>(engine: &Engine, keys: &[K], indices: Option<&[u32]>) -> (Vec<K>, Vec<u32>) {
+    let sorted_keys = filled(engine, keys.len());
+    let sorted_indices = filled(engine, keys.len());
+    let keys = upload(engine, keys);
+    let indices = indices.map(|indices| upload(engine, indices));
+    let mut step = engine.step();
+    step.sort(&keys, indices.as_ref(), &sorted_keys, &sorted_indices, &mut go_on)
+        .unwrap();
+    step.run(&mut go_on).unwrap();
+    (
+        engine.download(&sorted_keys, &mut go_on).unwrap(),
+        engine.download(&sorted_indices, &mut go_on).unwrap(),
+    )
+}
+
+fn check_sort<K: SortKey>(engine: &Engine, keys: &[K], indices: Option<&[u32]>) {
+    let (got_keys, got_indices) = gpu_sort(engine, keys, indices);
+    let (want_keys, want_indices) = reference::sort(keys, indices);
+    assert!(bits(&got_keys) == bits(&want_keys), "keys of {}", keys.len());
+    assert!(got_indices == want_indices, "indices of {}", keys.len());
+}
+
+#[test]
+fn sort_agrees_with_its_twin_and_is_stable() {
+    for engine in engines("sort_agrees_with_its_twin_and_is_stable") {
+        let mut random = Random(33);
+        for n in LENGTHS.into_iter().filter(|&n| n <= 5000) {
+            for keys in kinds_of_keys(&mut random, n) {
+                check_sort(&engine, &keys, None);
+            }
+            let indices = indices_of(&mut random, n);
+            check_sort(&engine, &random.floats(n), Some(&indices));
+            check_sort(&engine, &indices, None);
+        }
+        let keys = kinds_of_keys(&mut random, 100_000).swap_remove(2);
+        check_sort(&engine, &keys, None);
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn sort_agrees_with_its_twin_for_any_keys() {
+    for engine in engines("sort_agrees_with_its_twin_for_any_keys") {
+        let keys = prop::collection::vec(any::<u32>(), 0..5000);
+        proptest!(support::cases(8), |(keys in keys, mask in any::<u32>())| {
+            let keys: Vec<u32> = keys.iter().map(|key| key & mask).collect();
+            check_sort(&engine, &keys, None);
+            let floats: Vec<f32> = keys.iter().map(|&key| f32::from_bits(key)).collect();
+            check_sort(&engine, &floats, Some(&keys));
+        });
+    }
+}
+
+#[test]
+fn sort_of_a_million_keys_is_the_same_on_every_run() {
+    let test = "sort_of_a_million_keys_is_the_same_on_every_run";
+    let Some(engine) = engine(&EngineBuilder::new(), test) else {
+        return;
+    };
+    let keys = Random(34).floats(1_000_000);
+    let first = gpu_sort(&engine, &keys, None);
+    let (want_keys, want_indices) = reference::sort(&keys, None);
+    assert!(bits(&first.0) == bits(&want_keys) && first.1 == want_indices);
+    let second = gpu_sort(&engine, &keys, None);
+    assert!(bits(&first.0) == bits(&second.0) && first.1 == second.1);
+}
+
+#[test]
+fn sort_local_sorts_every_row_and_keeps_its_front() {
+    for engine in engines("sort_local_sorts_every_row_and_keeps_its_front") {
+        let mut random = Random(35);
+        for (rows, n, kept) in [
+            (1, 1, 1),
+            (3, 2, 1),
+            (70, 33, 10),
+            (2, 1000, 1000),
+            (5, 1024, 256),
+        ] {
+            for keys in kinds_of_keys(&mut random, rows * n) {
+                let indices = indices_of(&mut random, rows * n);
+                let sorted_keys = filled(&engine, rows * kept);
+                let sorted_indices = filled(&engine, rows * kept);
+                let (keys_array, indices_array) = (upload(&engine, &keys), upload(&engine, &indices));
+                let mut step = engine.step();
+                step.sort_local(
+                    &keys_array,
+                    Some(&indices_array),
+                    n,
+                    &sorted_keys,
+                    &sorted_indices,
+                )
+                .unwrap();
+                step.run(&mut go_on).unwrap();
+                let got_keys = engine.download(&sorted_keys, &mut go_on).unwrap();
+                let got_indices = engine.download(&sorted_indices, &mut go_on).unwrap();
+                let rows = keys.chunks(n).zip(indices.chunks(n));
+                let wanted = rows.map(|(keys, indices)| reference::sort(keys, Some(indices)));
+                for (row, want) in wanted.enumerate() {
+                    let range = row * kept..(row + 1) * kept;
+                    assert_eq!(bits(&got_keys[range.clone()]), bits(&want.0[..kept]), "row {row}");
+                    assert_eq!(got_indices[range], want.1[..kept], "row {row} of {n}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sort_refuses_shapes_that_do_not_fit() {
+    for engine in engines("sort_refuses_shapes_that_do_not_fit") {
+        let keys = upload(&engine, &[1.0_f32; 6]);
+        let (keys_out, indices_out) = (filled(&engine, 5), filled(&engine, 5));
+        let mut step = engine.step();
+        let errors = [
+            step.sort(&keys, None, &keys_out, &indices_out, &mut go_on),
+            step.sort_local(&keys, None, 4, &keys_out, &indices_out),
+            step.sort_local(&keys, None, 0, &keys_out, &indices_out),
+            step.sort_local(&keys, None, 2, &keys_out, &indices_out),
+        ];
+        for error in errors {
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+        assert_eq!(step.dispatches(), 0);
+    }
+}
