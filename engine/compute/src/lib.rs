@@ -38,7 +38,7 @@ pub use capabilities::Feature;
 pub use context::ThreadGuard;
 pub use counters::Counters;
 pub use engine::{Engine, EngineBuilder};
-pub use kernels::SortKey;
+pub use kernels::{SortKey, ValueAt};
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
 pub use profile::KernelTime;

@@ -1,4 +1,4 @@
-//! Scan and sort against their CPU twins, in every variant.
+//! Argmax, scan and sort against their CPU twins, in every variant.
 //!
 //! All are exact: results are compared bit for bit.
 
@@ -6,7 +6,7 @@ mod support;
 
 use proptest::prelude::*;
 use support::{Random, engine, go_on};
-use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, SortKey, reference};
+use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, SortKey, ValueAt, reference};
 use vectorgpu_core::ErrorKind;
 
 const LABEL: &str = "vectorgpu.test";
@@ -82,6 +82,74 @@ fn indices_of(random: &mut Random, n: usize) -> Vec<u32> {
     (0..n)
         .map(|_| u32::try_from(random.bits() >> 32).unwrap())
         .collect()
+}
+
+fn gpu_extreme(engine: &Engine, values: &[f32], minimum: bool) -> ValueAt {
+    let found = filled(engine, 1);
+    let values = upload(engine, values);
+    let mut step = engine.step();
+    if minimum {
+        step.argmin(&values, &found, &mut go_on).unwrap();
+    } else {
+        step.argmax(&values, &found, &mut go_on).unwrap();
+    }
+    step.run(&mut go_on).unwrap();
+    engine.download(&found, &mut go_on).unwrap()[0]
+}
+
+fn check_extremes(engine: &Engine, values: &[f32]) {
+    for minimum in [false, true] {
+        let got = gpu_extreme(engine, values, minimum);
+        let (value, index) = reference::argmax(values, minimum).unwrap();
+        let want = (value.plain().to_bits(), index);
+        let index = usize::try_from(got.index).unwrap();
+        assert_eq!(
+            (got.value.to_bits(), index),
+            want,
+            "minimum {minimum}, n {}",
+            values.len()
+        );
+    }
+}
+
+#[test]
+fn argmax_and_argmin_agree_with_their_twin() {
+    for engine in engines("argmax_and_argmin_agree_with_their_twin") {
+        let mut random = Random(31);
+        for n in LENGTHS.into_iter().filter(|&n| n > 0) {
+            for values in kinds_of_keys(&mut random, n) {
+                check_extremes(&engine, &values);
+            }
+        }
+        check_extremes(&engine, &[f32::NAN; 9000]);
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn argmax_finds_a_single_extreme_anywhere() {
+    for engine in engines("argmax_finds_a_single_extreme_anywhere") {
+        proptest!(support::cases(20), |(n in 1_usize..40_000, at in any::<prop::sample::Index>())| {
+            let at = at.index(n);
+            let mut values = vec![1.0; n];
+            values[at] = 1e-45;
+            assert_eq!(usize::try_from(gpu_extreme(&engine, &values, true).index).unwrap(), at);
+            values[at] = 2.0;
+            assert_eq!(usize::try_from(gpu_extreme(&engine, &values, false).index).unwrap(), at);
+        });
+    }
+}
+
+#[test]
+fn argmax_of_nothing_is_an_error() {
+    for engine in engines("argmax_of_nothing_is_an_error") {
+        let found = filled(&engine, 1);
+        let error = engine
+            .step()
+            .argmax(&upload(&engine, &[]), &found, &mut go_on)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
 }
 
 #[test]

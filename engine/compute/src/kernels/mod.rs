@@ -1,5 +1,6 @@
 //! Typed calls of the kernels, a file for each family. They plan and record; they never touch wgpu.
 
+mod argmax;
 pub(crate) mod kmeans;
 mod plan;
 mod scan;
@@ -8,12 +9,14 @@ mod sort;
 mod sort_local;
 mod vector;
 
+pub use argmax::ValueAt;
 pub use sort::SortKey;
 
 /// Every pipeline that the calls can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
     [
+        argmax::variants(),
         search::variants(),
         kmeans::variants(),
         scan::variants(),

@@ -3,12 +3,14 @@
 //! They are the oracle of the kernels' tests and the means to find out which kernel is wrong; not a fast path.
 
 mod add;
+mod argmax;
 mod kmeans_assign;
 mod scan;
 mod score;
 mod sort;
 
 pub use add::add;
+pub use argmax::argmax;
 pub use kmeans_assign::kmeans_assign;
 pub use scan::scan;
 pub use score::score;

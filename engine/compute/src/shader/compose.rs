@@ -1,7 +1,7 @@
 //! One text from a kernel's file and the parts it names.
 //!
 //! Three directives, each on a line of its own: `// @import NAME` is replaced by `shared/NAME.wgsl`, where `rows`,
-//! `sum` and `scan` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
+//! `sum`, `scan` and `best` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
 //! `enable` lines move to the top, where WGSL wants them. Every composed line remembers its file and line, so that an
 //! error names them.
 
@@ -37,6 +37,8 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("sum_subgroup"),
     part!("scan_workgroup"),
     part!("scan_subgroup"),
+    part!("best_workgroup"),
+    part!("best_subgroup"),
     part!("sort_key"),
 ];
 
@@ -101,6 +103,8 @@ fn part(name: &str, variant: &Variant) -> Option<(&'static str, &'static str)> {
         ("sum", _, Sum::Subgroup) => "sum_subgroup",
         ("scan", _, Sum::Workgroup) => "scan_workgroup",
         ("scan", _, Sum::Subgroup) => "scan_subgroup",
+        ("best", _, Sum::Workgroup) => "best_workgroup",
+        ("best", _, Sum::Subgroup) => "best_subgroup",
         _ => name,
     };
     PARTS

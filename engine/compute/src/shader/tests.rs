@@ -60,7 +60,8 @@ fn described(kernel: &Kernel, variants: &[Variant]) -> String {
     for (axis, directive, values) in [
         ("rows", "// @import rows", rows),
         ("sum", "// @import sum", sums.clone()),
-        ("scan", "// @import scan", sums),
+        ("scan", "// @import scan", sums.clone()),
+        ("best", "// @import best", sums),
     ] {
         if kernel.text.lines().any(|line| line == directive) {
             let values: Vec<_> = values.into_iter().rev().collect();
