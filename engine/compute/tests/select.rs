@@ -1,4 +1,4 @@
-//! Argmax, scan and sort against their CPU twins, in every variant.
+//! Argmax, scan, sort and select against their CPU twins, in every variant.
 //!
 //! All are exact: results are compared bit for bit.
 
@@ -291,6 +291,98 @@ fn sort_refuses_shapes_that_do_not_fit() {
         for error in errors {
             assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
         }
+        assert_eq!(step.dispatches(), 0);
+    }
+}
+
+fn check_select(engine: &Engine, keys: &[f32], indices: Option<&[u32]>, k: usize) {
+    let (selected_keys, selected_indices) = (filled(engine, k), filled(engine, k));
+    let keys_array = upload(engine, keys);
+    let indices_array = indices.map(|indices| upload(engine, indices));
+    let mut step = engine.step();
+    step.select(
+        &keys_array,
+        indices_array.as_ref(),
+        &selected_keys,
+        &selected_indices,
+        &mut go_on,
+    )
+    .unwrap();
+    step.run(&mut go_on).unwrap();
+    let (want_keys, want_indices) = reference::select(keys, indices, k);
+    let got_keys = engine.download(&selected_keys, &mut go_on).unwrap();
+    assert!(bits(&got_keys) == bits(&want_keys), "keys, {k} of {}", keys.len());
+    let got_indices = engine.download(&selected_indices, &mut go_on).unwrap();
+    assert!(got_indices == want_indices, "indices, {k} of {}", keys.len());
+}
+
+#[test]
+fn select_agrees_with_its_twin_for_every_share() {
+    for engine in engines("select_agrees_with_its_twin_for_every_share") {
+        let mut random = Random(36);
+        for (n, ks) in [
+            (0, vec![0]),
+            (1, vec![0, 1]),
+            (33, vec![1, 32, 33]),
+            (1000, vec![1, 300, 999]),
+            (5000, vec![257, 4999]),
+        ] {
+            for keys in kinds_of_keys(&mut random, n) {
+                ks.iter().for_each(|&k| check_select(&engine, &keys, None, k));
+            }
+            let indices = indices_of(&mut random, n);
+            check_select(&engine, &random.floats(n), Some(&indices), n / 2);
+        }
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn select_of_many_takes_the_first_of_equal_keys() {
+    for engine in engines("select_of_many_takes_the_first_of_equal_keys") {
+        let mut random = Random(37);
+        for keys in kinds_of_keys(&mut random, 100_000) {
+            check_select(&engine, &keys, None, 1234);
+        }
+    }
+    let Some(engine) = engine(
+        &EngineBuilder::new(),
+        "select_of_many_takes_the_first_of_equal_keys",
+    ) else {
+        return;
+    };
+    check_select(&engine, &Random(38).floats(1_000_000), None, 10_000);
+}
+
+#[test]
+fn select_agrees_with_its_twin_for_any_k() {
+    for engine in engines("select_agrees_with_its_twin_for_any_k") {
+        let keys = prop::collection::vec(any::<u32>(), 1..4000);
+        proptest!(support::cases(8), |(keys in keys, mask in any::<u32>(), k in any::<prop::sample::Index>())| {
+            let k = k.index(keys.len()) + 1;
+            let floats: Vec<f32> = keys.iter().map(|&key| f32::from_bits(key & mask)).collect();
+            check_select(&engine, &floats, Some(&keys), k);
+        });
+    }
+}
+
+#[test]
+fn select_refuses_shapes_that_do_not_fit() {
+    for engine in engines("select_refuses_shapes_that_do_not_fit") {
+        let keys = upload(&engine, &[1.0_f32; 6]);
+        let mut step = engine.step();
+        for (k, indices) in [(5, 4), (7, 7)] {
+            let (keys_out, indices_out) = (filled(&engine, k), filled(&engine, indices));
+            let error = step
+                .select(&keys, None, &keys_out, &indices_out, &mut go_on)
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+        let (five, out) = (upload(&engine, &[0; 5]), filled(&engine, 2));
+        let error = step
+            .select(&keys, Some(&five), &filled(&engine, 2), &out, &mut go_on)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(step.dispatches(), 0);
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod kmeans;
 mod plan;
 mod scan;
 pub(crate) mod search;
+mod select;
 mod sort;
 mod sort_local;
 mod vector;
@@ -20,6 +21,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         search::variants(),
         kmeans::variants(),
         scan::variants(),
+        select::variants(),
         sort::variants(),
         sort_local::variants(),
         vector::variants(),

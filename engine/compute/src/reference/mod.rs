@@ -7,6 +7,7 @@ mod argmax;
 mod kmeans_assign;
 mod scan;
 mod score;
+mod select;
 mod sort;
 
 pub use add::add;
@@ -14,4 +15,5 @@ pub use argmax::argmax;
 pub use kmeans_assign::kmeans_assign;
 pub use scan::scan;
 pub use score::score;
+pub use select::select;
 pub use sort::sort;
