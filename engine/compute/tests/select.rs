@@ -1,6 +1,6 @@
-//! Argmax, scan, sort and select against their CPU twins, in every variant.
+//! Argmax, scan, sort, select and the k-means update against their CPU twins, in every variant.
 //!
-//! All are exact: results are compared bit for bit.
+//! All but the k-means update are exact: results are compared bit for bit.
 
 mod support;
 
@@ -383,6 +383,195 @@ fn select_refuses_shapes_that_do_not_fit() {
             .select(&keys, Some(&five), &filled(&engine, 2), &out, &mut go_on)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(step.dispatches(), 0);
+    }
+}
+
+struct Update {
+    rows: Vec<f32>,
+    labels: Vec<u32>,
+    dims: usize,
+    lists: usize,
+}
+
+impl Update {
+    /// Rows between -1 and 1, with labels up to one beyond the lists: rows of no list.
+    fn random(random: &mut Random, n: usize, dims: usize, lists: usize) -> Self {
+        let labels = u64::try_from(lists).unwrap() + 2;
+        Self {
+            rows: random.floats(n * dims),
+            labels: (0..n)
+                .map(|_| u32::try_from(random.bits() % labels).unwrap())
+                .collect(),
+            dims,
+            lists,
+        }
+    }
+
+    fn stride(&self) -> usize {
+        self.dims.next_multiple_of(4)
+    }
+
+    fn padded(&self) -> Vec<f32> {
+        let fill = vec![0.0; self.stride() - self.dims];
+        self.rows
+            .chunks(self.dims)
+            .flat_map(|row| [row, &fill].concat())
+            .collect()
+    }
+
+    /// Centroids, which are 5 before, and counts.
+    fn run(&self, engine: &Engine) -> (Vec<f32>, Vec<u32>) {
+        let centroids = engine
+            .array(LABEL, self.lists * self.stride(), &mut go_on)
+            .unwrap();
+        engine
+            .write(&centroids, &vec![5.0; centroids.len()], &mut go_on)
+            .unwrap();
+        let counts = filled(engine, self.lists);
+        let rows = upload(engine, &self.padded());
+        let labels = upload(engine, &self.labels);
+        let mut step = engine.step();
+        step.kmeans_update(&rows, &labels, &centroids, &counts, &mut go_on)
+            .unwrap();
+        step.run(&mut go_on).unwrap();
+        (
+            engine.download(&centroids, &mut go_on).unwrap(),
+            engine.download(&counts, &mut go_on).unwrap(),
+        )
+    }
+
+    /// A sum of m numbers in f32 is off by at most half an ulp of the running sum at each of its additions, of which
+    /// each number goes through at most m; the division may be off by 2.5 ulp (WGSL). Subnormals may be lost.
+    fn check(&self, engine: &Engine) {
+        let (got, counts) = self.run(engine);
+        let (sums, want_counts) = reference::kmeans_update(&self.rows, &self.labels, self.dims, self.lists);
+        assert_eq!(counts, want_counts);
+        let magnitudes: Vec<f32> = self.rows.iter().map(|x| x.abs()).collect();
+        let (magnitudes, _) = reference::kmeans_update(&magnitudes, &self.labels, self.dims, self.lists);
+        for (i, (&sum, &magnitude)) in sums.iter().zip(&magnitudes).enumerate() {
+            let (list, dim) = (i / self.dims, i % self.dims);
+            let got = f64::from(got[list * self.stride() + dim]);
+            if counts[list] == 0 {
+                assert!((got - 5.0).abs() < 1e-9, "list {list} has no rows");
+                continue;
+            }
+            let count = f64::from(counts[list]);
+            let unit = f64::from(f32::EPSILON) / 2.0;
+            let allowed = (count + 5.0) * unit * magnitude / count + count * f64::from(f32::MIN_POSITIVE);
+            let error = (got - sum / count).abs();
+            assert!(error <= allowed, "list {list} dim {dim}: {error} > {allowed}");
+        }
+    }
+}
+
+#[test]
+fn kmeans_update_agrees_with_its_twin() {
+    for engine in engines("kmeans_update_agrees_with_its_twin") {
+        let mut random = Random(39);
+        for (n, dims, lists) in [
+            (0, 4, 3),
+            (1, 1, 1),
+            (33, 3, 5),
+            (1000, 31, 7),
+            (3000, 260, 40),
+            // Lists of several chunks.
+            (20_000, 5, 2),
+            (100_000, 3, 300),
+        ] {
+            Update::random(&mut random, n, dims, lists).check(&engine);
+        }
+        let mut skewed = Update::random(&mut random, 9000, 9, 300);
+        skewed.labels.iter_mut().step_by(2).for_each(|label| *label = 7);
+        skewed.check(&engine);
+        skewed.labels.fill(2);
+        skewed.check(&engine);
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn kmeans_update_is_the_same_on_every_run_and_in_every_variant() {
+    let update = Update::random(&mut Random(40), 30_000, 17, 9);
+    let mut first = None;
+    for engine in engines("kmeans_update_is_the_same_on_every_run_and_in_every_variant") {
+        for _ in 0..2 {
+            let got = update.run(&engine);
+            let first = first.get_or_insert_with(|| got.clone());
+            assert_eq!(bits(&first.0), bits(&got.0));
+            assert_eq!(first.1, got.1);
+        }
+    }
+}
+
+#[test]
+fn kmeans_update_carries_nan_and_infinity_into_their_list_only() {
+    for engine in engines("kmeans_update_carries_nan_and_infinity_into_their_list_only") {
+        let update = Update {
+            rows: vec![1.0, f32::NAN, 2.0, f32::INFINITY, 3.0, 4.0],
+            labels: vec![0, 1, 0, 2, 2, u32::MAX],
+            dims: 1,
+            lists: 4,
+        };
+        let (centroids, counts) = update.run(&engine);
+        assert_eq!(counts, [2, 1, 2, 0]);
+        let first: Vec<f32> = centroids.iter().step_by(4).copied().collect();
+        assert!((first[0] - 1.5).abs() < 1e-6 && first[1].is_nan());
+        assert_eq!(first[2..], [f32::INFINITY, 5.0]);
+    }
+}
+
+#[test]
+fn kmeans_sums_of_parts_amount_to_the_update() {
+    for engine in engines("kmeans_sums_of_parts_amount_to_the_update") {
+        let update = Update::random(&mut Random(41), 5000, 12, 6);
+        let (rows, labels) = (upload(&engine, &update.rows), upload(&engine, &update.labels));
+        let sums = filled(&engine, 6 * 12);
+        let counts = filled(&engine, 6);
+        let centroids = filled(&engine, 6 * 12);
+        let mut step = engine.step();
+        for (part, carry) in [(0..1280, false), (1280..5000, true)] {
+            let part_rows = rows.slice(part.start * 12..part.end * 12).unwrap();
+            let part_labels = labels.slice(part).unwrap();
+            step.kmeans_sums(&part_rows, &part_labels, carry, &sums, &counts, &mut go_on)
+                .unwrap();
+        }
+        step.kmeans_means(&sums, &counts, &centroids).unwrap();
+        step.run(&mut go_on).unwrap();
+        let (want, want_counts) = reference::kmeans_update(&update.rows, &update.labels, 12, 6);
+        assert_eq!(engine.download(&counts, &mut go_on).unwrap(), want_counts);
+        let got = engine.download(&centroids, &mut go_on).unwrap();
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            let count = f64::from(want_counts[i / 12]);
+            // Each of `count` additions of numbers below 1 is off by half an ulp of a sum below `count`.
+            let allowed = count * f64::from(f32::EPSILON);
+            let error = (f64::from(*got) - want / count).abs();
+            assert!(error <= allowed, "{error} > {allowed}");
+        }
+    }
+}
+
+#[test]
+fn kmeans_update_refuses_shapes_that_do_not_fit() {
+    for engine in engines("kmeans_update_refuses_shapes_that_do_not_fit") {
+        let labels = upload(&engine, &[0_u32; 3]);
+        let mut step = engine.step();
+        for (rows, centroids, lists) in [(12, 7, 2), (13, 8, 2), (12, 12, 2), (12, 8, 0), (12, 0, 2)] {
+            let error = step
+                .kmeans_update(
+                    &upload(&engine, &vec![0.0; rows]),
+                    &labels,
+                    &filled(&engine, centroids),
+                    &filled(&engine, lists),
+                    &mut go_on,
+                )
+                .unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::InvalidArgument,
+                "{rows} {centroids} {lists}"
+            );
+        }
         assert_eq!(step.dispatches(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod argmax;
 pub(crate) mod kmeans;
+mod kmeans_update;
 mod plan;
 mod scan;
 pub(crate) mod search;
@@ -20,6 +21,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         argmax::variants(),
         search::variants(),
         kmeans::variants(),
+        kmeans_update::variants(),
         scan::variants(),
         select::variants(),
         sort::variants(),

@@ -5,6 +5,7 @@
 mod add;
 mod argmax;
 mod kmeans_assign;
+mod kmeans_update;
 mod scan;
 mod score;
 mod select;
@@ -13,6 +14,7 @@ mod sort;
 pub use add::add;
 pub use argmax::argmax;
 pub use kmeans_assign::kmeans_assign;
+pub use kmeans_update::kmeans_update;
 pub use scan::scan;
 pub use score::score;
 pub use select::select;
