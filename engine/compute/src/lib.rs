@@ -45,6 +45,7 @@ pub use engine::Engine;
 pub use kernels::assign::Assignment;
 pub use kernels::codes::{BitScore, Int8Score};
 pub use kernels::search::RowScore;
+pub use kernels::{SortKey, ValueAt};
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
 pub use profile::KernelTime;

@@ -1,26 +1,41 @@
 //! Typed calls of the kernels, a file for each family. They plan and record; they never touch wgpu.
 
+mod argmax;
 pub(crate) mod assign;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
+mod kmeans_update;
 mod linear;
 mod measure;
 mod plan;
 mod quantize;
+mod scan;
 pub(crate) mod search;
+mod select;
+mod sort;
+mod sort_local;
 mod top_k;
 mod vector;
+
+pub use argmax::ValueAt;
+pub use sort::SortKey;
 
 /// Every kernel.
 pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
+        argmax::KERNELS,
         assign::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
+        kmeans_update::KERNELS,
         linear::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
+        scan::KERNELS,
         search::KERNELS,
+        select::KERNELS,
+        sort::KERNELS,
+        sort_local::KERNELS,
         top_k::KERNELS,
         vector::KERNELS,
     ]
@@ -31,13 +46,19 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::Variant)> {
     [
+        argmax::variants(),
         assign::variants(),
         codes::variants(),
         kmeans::variants(),
+        kmeans_update::variants(),
         linear::variants(),
         measure::variants(),
         quantize::variants(),
+        scan::variants(),
         search::variants(),
+        select::variants(),
+        sort::variants(),
+        sort_local::variants(),
         top_k::variants(),
         vector::variants(),
     ]

@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytemuck::Pod;
+use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::metric::Storage;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::array::Array;
 use crate::capabilities::Capabilities;
+use crate::memory::buffer::Purpose;
 use crate::memory::view::View;
 use crate::pipeline::Pipeline;
 use crate::record::Extent;
@@ -207,6 +209,30 @@ pub(crate) fn check_scores(rows: usize, scores: &Array<f32>) -> Result<()> {
         return Ok(());
     }
     Err(invalid(format!("{} scores for {rows} rows", scores.len())))
+}
+
+/// Memory for what one kernel of a step writes and a later one reads; its contents are unspecified. It is used again
+/// once the step has run.
+///
+/// # Errors
+/// `LimitExceeded`, `OutOfMemory`, `Cancelled` or `DeviceLost`.
+pub(crate) fn scratch(
+    runtime: &Runtime,
+    label: &'static str,
+    bytes: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(bytes)?;
+    let block = runtime.acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+    Ok(View::front(&block, bytes)?)
+}
+
+/// How a workgroup of `invocations` works together: with subgroup operations where its subgroups are all full.
+pub(crate) fn together(capabilities: &Capabilities, invocations: u32) -> Sum {
+    match capabilities.subgroups {
+        Some((smallest, largest)) if smallest >= 4 && invocations.is_multiple_of(largest) => Sum::Subgroup,
+        _ => Sum::Workgroup,
+    }
 }
 
 /// Notes how long `units` multiply-adds took.

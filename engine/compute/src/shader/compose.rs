@@ -1,7 +1,7 @@
 //! One text from a kernel's file and the parts it names.
 //!
-//! Three directives, each on a line of its own: `// @import NAME` is replaced by `shared/NAME.wgsl`, where `rows` and
-//! `sum` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
+//! Three directives, each on a line of its own: `// @import NAME` is replaced by `shared/NAME.wgsl`, where `rows`,
+//! `sum`, `scan` and `best` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
 //! `enable` lines move to the top, where WGSL wants them. Every composed line remembers its file and line, so that an
 //! error names them.
 
@@ -36,6 +36,11 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("rows_f16"),
     part!("sum_workgroup"),
     part!("sum_subgroup"),
+    part!("scan_workgroup"),
+    part!("scan_subgroup"),
+    part!("best_workgroup"),
+    part!("best_subgroup"),
+    part!("sort_key"),
 ];
 
 /// Text with a line map.
@@ -97,6 +102,10 @@ fn part(name: &str, variant: &Variant) -> Option<(&'static str, &'static str)> {
         ("rows", Storage::F16, _) => "rows_f16",
         ("sum", _, Sum::Workgroup) => "sum_workgroup",
         ("sum", _, Sum::Subgroup) => "sum_subgroup",
+        ("scan", _, Sum::Workgroup) => "scan_workgroup",
+        ("scan", _, Sum::Subgroup) => "scan_subgroup",
+        ("best", _, Sum::Workgroup) => "best_workgroup",
+        ("best", _, Sum::Subgroup) => "best_subgroup",
         _ => name,
     };
     PARTS

@@ -71,7 +71,7 @@ pub(crate) enum ParamsPlace {
 pub(crate) struct Variant {
     /// The format of what `// @import rows` reads.
     pub(crate) rows: Storage,
-    /// What `// @import sum` stands for.
+    /// What `// @import sum`, `scan` and `best` stand for.
     pub(crate) sum: Sum,
     /// The kernel's `override` constants.
     pub(crate) constants: Vec<(&'static str, u32)>,

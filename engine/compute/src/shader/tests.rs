@@ -57,7 +57,12 @@ fn described(kernel: &Kernel, variants: &[Variant]) -> String {
         })
         .collect();
     let mut line = kernel.file.to_owned();
-    for (axis, directive, values) in [("rows", "// @import rows", rows), ("sum", "// @import sum", sums)] {
+    for (axis, directive, values) in [
+        ("rows", "// @import rows", rows),
+        ("sum", "// @import sum", sums.clone()),
+        ("scan", "// @import scan", sums.clone()),
+        ("best", "// @import best", sums),
+    ] {
         if kernel.text.lines().any(|line| line == directive) {
             let values: Vec<_> = values.into_iter().rev().collect();
             line += &format!(" {axis}={}", values.join(","));
