@@ -5,7 +5,6 @@
 //! and prints the table's lines for the GPU's vendor. With `--write` the lines replace that vendor's in
 //! `shaders/workgroups.txt`; lines of other vendors stay. Takes the best GPU, or what `VECTORGPU_ADAPTER` names.
 #![expect(clippy::print_stdout, reason = "a program that reports to its user")]
-#![allow(dead_code, reason = "the workloads are shared with the benchmarks")]
 
 #[path = "../benches/workloads/mod.rs"]
 mod workloads;
@@ -130,6 +129,9 @@ fn measure(engine: &Engine, scale: Scale, kernel: &str) -> Result<Option<f64>, E
 fn measured_by(kernel: &str) -> &str {
     match kernel {
         "score_subgroup" => "score",
+        "matmul_cooperative" => "matmul",
+        "sort_local" | "sort_count" => "sort_scatter",
+        "select_count" | "select_mark" | "select_gather" | "scan" => "select",
         other => other,
     }
 }

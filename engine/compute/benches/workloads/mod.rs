@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each program that shares it uses a part")]
 //! Work for measuring the kernels: shared by the Criterion suite and the autotune command.
 //!
 //! Every workload goes over data in device memory that is filled with noise; zeros would flatter the hardware.
@@ -140,6 +141,9 @@ pub(crate) const MAKERS: &[(&[&str], Maker)] = &[
     (&["add"], elements),
     (&["kmeans_assign"], assignments),
     (&["kmeans_assign_cooperative"], cooperative_assignments),
+    (&["kmeans_update"], updates),
+    (&["matmul"], products),
+    (&["top_k", "select", "sort_scatter", "argmax"], selections),
 ];
 
 fn scans(engine: &Engine, scale: Scale, dims: usize) -> Result<Vec<Workload>> {
@@ -313,6 +317,87 @@ fn cooperative_assignments(engine: &Engine, scale: Scale) -> Result<Vec<Workload
         work,
         record,
     )])
+}
+
+fn updates(engine: &Engine, scale: Scale) -> Result<Vec<Workload>> {
+    let dims = 768;
+    let (count, lists) = scale.assign;
+    let data = numbers(engine, count * dims)?;
+    let labels: Vec<u32> = (0..)
+        .take(count)
+        .map(|row: u32| row.wrapping_mul(2_654_435_761) % u32::try_from(lists).unwrap_or(1))
+        .collect();
+    let labels_array = engine.array::<u32>(LABEL, count, &mut go_on)?;
+    engine.write(&labels_array, &labels, &mut go_on)?;
+    let centroids = numbers(engine, lists * dims)?;
+    let counts = engine.array::<u32>(LABEL, lists, &mut go_on)?;
+    let shape = format!("{count} x {dims}, {lists} lists");
+    let bytes = count * (dims * 4 + 4);
+    let record =
+        move |step: &mut Step| step.kmeans_update(&data, &labels_array, &centroids, &counts, &mut go_on);
+    Ok(vec![workload("kmeans_update", &shape, bytes, 0, record)])
+}
+
+fn products(engine: &Engine, scale: Scale) -> Result<Vec<Workload>> {
+    let side = scale.side;
+    let mut made = Vec::new();
+    for format in [RowFormat::F32, RowFormat::F16] {
+        let (a, b) = (
+            rows(engine, format, side, side)?,
+            rows(engine, format, side, side)?,
+        );
+        let c = engine.array::<f32>(LABEL, side * side, &mut go_on)?;
+        let units = if format == RowFormat::F16 && engine.adapter().cooperative_matrix {
+            " on matrix units"
+        } else {
+            ""
+        };
+        let shape = format!("{format:?} {side} x {side} x {side}{units}");
+        made.push(workload("matmul", &shape, 0, side * side * side, move |step| {
+            step.matmul(&a, &b, &c)
+        }));
+    }
+    Ok(made)
+}
+
+fn selections(engine: &Engine, scale: Scale) -> Result<Vec<Workload>> {
+    let count = scale.values;
+    let mut made = Vec::new();
+    for k in [10, 256] {
+        let values = numbers(engine, count)?;
+        let (best, at) = (
+            engine.array::<f32>(LABEL, k, &mut go_on)?,
+            engine.array::<u32>(LABEL, k, &mut go_on)?,
+        );
+        let shape = format!("{k} of {count}");
+        made.push(workload("top_k", &shape, count * 4, 0, move |step| {
+            step.top_k(&values, k, &best, &at, &mut go_on)
+        }));
+    }
+    let (values, k) = (numbers(engine, count * 10)?, (count / 100).max(1));
+    let (best, at) = (
+        engine.array::<f32>(LABEL, k, &mut go_on)?,
+        engine.array::<u32>(LABEL, k, &mut go_on)?,
+    );
+    let (source, shape) = (values.clone(), format!("{k} of {}", count * 10));
+    made.push(workload("select", &shape, count * 40, 0, move |step| {
+        step.select(&source, None, &best, &at, &mut go_on)
+    }));
+    let sorted = engine.array::<f32>(LABEL, count * 10, &mut go_on)?;
+    let at = engine.array::<u32>(LABEL, count * 10, &mut go_on)?;
+    let (source, shape) = (values.clone(), format!("sort of {}", count * 10));
+    made.push(workload("sort_scatter", &shape, count * 80, 0, move |step| {
+        step.sort(&source, None, &sorted, &at, &mut go_on)
+    }));
+    let found = engine.array(LABEL, 1, &mut go_on)?;
+    made.push(workload(
+        "argmax",
+        &format!("of {}", count * 10),
+        count * 40,
+        0,
+        move |step| step.argmax(&values, &found, &mut go_on),
+    ));
+    Ok(made)
 }
 
 impl Workload {
