@@ -24,6 +24,10 @@ test: ## everything that CI runs
 setup: ## install what building, testing and the demo need
 	@scripts/setup.sh --lint
 
+.PHONY: miri
+miri: ## run the tests of engine/core under Miri (needs a nightly toolchain, and says which)
+	@scripts/miri.sh
+
 .PHONY: lint
 lint: ## format check, clippy, crate boundaries, cargo-deny, shell, Python and workflow checks
 	@scripts/lint.sh all

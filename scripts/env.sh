@@ -9,6 +9,7 @@ case $TARGET in /*) ;; *) TARGET=$ROOT/$TARGET ;; esac
 PG_MAJOR=15
 CARGO_PGRX_VERSION=0.18.1 # must equal the pgrx version in Cargo.toml
 export CARGO_DENY_VERSION=0.20.2
+export MIRI_TOOLCHAIN=nightly-2026-05-20
 
 # Not /usr/bin/pg_config: that one answers for the newest PostgreSQL on the machine.
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}

@@ -83,6 +83,7 @@ for check in format clippy boundaries shell python workflows; do
     step "lint $check" scripts/lint.sh "$check"
 done
 step "unit tests" unit_tests
+step "unit tests under Miri" scripts/miri.sh
 # These install a build with tests in it, so the release build comes after them.
 step "server tests (pg_test)" server_tests
 if step "release build and install" scripts/install.sh; then

@@ -18,9 +18,12 @@ use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::limits::MAX_DIMS;
 use vectorgpu_core::metric::{Metric, Storage};
 
+/// Rows of the indexes that tests under Miri can afford too.
+const ROWS: usize = if cfg!(miri) { 60 } else { 600 };
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn scan_of_every_list_returns_every_row_in_exact_order() {
     for metric in METRICS {
         for (dims, rows, lists) in [
@@ -46,10 +49,10 @@ fn scan_of_every_list_returns_every_row_in_exact_order() {
 #[test]
 fn rounded_storage_returns_lower_bounds_in_ascending_order() {
     for metric in METRICS {
-        let index = Index::build(metric, Storage::F16, 37, 500, 4, 3);
+        let index = Index::build(metric, Storage::F16, 37, ROWS, 4, 3);
         let query = Random(5).vector(37);
         let found = index.search(&query, 4, Iterate::Strict, 1 << 20);
-        assert_eq!(found.len(), 500);
+        assert_eq!(found.len(), ROWS);
         assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
         for row in &found {
             let exact = index.distance(row.tid, &query);
@@ -69,7 +72,7 @@ fn rounded_storage_returns_lower_bounds_in_ascending_order() {
 
 #[test]
 fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
-    let index = Index::build(Metric::L2, Storage::F32, 8, 600, 6, 21);
+    let index = Index::build(Metric::L2, Storage::F32, 8, ROWS, 6, 21);
     let query = Random(22).vector(8);
     for iterate in [Iterate::Strict, Iterate::Relaxed, Iterate::Off] {
         assert_eq!(
@@ -81,13 +84,13 @@ fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
 
 #[test]
 fn strict_order_is_sorted_relaxed_is_complete_and_off_stops() {
-    let index = Index::build(Metric::L2, Storage::F32, 8, 600, 12, 31);
+    let index = Index::build(Metric::L2, Storage::F32, 8, ROWS, 12, 31);
     let query = Random(32).vector(8);
     let strict = index.search(&query, 2, Iterate::Strict, 1 << 20);
     let relaxed = index.search(&query, 2, Iterate::Relaxed, 1 << 20);
     let off = index.search(&query, 2, Iterate::Off, 1 << 20);
     assert!(strict.is_sorted_by(|a, b| a.distance <= b.distance));
-    assert_eq!(relaxed.len(), 600);
+    assert_eq!(relaxed.len(), ROWS);
     assert!(off.len() < strict.len() && off[..] == strict[..off.len()] && off[..] == relaxed[..off.len()]);
 }
 
@@ -110,6 +113,7 @@ fn query_of_other_dimensions_is_refused() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn rows_inserted_into_an_empty_index_are_all_found() {
     for (dims, storage) in [
         (3, Storage::F32),
@@ -133,6 +137,7 @@ fn rows_inserted_into_an_empty_index_are_all_found() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn deleting_all_and_inserting_again_does_not_grow_the_index() {
     for dims in [3, 784, 3000] {
         let mut index = Index::build(Metric::L2, Storage::F32, dims, 300, 3, 41);
@@ -152,6 +157,7 @@ fn deleting_all_and_inserting_again_does_not_grow_the_index() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn deleting_half_gives_about_half_the_groups_back() {
     for dims in [3, 784, 3000] {
         let rows = if dims < 100 { 6000 } else { 600 };
@@ -170,6 +176,7 @@ fn deleting_half_gives_about_half_the_groups_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "an index a record, in page code without unsafe")]
 fn crash_after_any_record_leaves_a_sound_index_without_lost_rows() {
     for dims in [2, 784, 3000] {
         let mut index = Index::build(Metric::L2, Storage::F32, dims, 40, 2, 51);
@@ -253,6 +260,7 @@ impl PageStore for Interleaved<'_> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
     let mut restarts = 0;
     for when in 0..60 {
@@ -284,6 +292,7 @@ fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of indexes, in page code without unsafe")]
 fn damaged_pages_give_an_error_and_never_a_panic() {
     let index = Index::build(Metric::Cosine, Storage::F16, 20, 300, 4, 71);
     let query = Random(72).vector(20);

@@ -534,6 +534,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a loop over thousands of shapes, all safe code")]
     fn every_dimension_has_a_shape_whose_rows_fit_and_whose_pieces_cover_the_code() {
         for dims in (1..=MAX_DIMS).step_by(7).chain([784, 768, 1536, MAX_DIMS]) {
             for storage in [Storage::F32, Storage::F16] {

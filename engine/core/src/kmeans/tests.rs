@@ -70,6 +70,7 @@ fn inertia(centroids: &[f32], task: &KmeansTask<'_>) -> f64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn separate_clusters_are_found() {
     for by in [NearestBy::L2, NearestBy::Dot] {
         let (centres, rows) = clustered(30, 40, 16, 0.05);
@@ -91,6 +92,7 @@ fn separate_clusters_are_found() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn a_seed_determines_the_centroids_on_every_instruction_set_with_fused_kernels() {
     let (_, rows) = clustered(7, 100, 20, 1.0);
     let task = task(&rows, 20, 25, NearestBy::L2);
@@ -107,6 +109,7 @@ fn a_seed_determines_the_centroids_on_every_instruction_set_with_fused_kernels()
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn iterations_lower_the_inertia_and_no_list_is_empty_or_huge() {
     let (_, rows) = clustered(300, 20, 8, 0.7);
     let start = KmeansTask {
@@ -125,6 +128,7 @@ fn iterations_lower_the_inertia_and_no_list_is_empty_or_huge() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn lists_of_very_uneven_samples_stay_balanced() {
     // Most rows in one cloud, a few far away: k-means alone would spend lists on the few.
     let mut random = Random::new(3);
@@ -136,6 +140,7 @@ fn lists_of_very_uneven_samples_stay_balanced() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn many_lists_are_found_in_two_levels() {
     for by in [NearestBy::L2, NearestBy::Dot] {
         let (_, rows) = clustered(1500, 8, 12, 0.1);
@@ -178,6 +183,7 @@ fn no_rows_give_random_directions() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn equal_rows_and_zero_rows_are_clustered() {
     for by in [NearestBy::L2, NearestBy::Dot] {
         for value in [3.5, 0.0] {
@@ -197,6 +203,7 @@ fn equal_rows_and_zero_rows_are_clustered() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn values_whose_squares_leave_f32_are_clustered_like_any_other() {
     let (_, rows) = clustered(5, 30, 4, 0.01);
     let expected = run(&task(&rows, 4, 5, NearestBy::L2));
@@ -236,6 +243,7 @@ fn rows_that_are_not_finite_are_left_out() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
 fn shapes_that_do_not_fit_are_refused_and_work_stops_on_request() {
     for (samples, dims, lists) in [
         (&[1.0; 3][..], 2, 1),

@@ -103,7 +103,7 @@ mod tests {
         if x.iter().any(|x| !x.is_finite()) {
             return (f32::NAN, vec![0; x.len()]);
         }
-        if max < 2f32.powi(-119) {
+        if max < NORMAL_MIN {
             return (0.0, vec![0; x.len()]);
         }
         let inverse = 127.0 / max;

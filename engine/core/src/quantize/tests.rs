@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::distance;
 use crate::metric::Score;
+use crate::property::cases;
 
 /// How a device might sum a score.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +126,7 @@ fn finite(x: f32) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6_000))]
+    #![proptest_config(cases(6_000))]
 
     #[test]
     fn a_bound_never_exceeds_the_operators_value(
@@ -189,6 +190,10 @@ fn image(seed: u32) -> Vec<f32> {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "49 vectors of 784 dimensions in kernels that other tests check"
+)]
 fn bounds_of_784_bytes_are_within_one_ten_thousandth() {
     for exact in [true, false] {
         for seed in 1..50 {

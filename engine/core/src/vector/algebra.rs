@@ -118,6 +118,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::property::cases;
+
     #[test]
     fn overflow_and_underflow_are_errors() {
         let message = |result: Result<()>| result.map_err(|error| error.message().to_owned());
@@ -160,6 +162,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn subvector_is_the_intersection_with_the_vector(
             dims in 1usize..50, start in prop_oneof![-60i32..60, any::<i32>()], count in prop_oneof![-5i32..60, any::<i32>()]

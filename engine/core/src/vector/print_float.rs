@@ -207,6 +207,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::property::cases;
+
     #[test]
     fn powers_of_ten_are_rounded_up_to_64_bits() {
         // 10^k in units of 2^-200, exact for k >= 0 and rounded down below, in words of 32 bits.
@@ -305,6 +307,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn printed_numbers_are_shortest_and_read_back(bits in 1u32..0x7f80_0000) {
             let number = f32::from_bits(bits);

@@ -228,6 +228,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::property::cases;
+
     fn value(text: &str) -> Option<f32> {
         scan(text.as_bytes()).map(|number| number.value)
     }
@@ -283,6 +285,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn decimal_numbers_round_as_std_rounds(text in "[-+]?[0-9]{0,25}\\.?[0-9]{1,25}(e[-+]?[0-9]{1,3})?") {
             prop_assert_eq!(value(&text).map(f32::to_bits), text.parse::<f32>().ok().map(f32::to_bits));

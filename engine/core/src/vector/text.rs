@@ -29,6 +29,21 @@ pub fn element_capacity(text: &[u8]) -> usize {
 /// White space is allowed around every element and bracket. Elements are what C's `strtof` accepts, hexadecimal
 /// numbers included; a number too small for an `f32` becomes zero.
 ///
+/// ```
+/// use vectorgpu_core::vector::text;
+///
+/// let input = b" [1, 2.50,-3e4] ";
+/// let mut elements = vec![0.0; text::element_capacity(input)];
+/// let dims = text::parse(input, &mut elements)?;
+/// assert_eq!(elements[..dims], [1.0, 2.5, -30_000.0]);
+///
+/// let mut printed = Vec::new();
+/// text::format(&elements[..dims], &mut printed);
+/// assert_eq!(printed, b"[1,2.5,-30000]");
+/// assert!(text::parse(b"[1,]", &mut [0.0; 2]).is_err());
+/// # Ok::<(), vectorgpu_core::Error>(())
+/// ```
+///
 /// # Errors
 /// `InvalidText` for a malformed vector, `DataException` for no element, NaN or infinity, `OutOfRange` for a number
 /// too large for an `f32`, `LimitExceeded` for more than `MAX_DIMS` elements.
@@ -130,6 +145,8 @@ fn quotable(text: &[u8]) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    use crate::property::cases;
 
     fn parsed(text: &str) -> Result<Vec<f32>> {
         parsed_bytes(text.as_bytes())
@@ -238,6 +255,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "64,000 numbers, and no unsafe code")]
     fn dimensions_are_bounded() {
         let at_limit = format!("[{}]", vec!["1"; MAX_DIMS].join(","));
         assert_eq!(parsed(&at_limit).map(|elements| elements.len()), Ok(MAX_DIMS));
@@ -248,6 +266,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "100,000 bytes, and no unsafe code")]
     fn commas_are_counted_across_chunks() {
         for commas in [0, 1, 254, 255, 256, 5000] {
             assert_eq!(element_capacity(&vec![b','; commas]), commas + 1);
@@ -286,6 +305,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn printed_vectors_read_back_bit_for_bit(bits in prop::collection::vec(any::<u32>(), 1..50)) {
             let elements: Vec<f32> =

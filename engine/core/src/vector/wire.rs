@@ -60,6 +60,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::property::cases;
+
     #[test]
     fn a_bad_header_is_refused() {
         for (header, typmod, kind, message) in [
@@ -122,6 +124,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn wire_round_trip_keeps_every_bit(bits in prop::collection::vec(any::<u32>(), 1..100)) {
             let elements: Vec<f32> =
