@@ -66,8 +66,9 @@ fn squared_l2(sums: Sums, sq: f32, sx: f32) -> f32 {
     let crossed = 2.0 * m * e * f32(sums.query - sums.row);
     let along = e * e * f32(squares + 2 * sums.dot);
     let distance = apart + crossed + along;
-    // Not max(), which may make a number of NaN.
-    return select(distance, 0.0, distance < 0.0);
+    // By its bits: compilers take a comparison with 0 for max(), which makes a number of NaN.
+    let bits = bitcast<u32>(distance);
+    return select(distance, 0.0, bits >= 0x80000000u && bits <= 0xff800000u);
 }
 
 @compute @workgroup_size(WG)

@@ -46,6 +46,14 @@ fn packed(x: vec4<f32>, inverse: f32) -> u32 {
     return pack4xI8(vec4<i32>(clamp(round(x * inverse), vec4<f32>(-127.0), vec4<f32>(127.0))));
 }
 
+// 127 / largest. A GPU divides by way of the reciprocal, which would be subnormal, and 0, for the largest numbers.
+fn inverse_of(largest: f32) -> f32 {
+    if (largest > 0x1p100f) {
+        return (127.0 / (largest * 0x1p-64f)) * 0x1p-64f;
+    }
+    return 127.0 / largest;
+}
+
 @compute @workgroup_size(WG)
 fn main(
     @builtin(local_invocation_index) invocation: u32,
@@ -66,7 +74,7 @@ fn main(
             let is_finite = most < INFINITE;
             let has_codes = is_finite && most >= NORMAL_MIN;
             let largest = select(1.0, bitcast<f32>(most), has_codes);
-            let inverse = 127.0 / largest;
+            let inverse = inverse_of(largest);
             for (var word = lane; word < params.words; word += LANES) {
                 var code = 0u;
                 if (has_codes && word < params.quads) {

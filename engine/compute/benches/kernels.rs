@@ -1,6 +1,6 @@
 //! Rates of the GPU kernels beside what the device can do at best: `cargo bench -p vectorgpu-compute`.
 //!
-//! Times are the device's own, between timestamps around each dispatch. Prints the ceilings first (a copy within device
+//! Times are the device's own, between timestamps around each dispatch. Prints the ceilings first (a plain read of device
 //! memory; multiply-adds in registers), then Criterion's figures, then each median in TB/s or TFLOP/s (two operations
 //! a multiply-add) and as a share of its ceiling, then what a dispatch and an upload cost. Takes the best GPU, or what
 //! `VECTORGPU_ADAPTER` names; software Vulkan gets little data. `-- --test` runs every case once.
@@ -25,12 +25,12 @@ fn main() {
         .vram_limit(24 << 30)
         .checked_shaders(false);
     match builder.open() {
-        Ok(engine) => run(&engine, measuring).expect("the GPU carries the work out"),
+        Ok(engine) => run(&builder, &engine, measuring).expect("the GPU carries the work out"),
         Err(error) => println!("SKIPPED the GPU kernels: {error}"),
     }
 }
 
-fn run(engine: &Engine, measuring: bool) -> Result<()> {
+fn run(builder: &EngineBuilder, engine: &Engine, measuring: bool) -> Result<()> {
     let small = engine.adapter().software || !measuring;
     let scale = if small { Scale::SMALL } else { Scale::LARGE };
     engine.set_profiling(true);
@@ -42,7 +42,7 @@ fn run(engine: &Engine, measuring: bool) -> Result<()> {
     warm_up(engine, Duration::from_millis(if small { 1 } else { 1500 }))?;
     let ceilings = ceilings(engine, scale)?;
     println!(
-        "ceiling: copy within device memory {:.2} TB/s; multiply-add {:.1} TFLOP/s f32",
+        "ceiling: plain read of device memory {:.2} TB/s; multiply-add {:.1} TFLOP/s f32",
         ceilings.bytes_per_second / 1e12,
         ceilings.multiply_adds_per_second * 2.0 / 1e12
     );
@@ -62,7 +62,7 @@ fn run(engine: &Engine, measuring: bool) -> Result<()> {
     criterion.final_summary();
     if measuring {
         dispatch_cost(engine)?;
-        upload_rate(engine, scale)?;
+        upload_rate(builder, scale)?;
     }
     Ok(())
 }
@@ -120,7 +120,7 @@ fn print_rates(workload: &Workload, ceilings: &Ceilings, times: &mut [Duration])
         let rate = amount(workload.bytes) / seconds;
         let share = rate / ceilings.bytes_per_second * 100.0;
         println!(
-            "rate: {}: {:.3} ms, {:.3} TB/s, {share:.0} % of a copy",
+            "rate: {}: {:.3} ms, {:.3} TB/s, {share:.0} % of a plain read",
             workload.name,
             seconds * 1e3,
             rate / 1e12
@@ -128,59 +128,73 @@ fn print_rates(workload: &Workload, ceilings: &Ceilings, times: &mut [Duration])
     }
 }
 
-/// What a small kernel costs within a step of a thousand, each of which waits for the one before.
+/// What a small kernel costs within a step of a thousand: one after the other over the same memory, and each on the
+/// result of the one before.
 fn dispatch_cost(engine: &Engine) -> Result<()> {
     const DISPATCHES: usize = 1000;
     engine.set_profiling(false);
     let go_on = &mut || true;
     let one = engine.upload("vectorgpu.measure", &[1.0_f32; 64], go_on)?;
-    let (mut sum, mut next) = (
+    let sums = [
         engine.array("vectorgpu.measure", 64, go_on)?,
         engine.array("vectorgpu.measure", 64, go_on)?,
-    );
-    let mut recording = Vec::new();
-    let mut whole = Vec::new();
-    for _ in 0..20 {
-        let mut step = engine.step();
-        let started = Instant::now();
-        for _ in 0..DISPATCHES {
-            step.add(&sum, 1.0, &one, &next)?;
-            std::mem::swap(&mut sum, &mut next);
+    ];
+    for chained in [false, true] {
+        let (mut recording, mut whole) = (Vec::new(), Vec::new());
+        for _ in 0..30 {
+            let mut step = engine.step();
+            let started = Instant::now();
+            for dispatch in 0..DISPATCHES {
+                if chained {
+                    step.add(&sums[dispatch % 2], 1.0, &one, &sums[1 - dispatch % 2])?;
+                } else {
+                    step.add(&one, 1.0, &one, &sums[0])?;
+                }
+            }
+            recording.push(started.elapsed());
+            step.run(go_on)?;
+            whole.push(started.elapsed());
         }
-        recording.push(started.elapsed());
-        step.run(go_on)?;
-        whole.push(started.elapsed());
+        let median = |times: &mut Vec<Duration>| {
+            times.sort_unstable();
+            times[times.len() / 2].as_secs_f64() * 1e6 / to_float(DISPATCHES)
+        };
+        println!(
+            "dispatch: {:.2} us each in a step of {DISPATCHES}, {}; recording ({:.2} us), encoding and waiting included",
+            median(&mut whole),
+            if chained {
+                "each on the result of the one before"
+            } else {
+                "over the same memory"
+            },
+            median(&mut recording)
+        );
     }
-    let median = |times: &mut Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2].as_secs_f64() * 1e6 / to_float(DISPATCHES)
-    };
-    println!(
-        "dispatch: {:.2} us each in a step of {DISPATCHES}, recording, encoding and waiting included ({:.2} us of it recording)",
-        median(&mut whole),
-        median(&mut recording)
-    );
     engine.set_profiling(true);
     Ok(())
 }
 
-/// Bytes a second from the host's memory to the device's, from one thread.
-fn upload_rate(engine: &Engine, scale: Scale) -> Result<()> {
+/// Bytes a second from the host's memory to the device's, from one thread, through staging rings of several sizes.
+fn upload_rate(builder: &EngineBuilder, scale: Scale) -> Result<()> {
     let go_on = &mut || true;
     let bytes = noise(scale.scan_bytes.min(1 << 30));
-    let array = engine.array::<u8>("vectorgpu.measure", bytes.len(), go_on)?;
-    let mut seconds = Vec::new();
-    for _ in 0..5 {
-        let started = Instant::now();
-        engine.write(&array, &bytes, go_on)?;
-        engine.step().submit(go_on)?.wait(go_on)?;
-        seconds.push(started.elapsed().as_secs_f64());
+    for staging_bytes in [24 << 20, 96 << 20, 384 << 20] {
+        let engine = builder.clone().staging(staging_bytes).open()?;
+        let array = engine.array::<u8>("vectorgpu.measure", bytes.len(), go_on)?;
+        let mut seconds = Vec::new();
+        for _ in 0..7 {
+            let started = Instant::now();
+            engine.write(&array, &bytes, go_on)?;
+            engine.step().submit(go_on)?.wait(go_on)?;
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        println!(
+            "upload: {:.2} GB/s of {} bytes from one thread, {} MiB of staging",
+            to_float(bytes.len()) / seconds[seconds.len() / 2] / 1e9,
+            bytes.len(),
+            staging_bytes >> 20
+        );
     }
-    seconds.sort_by(f64::total_cmp);
-    println!(
-        "upload: {:.2} GB/s of {} bytes from one thread",
-        to_float(bytes.len()) / seconds[seconds.len() / 2] / 1e9,
-        bytes.len()
-    );
     Ok(())
 }

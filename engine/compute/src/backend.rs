@@ -91,7 +91,13 @@ impl Backend for GpuBackend {
         )
     }
 
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
         check_dims(dims)?;
         let lists = centroids.len() / dims;
         if lists == 0
@@ -106,8 +112,7 @@ impl Backend for GpuBackend {
                 ),
             ));
         }
-        // The contract gives no closure here; the upload is bounded and its waits have a deadline.
-        let uploaded = Centroids::upload(&self.runtime, centroids, dims, by, &mut || true)?;
+        let uploaded = Centroids::upload(&self.runtime, centroids, dims, by, keep_waiting)?;
         Ok(Box::new(GpuNearest {
             runtime: Rc::clone(&self.runtime),
             centroids: uploaded,

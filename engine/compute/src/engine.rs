@@ -286,9 +286,16 @@ mod tests {
         }
         let engine = builder.open().unwrap();
         let mut backend = engine.backend();
-        assert!(backend.nearest(&[0.0; 4], 4, NearestBy::Dot).is_ok());
+        assert!(
+            backend
+                .nearest(&[0.0; 4], 4, NearestBy::Dot, &mut || true)
+                .is_ok()
+        );
         engine.runtime.context.pretend_forked();
-        let error = backend.nearest(&[0.0; 4], 4, NearestBy::Dot).err().unwrap();
+        let error = backend
+            .nearest(&[0.0; 4], 4, NearestBy::Dot, &mut || true)
+            .err()
+            .unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.message().contains("another process"));
         assert!(!engine.is_busy() && !engine.is_lost());

@@ -36,13 +36,12 @@ impl Pace {
 
     /// Units of `kernel` that one submission may hold, at least 1.
     pub(crate) fn units(&self, kernel: &'static str) -> u64 {
-        let rate = self
-            .rates
-            .borrow()
-            .get(kernel)
-            .copied()
-            .unwrap_or(self.first_rate);
-        float_to_units(rate * TARGET.as_secs_f64())
+        float_to_units(self.rate(kernel) * TARGET.as_secs_f64())
+    }
+
+    fn rate(&self, kernel: &'static str) -> f64 {
+        let rates = self.rates.borrow();
+        rates.get(kernel).copied().unwrap_or(self.first_rate)
     }
 
     /// Which part of one submission `units` of `kernel` are expected to take; 1 is all of it.
@@ -50,17 +49,30 @@ impl Pace {
         units_to_float(units) / units_to_float(self.units(kernel))
     }
 
-    /// Learns that `work` (kernels and their units), run one after the other, took `elapsed`.
-    pub(crate) fn learn_all(&self, work: &[(&'static str, u64)], elapsed: Duration) {
-        let expected: f64 = work
-            .iter()
-            .map(|&(kernel, units)| self.share(kernel, units))
-            .sum();
+    /// Expects `kernel` to be `factor` times as fast as others until something is learnt.
+    pub(crate) fn expect(&self, kernel: &'static str, factor: f64) {
+        let first = self.first_rate * factor;
+        self.rates.borrow_mut().entry(kernel).or_insert(first);
+    }
+
+    /// Learns that `work` (kernels and their units), run one after the other, took `elapsed`; or, with `at_most`, that
+    /// it took no longer, which can only prove higher rates.
+    pub(crate) fn learn_all(&self, work: &[(&'static str, u64)], elapsed: Duration, at_most: bool) {
+        let mut sums: HashMap<&'static str, u64> = HashMap::new();
         for &(kernel, units) in work {
+            *sums.entry(kernel).or_default() += units;
+        }
+        let shares: Vec<_> = sums
+            .iter()
+            .map(|(&kernel, &units)| (kernel, units, self.share(kernel, units)))
+            .collect();
+        let expected: f64 = shares.iter().map(|(_, _, share)| share).sum();
+        for (kernel, units, share) in shares {
             // Each kernel is taken to be off its estimate by the same factor.
-            let part = self.share(kernel, units) / expected.max(f64::MIN_POSITIVE);
-            if part > 0.0 {
-                self.learn(kernel, units, elapsed.mul_f64(part));
+            let part = elapsed.mul_f64(share / expected.max(f64::MIN_POSITIVE));
+            let slower = units_to_float(units) / part.as_secs_f64().max(1e-6) < self.rate(kernel);
+            if share > 0.0 && !(at_most && slower) {
+                self.learn(kernel, units, part);
             }
         }
     }
@@ -106,6 +118,24 @@ mod tests {
         pace.learn("k", slow * 1000, TARGET);
         assert!(pace.units("k") > slow && pace.units("k") <= slow * 4 + 4);
         assert_eq!(pace.units("other"), first);
+    }
+
+    #[test]
+    fn a_submission_of_many_dispatches_counts_as_a_whole_and_an_upper_bound_only_raises() {
+        let pace = Pace::new(DeviceKind::Discrete);
+        let half = pace.units("k") / 200;
+        let work = vec![("k", half); 100];
+        pace.learn_all(&work, TARGET * 4, true);
+        assert_eq!(pace.units("k"), pace.units("other"), "it may have been quicker");
+        pace.learn_all(&work, TARGET * 4, false);
+        assert!(pace.units("k") < pace.units("other"));
+        let slow = pace.units("k");
+        pace.learn_all(&work, TARGET / 40, true);
+        assert!(pace.units("k") > slow);
+        pace.expect("fast", 16.0);
+        pace.expect("k", 16.0);
+        assert_eq!(pace.units("fast"), pace.units("other") * 16);
+        assert!(pace.units("k") < pace.units("fast"), "what was learnt stays");
     }
 
     #[test]

@@ -163,8 +163,11 @@ fn affordable(runtime: &Runtime, recording: &Recording) -> usize {
 fn finish(runtime: &Runtime, part: &Part, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
     let was_done = runtime.is_done(&part.submission);
     runtime.wait(&part.submission, keep_waiting)?;
-    if part.warm && !was_done {
-        runtime.pace.learn_all(&part.work, part.started.elapsed());
+    if part.warm {
+        // Work that was done before anyone waited took at most the time until now.
+        runtime
+            .pace
+            .learn_all(&part.work, part.started.elapsed(), was_done);
     }
     Ok(())
 }

@@ -177,12 +177,14 @@ impl Encoding<'_> {
                 ),
                 Command::Dispatch(first) => {
                     let mut pass = self.begin_pass(&mut encoder, first);
-                    self.encode_dispatch(&mut pass, first);
+                    self.encode_dispatch(&mut pass, first, None);
+                    let mut previous = first;
                     while !self.times_passes()
                         && let Some(Command::Dispatch(next)) =
                             commands.next_if(|next| matches!(next, Command::Dispatch(_)))
                     {
-                        self.encode_dispatch(&mut pass, next);
+                        self.encode_dispatch(&mut pass, next, Some(previous));
+                        previous = next;
                     }
                 }
             }
@@ -213,17 +215,34 @@ impl Encoding<'_> {
         })
     }
 
-    fn encode_dispatch(&mut self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+    /// Encodes `dispatch` after `previous` of the same pass, whose pipeline and bind group stay set.
+    fn encode_dispatch(
+        &mut self,
+        pass: &mut wgpu::ComputePass<'_>,
+        dispatch: &Dispatch,
+        previous: Option<&Dispatch>,
+    ) {
         let pipeline = &dispatch.pipeline;
-        let (group, hit) = self.runtime.bind_groups.group(
-            &self.gpu.device,
-            &pipeline.label,
-            &pipeline.layout,
-            &dispatch.views,
-        );
-        self.bind_group_hits += u64::from(hit);
-        pass.set_pipeline(&pipeline.raw);
-        pass.set_bind_group(0, &group, &[]);
+        let same_pipeline = previous.is_some_and(|previous| Rc::ptr_eq(&previous.pipeline, pipeline));
+        if !same_pipeline {
+            pass.set_pipeline(&pipeline.raw);
+        }
+        let same_views = |previous: &Dispatch| {
+            let pairs = previous.views.iter().zip(&dispatch.views);
+            same_pipeline && pairs.fold(true, |same, (a, b)| same && a.is_same(b))
+        };
+        if previous.is_some_and(same_views) {
+            self.bind_group_hits += 1;
+        } else {
+            let (group, hit) = self.runtime.bind_groups.group(
+                &self.gpu.device,
+                &pipeline.label,
+                &pipeline.layout,
+                &dispatch.views,
+            );
+            self.bind_group_hits += u64::from(hit);
+            pass.set_bind_group(0, &group, &[]);
+        }
         if pipeline.params_bytes > 0 {
             self.set_params(pass, dispatch);
         }

@@ -92,9 +92,12 @@ fn stress(engine: &Engine, data: &Data, seed: u64, steps: usize) -> Tally {
         match below(&mut random, 8) {
             0..=2 => {
                 let lists = 1 + below(&mut random, LISTS_MAX);
-                let outcome = engine
-                    .backend()
-                    .nearest(&data.centroids[..lists * DIMS], DIMS, NearestBy::L2);
+                let outcome = engine.backend().nearest(
+                    &data.centroids[..lists * DIMS],
+                    DIMS,
+                    NearestBy::L2,
+                    &mut go_on,
+                );
                 tally.count(outcome.map(|nearest| held.push(nearest)), false);
             }
             3 if !held.is_empty() => {

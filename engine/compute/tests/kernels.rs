@@ -207,12 +207,12 @@ fn shapes_that_do_not_fit_are_refused() {
     let mut backend = engine.backend();
     for (centroids, dims) in [(0, 3), (7, 3), (32_769, 1)] {
         let refused = backend
-            .nearest(&vec![0.0; centroids], dims, NearestBy::L2)
+            .nearest(&vec![0.0; centroids], dims, NearestBy::L2, &mut go_on)
             .err()
             .unwrap();
         assert_eq!(refused.kind(), ErrorKind::Internal);
     }
-    let mut nearest = backend.nearest(&[0.0; 6], 3, NearestBy::L2).unwrap();
+    let mut nearest = backend.nearest(&[0.0; 6], 3, NearestBy::L2, &mut go_on).unwrap();
     assert_eq!(
         nearest
             .assign(&[0.0; 5], &mut [0; 2], &mut go_on)
@@ -224,7 +224,7 @@ fn shapes_that_do_not_fit_are_refused() {
 
 fn gpu_labels(engine: &Engine, by: NearestBy, rows: &[f32], centroids: &[f32], dims: usize) -> Vec<u32> {
     let mut labels = vec![u32::MAX; rows.len() / dims];
-    let mut nearest = engine.backend().nearest(centroids, dims, by).unwrap();
+    let mut nearest = engine.backend().nearest(centroids, dims, by, &mut go_on).unwrap();
     nearest.assign(rows, &mut labels, &mut go_on).unwrap();
     labels
 }

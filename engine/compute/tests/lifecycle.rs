@@ -57,10 +57,15 @@ fn cancelling_at_any_question_leaves_the_engine_usable() {
     };
     let want = score(&engine, 64, 1000).unwrap();
     let mut random = Random(9);
-    let (dims, lists, n) = (256, 700, 6000);
+    // Enough for several submissions, on a fast device as on a slow one.
+    let n = if engine.adapter().software { 6000 } else { 120_000 };
+    let (dims, lists) = (256, 700);
     let centroids = random.floats(lists * dims);
     let rows = random.floats(n * dims);
-    let mut nearest = engine.backend().nearest(&centroids, dims, NearestBy::L2).unwrap();
+    let mut nearest = engine
+        .backend()
+        .nearest(&centroids, dims, NearestBy::L2, &mut go_on)
+        .unwrap();
     let mut labels = vec![0; n];
     nearest.assign(&rows, &mut labels, &mut go_on).unwrap();
     let expected = labels.clone();
@@ -98,7 +103,10 @@ fn a_cancelled_wait_ends_soon() {
     let (dims, lists, n) = (784, 1000, 20_000);
     let centroids = random.floats(lists * dims);
     let rows = random.floats(n * dims);
-    let mut nearest = engine.backend().nearest(&centroids, dims, NearestBy::L2).unwrap();
+    let mut nearest = engine
+        .backend()
+        .nearest(&centroids, dims, NearestBy::L2, &mut go_on)
+        .unwrap();
     let mut labels = vec![0; n];
     // The driver compiles at the first dispatch, which no limit of ours can shorten.
     nearest
@@ -140,7 +148,10 @@ fn a_lost_device_is_an_error_and_a_new_engine_works() {
         return;
     };
     let want = score(&engine, 10, 100).unwrap();
-    let mut nearest = engine.backend().nearest(&[0.0; 30], 10, NearestBy::L2).unwrap();
+    let mut nearest = engine
+        .backend()
+        .nearest(&[0.0; 30], 10, NearestBy::L2, &mut go_on)
+        .unwrap();
     engine.simulate_loss().unwrap();
     assert!(engine.is_lost() && !engine.is_busy());
     assert_eq!(score(&engine, 10, 100).unwrap_err().kind(), ErrorKind::DeviceLost);
@@ -154,7 +165,7 @@ fn a_lost_device_is_an_error_and_a_new_engine_works() {
     assert_eq!(
         engine
             .backend()
-            .nearest(&[0.0; 30], 10, NearestBy::L2)
+            .nearest(&[0.0; 30], 10, NearestBy::L2, &mut go_on)
             .err()
             .unwrap()
             .kind(),
@@ -180,7 +191,7 @@ fn work_beyond_the_budget_is_out_of_memory_and_frees_what_it_took() {
     let centroids = vec![0.5; 3000 * 1000];
     let refused = engine
         .backend()
-        .nearest(&centroids, 1000, NearestBy::L2)
+        .nearest(&centroids, 1000, NearestBy::L2, &mut go_on)
         .err()
         .unwrap();
     assert_eq!(refused.kind(), ErrorKind::OutOfMemory);
@@ -203,7 +214,7 @@ fn the_longest_rows_fit_the_smallest_budget() {
     let mut labels = [9; 40];
     let mut nearest = engine
         .backend()
-        .nearest(&[1.0; 16_000], 16_000, NearestBy::Dot)
+        .nearest(&[1.0; 16_000], 16_000, NearestBy::Dot, &mut go_on)
         .unwrap();
     nearest
         .assign(&vec![1.0; 40 * 16_000], &mut labels, &mut go_on)
@@ -250,7 +261,7 @@ fn a_wait_beyond_its_deadline_counts_as_loss_and_closing_does_not_wait() {
     let (dims, lists, n) = (784, 2000, 20_000);
     let mut nearest = engine
         .backend()
-        .nearest(&random.floats(lists * dims), dims, NearestBy::L2)
+        .nearest(&random.floats(lists * dims), dims, NearestBy::L2, &mut go_on)
         .unwrap();
     let error = nearest
         .assign(&random.floats(n * dims), &mut vec![0; n], &mut go_on)
@@ -336,7 +347,10 @@ fn the_thread_guard_is_held_over_calls_and_released_while_the_caller_is_asked() 
     let opened = GUARDS_MADE.load(Ordering::SeqCst);
     assert!(opened > 0, "listing and opening hold the guard");
     let mut asked = 0;
-    let mut nearest = engine.backend().nearest(&[0.0; 300], 3, NearestBy::L2).unwrap();
+    let mut nearest = engine
+        .backend()
+        .nearest(&[0.0; 300], 3, NearestBy::L2, &mut go_on)
+        .unwrap();
     nearest
         .assign(&[0.0; 3000], &mut [0; 1000], &mut || {
             asked += 1;

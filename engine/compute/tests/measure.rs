@@ -31,3 +31,31 @@ fn multiply_add_runs_every_round_of_every_chain() {
         assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     }
 }
+
+#[test]
+fn read_reads_every_word_once() {
+    for engine in engines("read_reads_every_word_once") {
+        for n in [0, 4, 1000, 100_004] {
+            let mut random = support::Random(61);
+            let words: Vec<u32> = (0..n).map(|_| random.float().to_bits()).collect();
+            let values: Vec<f32> = words.iter().map(|word| f32::from_bits(*word)).collect();
+            let array = engine.upload("vectorgpu.test", &values, &mut go_on).unwrap();
+            let results = engine.array::<u32>("vectorgpu.test", 512, &mut go_on).unwrap();
+            let mut step = engine.step();
+            if n == 0 {
+                assert!(step.read(&array, &results).is_err());
+                continue;
+            }
+            step.read(&array, &results).unwrap();
+            step.run(&mut go_on).unwrap();
+            let got = engine.download(&results, &mut go_on).unwrap();
+            assert_eq!(reference::read(&got), reference::read(&words), "{n} words");
+        }
+        let odd = engine
+            .upload("vectorgpu.test", &[0.0_f32; 3], &mut go_on)
+            .unwrap();
+        let results = engine.array::<u32>("vectorgpu.test", 256, &mut go_on).unwrap();
+        let refused = engine.step().read(&odd, &results).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    }
+}

@@ -253,7 +253,7 @@ fn assignments(criterion: &mut Criterion, measuring: bool, medians: &Medians<'_>
         let mut labels = vec![0; rows];
         let mut backend = CpuBackend::new();
         let mut nearest = backend
-            .nearest(&centroids, dims, NearestBy::L2)
+            .nearest(&centroids, dims, NearestBy::L2, &mut || true)
             .expect("the shape fits");
         let work = Work {
             bytes: 0,

@@ -174,7 +174,9 @@ fn assignment(kernels: &'static Kernels, dims: usize, lists: usize, peak: f64) {
     let mut labels = vec![0; rows];
     for by in [NearestBy::L2, NearestBy::Dot] {
         let mut backend = CpuBackend::with_kernels(kernels);
-        let mut nearest = backend.nearest(&centroids, dims, by).expect("the shape fits");
+        let mut nearest = backend
+            .nearest(&centroids, dims, by, &mut || true)
+            .expect("the shape fits");
         let best = (0..5)
             .map(|_| {
                 let start = Instant::now();

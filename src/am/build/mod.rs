@@ -69,7 +69,12 @@ unsafe fn build(
     let centroids = cluster(&plan, &sample, &mut *backend)?;
     drop(sample);
     Phase::Assigning.report(0.0);
-    let mut nearest = backend.nearest(&centroids, plan.dims(), plan.nearest_by())?;
+    let mut nearest = backend.nearest(
+        &centroids,
+        plan.dims(),
+        plan.nearest_by(),
+        &mut interrupt::keep_waiting,
+    )?;
     // SAFETY: as the caller's.
     let assigned = unsafe { parallel::assign(table, index, index_info, &plan, &centroids, &mut *nearest) }?;
     drop(nearest);

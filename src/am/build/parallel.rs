@@ -16,6 +16,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use super::assign::Assigner;
 use super::plan::Plan;
 use crate::error::OrRaise;
+use crate::pg::interrupt;
 use crate::pg::sort::{Part, RowSort};
 
 const KEY_SHARED: u64 = 1;
@@ -390,7 +391,12 @@ unsafe fn work(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> 
         let index_info = pg_sys::BuildIndexInfo(index);
         (*index_info).ii_Concurrent = shared.concurrent;
         let plan = worker_plan(shared)?;
-        let mut nearest = CpuBackend::new().nearest(centroids, plan.dims(), plan.nearest_by())?;
+        let mut nearest = CpuBackend::new().nearest(
+            centroids,
+            plan.dims(),
+            plan.nearest_by(),
+            &mut interrupt::keep_waiting,
+        )?;
         let sort = RowSort::begin(Part::Worker(sort), shared.work_mem_kb);
         let mut assigner = Assigner::new(&plan, &mut *nearest, sort, false);
         take_part(&mut assigner, table, index, index_info, scan, shared)?;

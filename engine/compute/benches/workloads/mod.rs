@@ -59,7 +59,7 @@ impl Scale {
 
 /// What the device can do at most.
 pub(crate) struct Ceilings {
-    /// Bytes a second of a copy, read and written ones both counted.
+    /// Bytes a second of a plain read.
     pub(crate) bytes_per_second: f64,
     /// Multiply-adds a second in registers.
     pub(crate) multiply_adds_per_second: f64,
@@ -436,24 +436,20 @@ pub(crate) fn warm_up(engine: &Engine, time: Duration) -> Result<()> {
 
 /// Measures what the device can do at most.
 pub(crate) fn ceilings(engine: &Engine, scale: Scale) -> Result<Ceilings> {
-    let count = scale.scan_bytes / 8;
-    let (from, to) = (
+    let count = scale.scan_bytes / 4;
+    let (values, found) = (
         numbers(engine, count)?,
-        engine.array::<f32>(LABEL, count, &mut go_on)?,
+        engine.array::<u32>(LABEL, 8448 * 256, &mut go_on)?,
     );
-    let copies = 8;
+    let reader = workload("read", "of memory", count * 4, 0, move |step| {
+        step.read(&values, &found)
+    });
+    let bytes = to_float(count * 4);
     let mut seconds = Vec::new();
-    for _ in 0..7 {
-        let mut step = engine.step();
-        for _ in 0..copies {
-            step.copy(&from, &to)?;
-        }
-        let started = Instant::now();
-        step.run(&mut go_on)?;
-        seconds.push(started.elapsed().as_secs_f64());
+    for _ in 0..9 {
+        seconds.push(reader.run(engine)?.as_secs_f64());
     }
-    let bytes = to_float(count * 4 * 2 * copies);
-    drop((from, to));
+    drop(reader);
     let results = engine.array::<f32>(LABEL, if scale.side < 1000 { 4096 } else { 1 << 20 }, &mut go_on)?;
     let mut rates = Vec::new();
     for _ in 0..7 {

@@ -22,6 +22,9 @@ static KMEANS_ASSIGN_COOPERATIVE: Kernel = kernel!(
     "search/kmeans_assign_cooperative.wgsl"
 );
 
+/// How much faster than other kernels matrix units are at the least: too little in one dispatch leaves them idle.
+pub(super) const MATRIX_UNITS: f64 = 16.0;
+
 /// Rows of a workgroup of `kmeans_assign` and of `kmeans_assign_cooperative`.
 const TILE: u32 = 64;
 const COOPERATIVE_TILE: u32 = 128;
@@ -149,6 +152,7 @@ impl Step {
             scale: scale_for(by),
         };
         let kernel = &KMEANS_ASSIGN_COOPERATIVE;
+        self.runtime.pace.expect(kernel.name, MATRIX_UNITS);
         let units = lists.saturating_mul(rows.dims());
         self.record_assign(kernel, COOPERATIVE_TILE, rows.rows(), units, params, |range| {
             let (rows, nearest) = (rows.slice(range.clone())?, nearest.slice(range)?);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 
+use super::assign::MATRIX_UNITS;
 use super::plan::{QUAD, stride_workgroups};
 use crate::adapter::DeviceKind;
 use crate::array::Array;
@@ -127,6 +128,9 @@ impl Step {
             .runtime
             .pipelines
             .pipeline(&self.runtime.context, kernel, variant)?;
+        if cooperative {
+            self.runtime.pace.expect(kernel.name, MATRIX_UNITS);
+        }
         let affordable = as_usize(self.runtime.pace.units(kernel.name)).unwrap_or(usize::MAX);
         for block in blocks(m, n, affordable / (TILE * TILE * a.dims())) {
             self.matmul_block(&pipeline, cooperative, a, b, c, &block)?;

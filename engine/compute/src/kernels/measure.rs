@@ -1,4 +1,4 @@
-//! What a device can do at most, for comparison: `multiply_add`.
+//! What a device can do at most, for comparison: `multiply_add` and `read`.
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -10,6 +10,8 @@ use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 
 static MULTIPLY_ADD: Kernel = kernel!("multiply_add", "measure/multiply_add.wgsl");
+
+static READ: Kernel = kernel!("read", "measure/read.wgsl");
 
 const WORKGROUP: usize = 256;
 /// Multiply-adds of one round of one invocation.
@@ -23,7 +25,48 @@ struct MultiplyAddParams {
     limit: f32,
 }
 
+/// `Params` of read.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ReadParams {
+    quads: u32,
+}
+
 impl Step {
+    /// Records a read of all `values`, by as many invocations as `results` has elements; each leaves the exclusive or of
+    /// the words that it read. Measures the rate that no kernel bound by memory can pass.
+    ///
+    /// # Errors
+    /// `InvalidArgument` unless `values` are whole quads (a multiple of 4) and `results` a multiple of 256; what compiling
+    /// the kernel reports.
+    pub fn read(&mut self, values: &Array<f32>, results: &Array<u32>) -> Result<()> {
+        let workgroups = results.len() / WORKGROUP;
+        if !values.len().is_multiple_of(4) || workgroups == 0 || !results.len().is_multiple_of(WORKGROUP) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{} words cannot be read into {} results",
+                    values.len(),
+                    results.len()
+                ),
+            ));
+        }
+        let pipeline = self
+            .runtime
+            .pipelines
+            .pipeline(&self.runtime.context, &READ, variant())?;
+        let params = ReadParams {
+            quads: as_u32(values.len() / 4)?,
+        };
+        let extent = Extent {
+            workgroups: [as_u32(workgroups)?, 1],
+            units: as_u64(values.len())?,
+        };
+        let views = [values.view(), results.view()];
+        self.runtime
+            .record(&mut self.recording, &pipeline, &params, &views, extent)
+    }
+
     /// Records 16 chains of `rounds` multiply-adds in registers for each element of `results`, whose number must be a
     /// multiple of 256; every element ends at 16 `limit`. Returns the number of multiply-adds. Measures the rate that no
     /// kernel of f32 can pass.
@@ -59,12 +102,12 @@ fn variant() -> Variant {
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&MULTIPLY_ADD];
+pub(crate) const KERNELS: &[&Kernel] = &[&MULTIPLY_ADD, &READ];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    vec![(&MULTIPLY_ADD, variant())]
+    vec![(&MULTIPLY_ADD, variant()), (&READ, variant())]
 }
 
 #[cfg(test)]
@@ -75,5 +118,6 @@ mod tests {
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
         assert_params!(MULTIPLY_ADD, MultiplyAddParams { rounds, limit });
+        assert_params!(READ, ReadParams { quads });
     }
 }

@@ -150,6 +150,12 @@ impl View {
         Ok(())
     }
 
+    /// Whether both are the same range of the same buffer.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.buffer().number() == other.buffer().number()
+            && (self.offset(), self.bytes) == (other.offset(), other.bytes)
+    }
+
     /// The buffer it lies in.
     pub(crate) fn buffer(&self) -> &Rc<DeviceBuffer> {
         self.block.buffer()

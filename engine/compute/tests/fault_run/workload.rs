@@ -129,7 +129,7 @@ impl Workload {
                 self.check_scores(step, &got, want);
             }
             Step::Assign(rows) => {
-                let mut nearest = backend.nearest(&self.centroids, self.dims, NearestBy::L2)?;
+                let mut nearest = backend.nearest(&self.centroids, self.dims, NearestBy::L2, &mut || true)?;
                 for labels in self.labels[..rows].chunks(rows.div_ceil(2)).enumerate() {
                     let (half, want) = labels;
                     let start = half * rows.div_ceil(2) * self.dims;
@@ -210,8 +210,14 @@ impl Backend for Noting<Box<dyn Backend>> {
         self.note(outcome)
     }
 
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
-        let outcome = self.inner.nearest(centroids, dims, by);
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
+        let outcome = self.inner.nearest(centroids, dims, by, keep_waiting);
         let inner = self.note(outcome)?;
         Ok(Box::new(Noting {
             inner,

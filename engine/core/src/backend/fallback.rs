@@ -76,11 +76,17 @@ impl Backend for Fallback {
         self.second.score(score, query, block, scores, keep_waiting)
     }
 
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
         if let Some(first) = self.first.as_mut() {
-            match first.nearest(centroids, dims, by) {
+            match first.nearest(centroids, dims, by, keep_waiting) {
                 Ok(first) => {
-                    let second = self.second.nearest(centroids, dims, by)?;
+                    let second = self.second.nearest(centroids, dims, by, keep_waiting)?;
                     let on_failure = Rc::clone(&self.on_failure);
                     return Ok(Box::new(FallbackNearest {
                         first: Some(first),
@@ -95,7 +101,7 @@ impl Backend for Fallback {
                 Err(error) => return Err(error),
             }
         }
-        self.second.nearest(centroids, dims, by)
+        self.second.nearest(centroids, dims, by, keep_waiting)
     }
 }
 
@@ -166,7 +172,13 @@ mod tests {
             CpuBackend::new().score(score, query, block, scores, keep_waiting)
         }
 
-        fn nearest(&mut self, _: &[f32], _: usize, _: NearestBy) -> Result<Box<dyn Nearest>> {
+        fn nearest(
+            &mut self,
+            _: &[f32],
+            _: usize,
+            _: NearestBy,
+            _: &mut KeepWaiting<'_>,
+        ) -> Result<Box<dyn Nearest>> {
             self.step()?;
             Ok(Box::new(Failing(self.0, self.1)))
         }
@@ -221,7 +233,7 @@ mod tests {
     fn assignment_after_a_lost_device_is_the_second_backends() {
         let (mut backend, failures) = fallback(1, ErrorKind::DeviceLost);
         let mut nearest = backend
-            .nearest(&[0.0, 10.0], 1, NearestBy::L2)
+            .nearest(&[0.0, 10.0], 1, NearestBy::L2, &mut || true)
             .expect("the first call succeeds");
         let mut labels = [0; 2];
         nearest
@@ -234,7 +246,7 @@ mod tests {
     fn cancelling_is_not_a_device_failure() {
         let (mut backend, failures) = fallback(0, ErrorKind::Cancelled);
         let kind = backend
-            .nearest(&[0.0], 1, NearestBy::L2)
+            .nearest(&[0.0], 1, NearestBy::L2, &mut || true)
             .map(|_| ())
             .map_err(|error| error.kind());
         assert_eq!((kind, *failures.borrow()), (Err(ErrorKind::Cancelled), 0));

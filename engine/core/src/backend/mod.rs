@@ -79,6 +79,12 @@ pub trait Backend {
     /// Prepares `centroids` (`[lists, dims]` row-major f32, `lists` >= 1) for assignment.
     ///
     /// # Errors
-    /// What the device reports.
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>>;
+    /// `Cancelled`, or what the device reports.
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>>;
 }

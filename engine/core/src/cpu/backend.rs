@@ -29,7 +29,7 @@ const POLL_BYTES: usize = 1 << 20;
 ///
 /// let centroids = [3.0, 3.0, 0.0, 0.0];
 /// let mut labels = [0; 3];
-/// let mut nearest = backend.nearest(&centroids, 2, NearestBy::L2)?;
+/// let mut nearest = backend.nearest(&centroids, 2, NearestBy::L2, &mut || true)?;
 /// nearest.assign(rows.as_flattened(), &mut labels, &mut || true)?;
 /// assert_eq!(labels, [0, 1, 1]);
 /// # Ok::<(), vectorgpu_core::Error>(())
@@ -109,7 +109,13 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        _keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
         Ok(Box::new(CpuNearest::new(self.kernels, centroids, dims, by)?))
     }
 }

@@ -415,7 +415,7 @@ fn work_stops_when_the_closure_says_so() {
     let stopped = backend.score(Score::Dot, &query, block, &mut Vec::new(), &mut || false);
     assert_eq!(stopped.expect_err("cancelled").kind(), ErrorKind::Cancelled);
     let mut nearest = backend
-        .nearest(&vec![0.0; 500 * dims], dims, NearestBy::L2)
+        .nearest(&vec![0.0; 500 * dims], dims, NearestBy::L2, &mut || true)
         .expect("nearest");
     let mut calls = 0;
     let stopped = nearest.assign(&vec![0.0; 600 * dims], &mut [0; 600], &mut || {
@@ -437,13 +437,17 @@ fn shapes_that_do_not_fit_are_refused() {
     let refused = backend.score(Score::Dot, &[0.0; 2], block, &mut Vec::new(), &mut || true);
     assert_eq!(refused.expect_err("10 bytes").kind(), ErrorKind::InvalidArgument);
     for centroids in [&[][..], &[1.0; 3]] {
-        let refused = backend.nearest(centroids, 2, NearestBy::L2).map(|_| ());
+        let refused = backend
+            .nearest(centroids, 2, NearestBy::L2, &mut || true)
+            .map(|_| ());
         assert_eq!(
             refused.expect_err("no rows of 2").kind(),
             ErrorKind::InvalidArgument
         );
     }
-    let mut nearest = backend.nearest(&[1.0, 2.0], 2, NearestBy::L2).expect("nearest");
+    let mut nearest = backend
+        .nearest(&[1.0, 2.0], 2, NearestBy::L2, &mut || true)
+        .expect("nearest");
     let refused = nearest.assign(&[0.0; 3], &mut [0; 2], &mut || true);
     assert_eq!(refused.expect_err("3 values").kind(), ErrorKind::InvalidArgument);
 }
@@ -458,7 +462,7 @@ fn cases() -> impl Iterator<Item = (usize, Score, Storage)> {
 fn labels(table: &'static Kernels, centroids: &[f32], rows: &[f32], dims: usize, by: NearestBy) -> Vec<u32> {
     let mut labels = vec![u32::MAX; rows.len() / dims];
     let mut nearest = CpuBackend::with_kernels(table)
-        .nearest(centroids, dims, by)
+        .nearest(centroids, dims, by, &mut || true)
         .expect("nearest");
     nearest.assign(rows, &mut labels, &mut || true).expect("assign");
     labels

@@ -103,9 +103,9 @@ impl<'a> State<'a> {
     /// Labels every row, and returns how many changed.
     fn assign(&mut self, run: &mut Run<'_, '_>) -> Result<usize> {
         std::mem::swap(&mut self.labels, &mut self.previous);
-        let mut nearest = run
-            .backend
-            .nearest(&self.centroids, self.task.dims, self.task.by)?;
+        let mut nearest =
+            run.backend
+                .nearest(&self.centroids, self.task.dims, self.task.by, run.keep_waiting)?;
         nearest.assign(self.task.samples, &mut self.labels, run.keep_waiting)?;
         drop(nearest);
         self.sort_by_list();

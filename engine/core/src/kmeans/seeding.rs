@@ -178,7 +178,7 @@ pub(super) fn two_levels(
     let mut labels: Vec<u32> = buffer(n)?;
     labels.resize(n, 0);
     run.backend
-        .nearest(&upper, task.dims, task.by)?
+        .nearest(&upper, task.dims, task.by, run.keep_waiting)?
         .assign(task.samples, &mut labels, run.keep_waiting)?;
     let mut sizes = vec![0usize; upper_lists];
     for label in &labels {

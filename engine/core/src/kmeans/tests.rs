@@ -47,7 +47,7 @@ fn clustered(clusters: usize, count: usize, dims: usize, spread: f64) -> (Vec<f3
 fn labels(centroids: &[f32], task: &KmeansTask<'_>) -> Vec<usize> {
     let mut labels = vec![0; task.samples.len() / task.dims];
     let mut nearest = CpuBackend::new()
-        .nearest(centroids, task.dims, task.by)
+        .nearest(centroids, task.dims, task.by, &mut || true)
         .expect("nearest");
     nearest
         .assign(task.samples, &mut labels, &mut || true)

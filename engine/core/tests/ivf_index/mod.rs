@@ -216,8 +216,14 @@ impl Backend for Batching {
         self.0.score(score, query, block, scores, keep_waiting)
     }
 
-    fn nearest(&mut self, centroids: &[f32], dims: usize, by: NearestBy) -> Result<Box<dyn Nearest>> {
-        self.0.nearest(centroids, dims, by)
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
+        self.0.nearest(centroids, dims, by, keep_waiting)
     }
 }
 
