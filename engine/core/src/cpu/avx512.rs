@@ -1,4 +1,5 @@
-//! AVX-512 kernels (F, BW and VL): one register per group of 16 elements, four rows at a time in the block kernels.
+//! AVX-512 kernels (F, BW and VL): one register per group of 16 elements, two or four rows at a time in the block
+//! kernels.
 //!
 //! Invariant: the module's order of summation (see `cpu`); several rows at a time only interleave independent sums.
 #![expect(
@@ -54,29 +55,36 @@ fn row<const OP: u8, const F16: bool>(query: &[f32], row: &[u8]) -> f32 {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn block<const OP: u8, const F16: bool>(query: &[f32], rows_bytes: &[u8], scores: &mut [f32]) {
-    let bytes = query.len() * width::<F16>();
     prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
-    let mut rest = rows_bytes;
-    let mut quads = scores.chunks_exact_mut(4);
-    for quad in &mut quads {
-        let (four, tail) = rest.split_at(4 * bytes);
-        quad.copy_from_slice(&rows::<OP, F16, 4>(
-            query,
-            four,
-            rest.get(AHEAD..).unwrap_or_default(),
-        ));
-        rest = tail;
+    let (mut rest, mut left) = (rows_bytes, scores);
+    // Four streams of loads suit a page that the caches hold, and long f32 rows; out of memory, two come nearer to a
+    // plain read else (measured).
+    let long = !F16 && 4 * size_of_val(query) > AHEAD;
+    if long || rows_bytes.len() <= AHEAD {
+        (rest, left) = groups_of::<OP, F16, 4>(query, rest, left);
     }
-    let mut left = quads.into_remainder();
-    if left.len() >= 2 {
-        let (two, tail) = rest.split_at(2 * bytes);
-        left[..2].copy_from_slice(&rows::<OP, F16, 2>(query, two, &[]));
-        left = &mut left[2..];
-        rest = tail;
-    }
+    (rest, left) = groups_of::<OP, F16, 2>(query, rest, left);
     if let [last] = left {
         *last = rows::<OP, F16, 1>(query, rest, &[])[0];
     }
+}
+
+/// Scores `R` rows at a time; returns what is left of the rows and the scores.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn groups_of<'a, 'b, const OP: u8, const F16: bool, const R: usize>(
+    query: &[f32],
+    mut rest: &'a [u8],
+    scores: &'b mut [f32],
+) -> (&'a [u8], &'b mut [f32]) {
+    let bytes = R * query.len() * width::<F16>();
+    let (groups, left) = scores.as_chunks_mut::<R>();
+    for group in groups {
+        let (some, tail) = rest.split_at(bytes);
+        *group = rows::<OP, F16, R>(query, some, rest.get(AHEAD..).unwrap_or_default());
+        rest = tail;
+    }
+    (rest, left)
 }
 
 /// The scores of `R` consecutive rows that fill `rows` exactly; as much of `ahead` is prefetched as is read of `rows`.
