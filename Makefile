@@ -52,6 +52,14 @@ package: ## build a Debian package into target/
 bench: ## measure on Fashion-MNIST in a private server (BENCH='--help' shows more)
 	@scripts/bench.sh $(BENCH)
 
+.PHONY: bench-kernels
+bench-kernels: ## rates of the CPU and GPU kernels beside what this machine can do at best
+	@. scripts/env.sh && cargo bench -p vectorgpu-core && cargo bench -p vectorgpu-compute
+
+.PHONY: autotune
+autotune: ## measure the kernels' constants on this machine's GPU and write them to shaders/workgroups.txt
+	@. scripts/env.sh && cargo run --release -p vectorgpu-compute --example autotune -- --write
+
 .PHONY: clean
 clean: ## delete what was built
 	@scripts/clean.sh

@@ -31,6 +31,8 @@ struct Params {
 const INFINITE: u32 = 0x7f800000u;
 const NAN: u32 = 0x7fc00000u;
 // 2^-119: neither scale nor inverse of anything above is subnormal or infinite.
+// 2^100.
+const SHRUNK_BEYOND: u32 = 0x71800000u;
 const NORMAL_MIN: u32 = 0x04000000u;
 
 fn row_max(row: u32, lane: u32) -> u32 {
@@ -44,14 +46,6 @@ fn row_max(row: u32, lane: u32) -> u32 {
 
 fn packed(x: vec4<f32>, inverse: f32) -> u32 {
     return pack4xI8(vec4<i32>(clamp(round(x * inverse), vec4<f32>(-127.0), vec4<f32>(127.0))));
-}
-
-// 127 / largest. A GPU divides by way of the reciprocal, which would be subnormal, and 0, for the largest numbers.
-fn inverse_of(largest: f32) -> f32 {
-    if (largest > 0x1p100f) {
-        return (127.0 / (largest * 0x1p-64f)) * 0x1p-64f;
-    }
-    return 127.0 / largest;
 }
 
 @compute @workgroup_size(WG)
@@ -74,11 +68,14 @@ fn main(
             let is_finite = most < INFINITE;
             let has_codes = is_finite && most >= NORMAL_MIN;
             let largest = select(1.0, bitcast<f32>(most), has_codes);
-            let inverse = inverse_of(largest);
+            // A GPU divides by way of the reciprocal, which would be subnormal, and 0, for the largest numbers. So the
+            // largest and the elements shrink alike, by a power of two.
+            let shrink = select(1.0, 0x1p-64f, most > SHRUNK_BEYOND);
+            let inverse = 127.0 / (largest * shrink);
             for (var word = lane; word < params.words; word += LANES) {
                 var code = 0u;
                 if (has_codes && word < params.quads) {
-                    code = packed(quad_elements(rows[row * params.quads + word]), inverse);
+                    code = packed(quad_elements(rows[row * params.quads + word]) * shrink, inverse);
                 }
                 codes[row * params.words + word] = code;
             }

@@ -81,9 +81,13 @@ fn measure(
     } else {
         Throughput::Bytes(workload.bytes)
     });
-    // A first run compiles the kernel and teaches the engine how much fits a submission.
+    // A first run compiles the kernel and teaches the engine how much fits a submission. Filling its memory left the
+    // device idle.
     for _ in 0..3 {
         workload.run(engine)?;
+    }
+    if measuring && !engine.adapter().software {
+        warm_up(engine, Duration::from_millis(500))?;
     }
     group.bench_function(&workload.name, |bencher| {
         bencher.iter_custom(|iterations| {
@@ -140,7 +144,7 @@ fn dispatch_cost(engine: &Engine) -> Result<()> {
         engine.array("vectorgpu.measure", 64, go_on)?,
     ];
     for chained in [false, true] {
-        let (mut recording, mut whole) = (Vec::new(), Vec::new());
+        let (mut recording, mut submitted, mut whole) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..30 {
             let mut step = engine.step();
             let started = Instant::now();
@@ -152,7 +156,9 @@ fn dispatch_cost(engine: &Engine) -> Result<()> {
                 }
             }
             recording.push(started.elapsed());
-            step.run(go_on)?;
+            let pending = step.submit(go_on)?;
+            submitted.push(started.elapsed());
+            pending.wait(go_on)?;
             whole.push(started.elapsed());
         }
         let median = |times: &mut Vec<Duration>| {
@@ -160,24 +166,41 @@ fn dispatch_cost(engine: &Engine) -> Result<()> {
             times[times.len() / 2].as_secs_f64() * 1e6 / to_float(DISPATCHES)
         };
         println!(
-            "dispatch: {:.2} us each in a step of {DISPATCHES}, {}; recording ({:.2} us), encoding and waiting included",
+            "dispatch: {:.2} us each in a step of {DISPATCHES}, {}: {:.2} us after recording, {:.2} us after submission",
             median(&mut whole),
             if chained {
                 "each on the result of the one before"
             } else {
                 "over the same memory"
             },
-            median(&mut recording)
+            median(&mut recording),
+            median(&mut submitted)
         );
     }
     engine.set_profiling(true);
     Ok(())
 }
 
-/// Bytes a second from the host's memory to the device's, from one thread, through staging rings of several sizes.
+/// Bytes a second from the host's memory to the device's, from one thread, through staging rings of several sizes, and
+/// of a plain copy within the host's memory, which no upload from one thread can pass by much.
 fn upload_rate(builder: &EngineBuilder, scale: Scale) -> Result<()> {
     let go_on = &mut || true;
     let bytes = noise(scale.scan_bytes.min(1 << 30));
+    let mut target = vec![1_u8; 32 << 20];
+    let mut seconds = Vec::new();
+    for _ in 0..5 {
+        let started = Instant::now();
+        for piece in bytes.chunks(target.len()) {
+            std::hint::black_box(&mut target)[..piece.len()].copy_from_slice(piece);
+        }
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let rate = |seconds: &[f64]| to_float(bytes.len()) / seconds[seconds.len() / 2] / 1e9;
+    println!(
+        "ceiling: copy within the host's memory {:.2} GB/s, one thread",
+        rate(&seconds)
+    );
     for staging_bytes in [24 << 20, 96 << 20, 384 << 20] {
         let engine = builder.clone().staging(staging_bytes).open()?;
         let array = engine.array::<u8>("vectorgpu.measure", bytes.len(), go_on)?;
@@ -191,7 +214,7 @@ fn upload_rate(builder: &EngineBuilder, scale: Scale) -> Result<()> {
         seconds.sort_by(f64::total_cmp);
         println!(
             "upload: {:.2} GB/s of {} bytes from one thread, {} MiB of staging",
-            to_float(bytes.len()) / seconds[seconds.len() / 2] / 1e9,
+            rate(&seconds),
             bytes.len(),
             staging_bytes >> 20
         );

@@ -3,7 +3,8 @@
 //!
 //! Tries each candidate of each tunable constant on the kernel's workload, the others staying at what was best so far,
 //! and prints the table's lines for the GPU's vendor. With `--write` the lines replace that vendor's in
-//! `shaders/workgroups.txt`; lines of other vendors stay. Takes the best GPU, or what `VECTORGPU_ADAPTER` names.
+//! `shaders/workgroups.txt`; lines of other vendors stay. A kernel that several workloads use keeps what is best for
+//! the last of them. Takes the best GPU, or what `VECTORGPU_ADAPTER` names.
 #![expect(clippy::print_stdout, reason = "a program that reports to its user")]
 
 #[path = "../benches/workloads/mod.rs"]
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use vectorgpu_compute::{Engine, EngineBuilder, TunableConstant, tunable_constants};
 use vectorgpu_core::{Error, Result};
-use workloads::{MAKERS, Scale, warm_up};
+use workloads::{MAKERS, Scale, Workload, warm_up};
 
 /// A setting must be so much faster than the default to be worth a line.
 const WORTHWHILE: f64 = 0.97;
@@ -24,23 +25,29 @@ const WORTHWHILE: f64 = 0.97;
 type Settings = BTreeMap<(&'static str, &'static str), u32>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let builder = EngineBuilder::new()
+    let engine = EngineBuilder::new()
         .allow_software(true)
         .device_from_env()
         .vram_limit(24 << 30)
-        .checked_shaders(false);
-    let engine = open(&builder, &Settings::new())?;
+        .checked_shaders(false)
+        .open()?;
+    engine.set_profiling(true);
     let vendor = engine.adapter().tuning_vendor.name();
     println!("# {} ({vendor})", engine.adapter().name);
-    let scale = if engine.adapter().software {
-        Scale::SMALL
-    } else {
-        Scale::LARGE
-    };
-    drop(engine);
     let mut best = Settings::new();
-    for tunable in tunable_constants() {
-        tune(&builder, scale, tunable, &mut best)?;
+    for (kernels, make) in MAKERS {
+        let scale = if engine.adapter().software {
+            Scale::SMALL
+        } else {
+            Scale::LARGE
+        };
+        let made = make(&engine, scale)?;
+        let of_these = |tunable: &TunableConstant| kernels.contains(&measured_by(tunable.kernel));
+        for tunable in tunable_constants().into_iter().filter(of_these) {
+            tune(&engine, &made, tunable, &mut best)?;
+        }
+        drop(made);
+        engine.trim();
     }
     let lines = lines(vendor, &best);
     lines.iter().for_each(|line| println!("{line}"));
@@ -54,75 +61,47 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn open(builder: &EngineBuilder, settings: &Settings) -> Result<Engine, Error> {
-    let tuned = settings
-        .iter()
-        .fold(builder.clone(), |builder, (&(kernel, constant), &value)| {
-            builder.tune(kernel, constant, value)
-        });
-    let engine = tuned.open()?;
-    engine.set_profiling(true);
-    Ok(engine)
-}
-
-/// Tries the candidates of one constant, and keeps the fastest in `best` if it clearly beats the default.
+/// Tries the candidates of one constant on the workloads among `made` that its kernel takes part in; notes the fastest
+/// in `best` if it clearly beats the default, and leaves the engine with it.
 fn tune(
-    builder: &EngineBuilder,
-    scale: Scale,
+    engine: &Engine,
+    made: &[Workload],
     tunable: TunableConstant,
     best: &mut Settings,
 ) -> Result<(), Error> {
-    let mut fastest: Option<(f64, u32)> = None;
-    let mut default_seconds = None;
+    let mut seconds = Vec::new();
     for &value in tunable.candidates {
-        let mut settings = best.clone();
-        settings.insert((tunable.kernel, tunable.constant), value);
-        let Some(seconds) = measure(&open(builder, &settings)?, scale, tunable.kernel)? else {
-            return Ok(());
-        };
+        engine.tune(tunable.kernel, tunable.constant, value);
+        warm_up(
+            engine,
+            Duration::from_millis(if engine.adapter().software { 1 } else { 300 }),
+        )?;
+        let mut sum = 0.0;
+        for workload in made
+            .iter()
+            .filter(|workload| workload.kernel == measured_by(tunable.kernel))
+        {
+            sum += workload.median(engine, 7)?.as_secs_f64();
+        }
         println!(
             "# {} {}={value}: {:.3} ms",
             tunable.kernel,
             tunable.constant,
-            seconds * 1e3
+            sum * 1e3
         );
-        if value == tunable.default {
-            default_seconds = Some(seconds);
-        }
-        if fastest.is_none_or(|(least, _)| seconds < least) {
-            fastest = Some((seconds, value));
-        }
+        seconds.push((value, sum));
     }
-    if let (Some((seconds, value)), Some(default)) = (fastest, default_seconds)
-        && value != tunable.default
-        && seconds < default * WORTHWHILE
-    {
-        best.insert((tunable.kernel, tunable.constant), value);
-    }
+    let default = seconds.iter().find(|(value, _)| *value == tunable.default);
+    let fastest = seconds.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let chosen = match (default, fastest) {
+        (Some(default), Some(fastest)) if fastest.1 < default.1 * WORTHWHILE => {
+            best.insert((tunable.kernel, tunable.constant), fastest.0);
+            fastest.0
+        }
+        _ => tunable.default,
+    };
+    engine.tune(tunable.kernel, tunable.constant, chosen);
     Ok(())
-}
-
-/// Seconds of all workloads of `kernel`; nothing where there is none.
-fn measure(engine: &Engine, scale: Scale, kernel: &str) -> Result<Option<f64>, Error> {
-    warm_up(
-        engine,
-        Duration::from_millis(if engine.adapter().software { 1 } else { 300 }),
-    )?;
-    let mut seconds = None;
-    for (_, make) in MAKERS
-        .iter()
-        .filter(|(kernels, _)| kernels.contains(&measured_by(kernel)))
-    {
-        let made = make(engine, scale)?;
-        for workload in made
-            .iter()
-            .filter(|workload| workload.kernel == measured_by(kernel))
-        {
-            let time = workload.median(engine, 7)?.as_secs_f64();
-            *seconds.get_or_insert(0.0) += time;
-        }
-    }
-    Ok(seconds)
 }
 
 /// The kernel under whose name the workloads of `kernel` go: one call may choose between two kernels.

@@ -8,14 +8,15 @@ use std::time::Duration;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::adapter::{AdapterReport, DeviceChoice};
-use crate::capabilities::{Feature, Setting};
+use crate::capabilities::Feature;
 use crate::context::{Context, ThreadGuard};
 use crate::engine::Engine;
 use crate::runtime::{Runtime, Sizes};
 
 const VRAM_LIMIT_DEFAULT: u64 = 1 << 30;
 const VRAM_LIMIT_MIN: u64 = 4 << 20;
-const STAGING_DEFAULT: u64 = 24 << 20;
+/// Slots of 32 MiB: handing one over costs a tenth of a millisecond, which shows with smaller ones.
+const STAGING_DEFAULT: u64 = 96 << 20;
 const STAGING_MIN: u64 = 768 << 10;
 const READ_BACK_DEFAULT: u64 = 2 << 20;
 const SEGMENT_DEFAULT: u64 = 256 << 20;
@@ -39,7 +40,6 @@ pub struct EngineBuilder {
     choice: DeviceChoice,
     allow_software: bool,
     without: Vec<Feature>,
-    tuning: Vec<Setting>,
     vram_limit_bytes: u64,
     staging_bytes: u64,
     wait_deadline: Duration,
@@ -54,7 +54,6 @@ impl Default for EngineBuilder {
             choice: DeviceChoice::Auto,
             allow_software: false,
             without: Vec::new(),
-            tuning: Vec::new(),
             vram_limit_bytes: VRAM_LIMIT_DEFAULT,
             staging_bytes: STAGING_DEFAULT,
             wait_deadline: WAIT_DEADLINE_DEFAULT,
@@ -66,7 +65,7 @@ impl Default for EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// The best GPU, no software adapter, 1 GiB of device memory of which 24 MiB for staging, waits of at most 30 s.
+    /// The best GPU, no software adapter, 1 GiB of device memory of which 96 MiB for staging, waits of at most 30 s.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -105,18 +104,6 @@ impl EngineBuilder {
     #[must_use]
     pub fn without(mut self, feature: Feature) -> Self {
         self.without.push(feature);
-        self
-    }
-
-    /// Sets `constant` of `kernel` to one of its candidates (see [`crate::tunable_constants`]) in place of the table's
-    /// value; other values are ignored. May be called for several.
-    #[must_use]
-    pub fn tune(mut self, kernel: &str, constant: &str, value: u32) -> Self {
-        self.tuning.push(Setting {
-            kernel: kernel.to_owned(),
-            constant: constant.to_owned(),
-            value,
-        });
         self
     }
 
@@ -193,13 +180,12 @@ impl EngineBuilder {
             segment_bytes: SEGMENT_DEFAULT.min(self.vram_limit_bytes / 8),
         };
         let started = std::time::Instant::now();
-        let mut context = Context::open(
+        let context = Context::open(
             &self.choice,
             self.allow_software,
             &self.without,
             self.thread_guard,
         )?;
-        context.tune(self.tuning.clone());
         log::debug!(target: "vectorgpu::gpu", "opened {} in {:?}", context.report().name, started.elapsed());
         let runtime = Runtime::new(
             context,

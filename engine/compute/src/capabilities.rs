@@ -3,6 +3,8 @@
 //! Must not know wgpu's calls, only its answers. A capability is there when the adapter offers it and the caller has
 //! not switched it off; kernels choose their variant by it, so that tests can run every variant on one machine.
 
+use std::cell::RefCell;
+
 use crate::adapter::{DeviceKind, Vendor};
 
 /// Something optional of a device. Kernels have a variant without each of them.
@@ -66,7 +68,7 @@ pub(crate) struct Capabilities {
     /// Memory that a workgroup shares, in bytes.
     pub(crate) workgroup_bytes: u32,
     /// Constants of kernels that the caller has set in place of the table's.
-    pub(crate) tuning: Vec<Setting>,
+    pub(crate) tuning: RefCell<Vec<Setting>>,
 }
 
 /// A kernel's constant set by the caller.
@@ -98,7 +100,7 @@ impl Capabilities {
             workgroups: 65_535,
             invocations: 256,
             workgroup_bytes: 16 << 10,
-            tuning: Vec::new(),
+            tuning: RefCell::default(),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::adapter::{self, AdapterReport, DeviceChoice};
-use crate::capabilities::{Capabilities, Feature, Setting};
+use crate::capabilities::{Capabilities, Feature};
 use crate::counters::CounterCell;
 use crate::device;
 
@@ -174,11 +174,6 @@ impl Context {
     /// What the device can do.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
-    }
-
-    /// Sets constants of kernels in place of the table's.
-    pub(crate) fn tune(&mut self, settings: Vec<Setting>) {
-        self.capabilities.tuning = settings;
     }
 
     /// Numbers the next buffer.

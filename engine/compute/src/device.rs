@@ -8,6 +8,8 @@
     reason = "wgpu marks the consent to its experimental features unsafe"
 )]
 
+use std::cell::RefCell;
+
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::adapter::{DeviceKind, Vendor};
@@ -139,7 +141,7 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
         workgroups: limits.max_compute_workgroups_per_dimension,
         invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        tuning: Vec::new(),
+        tuning: RefCell::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::adapter::AdapterReport;
 use crate::array::Array;
 use crate::backend::GpuBackend;
 use crate::builder::EngineBuilder;
+use crate::capabilities::Setting;
 use crate::counters::Counters;
 use crate::memory::MemoryReport;
 use crate::memory::block::Block;
@@ -164,6 +165,18 @@ impl Engine {
             len,
             self.runtime.capabilities().storage_alignment,
         ))
+    }
+
+    /// Sets `constant` of `kernel` to one of its candidates (see [`crate::tunable_constants`]) in place of the table's
+    /// value, from the next step on; other values are ignored.
+    pub fn tune(&self, kernel: &str, constant: &str, value: u32) {
+        let mut settings = self.runtime.capabilities().tuning.borrow_mut();
+        settings.retain(|set| set.kernel != kernel || set.constant != constant);
+        settings.push(Setting {
+            kernel: kernel.to_owned(),
+            constant: constant.to_owned(),
+            value,
+        });
     }
 
     /// Switches the timing of kernels on or off. It costs some speed; see [`Engine::profile`].

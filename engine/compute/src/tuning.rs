@@ -19,10 +19,10 @@ pub(crate) fn tuned(kernel: &Kernel, capabilities: &Capabilities, variant: Varia
         if variant.constants.iter().any(|(name, _)| *name == tunable.name) {
             return variant;
         }
-        let set = capabilities
-            .tuning
+        let settings = capabilities.tuning.borrow();
+        let set = settings
             .iter()
-            .find(|set| set.kernel == kernel.name && set.constant == tunable.name)
+            .rfind(|set| set.kernel == kernel.name && set.constant == tunable.name)
             .map(|set| set.value)
             .filter(|value| tunable.candidates.contains(value));
         let value = set.unwrap_or_else(|| value(TABLE, kernel.name, capabilities.vendor, tunable));
@@ -44,7 +44,7 @@ pub struct TunableConstant {
     pub candidates: &'static [u32],
 }
 
-/// Every constant that may be tuned; [`crate::EngineBuilder::tune`] sets one, the table `shaders/workgroups.txt` holds
+/// Every constant that may be tuned; [`crate::Engine::tune`] sets one, the table `shaders/workgroups.txt` holds
 /// what was measured.
 #[must_use]
 pub fn tunable_constants() -> Vec<TunableConstant> {

@@ -246,6 +246,37 @@ fn compiled_kernels_are_kept_on_disk_and_a_damaged_file_does_no_harm() {
 }
 
 #[test]
+fn a_tuned_constant_gives_another_pipeline_and_the_same_result() {
+    let test = "a_tuned_constant_gives_another_pipeline_and_the_same_result";
+    let Some(engine) = engine(&EngineBuilder::new(), test) else {
+        return;
+    };
+    let run = |value: Option<u32>| {
+        if let Some(value) = value {
+            engine.tune("add", "WG", value);
+        }
+        let (a, sum) = (upload(&engine, &[1.0; 1000]), result(&engine, 1000));
+        let mut step = engine.step();
+        step.add(&a, 1.0, &a, &sum).unwrap();
+        step.run(&mut go_on).unwrap();
+        assert_eq!(engine.download(&sum, &mut go_on).unwrap(), [2.0; 1000]);
+        engine.counters().pipelines
+    };
+    let first = run(None);
+    assert_eq!(run(Some(256)), first + 1);
+    assert_eq!(
+        run(Some(7)),
+        first + 1,
+        "7 is no candidate, so the table's value counts"
+    );
+    assert!(
+        vectorgpu_compute::tunable_constants()
+            .iter()
+            .any(|tunable| tunable.kernel == "add")
+    );
+}
+
+#[test]
 fn a_cache_folder_that_cannot_be_written_costs_nothing_but_time() {
     let builder = EngineBuilder::new().pipeline_cache("/proc/nowhere");
     let Some(engine) = engine(
