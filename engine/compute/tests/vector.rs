@@ -408,3 +408,28 @@ fn kernels_that_write_rows_fill_the_padding_with_zeros() {
         }
     }
 }
+
+/// The index's own encoder and the twin of the GPU's must write the same codes, or an index would depend on the device.
+#[test]
+fn the_twins_of_the_quantisers_are_the_encoders_of_the_index() {
+    use vectorgpu_core::quantize::{bits, int8};
+
+    let rows = prop::collection::vec(
+        prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL,
+        1..200,
+    );
+    proptest!(support::cases(200), |(row in rows)| {
+        let codes = encode(Storage::F32, &row);
+        let (twin, scales) = reference::quantize_int8(Storage::F32, row.len(), &codes);
+        let mut encoded = Vec::new();
+        let scale = int8::encode(&row, &mut encoded).unwrap();
+        prop_assert_eq!(scale.to_bits(), scales[0].to_bits());
+        let twin: Vec<u8> = twin.iter().map(|code| code.cast_unsigned()).collect();
+        prop_assert_eq!(&encoded, &twin);
+        let words = reference::quantize_bits(Storage::F32, row.len(), &codes);
+        let twin: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut encoded = Vec::new();
+        bits::encode(&row, &mut encoded).unwrap();
+        prop_assert_eq!(encoded, twin);
+    });
+}
