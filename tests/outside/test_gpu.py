@@ -158,7 +158,8 @@ def start_search(connection: psycopg.Connection, dsn: str, settings: dict[str, s
     """Builds the index on the CPU and starts the long search on the GPU; returns when it is under way."""
     connection.execute("SET vectorgpu.device = 'cpu'")
     items.create_index(connection, 20)
-    statement = Statement(dsn, LONG_SEARCH, GPU | (settings or {}))
+    # A memo of the 1,000 different searches would end it within seconds on a quiet machine.
+    statement = Statement(dsn, LONG_SEARCH, GPU | {"enable_memoize": "off"} | (settings or {}))
     statement.start()
     maps = Path(f"/proc/{statement.pid}/maps")
     wait_until(lambda: not statement.is_alive() or "libvulkan" in maps.read_text(), "a context", every_s=0.05)
