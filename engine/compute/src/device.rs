@@ -9,6 +9,7 @@
 )]
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -18,14 +19,28 @@ use crate::capabilities::{Capabilities, Feature, Timestamps};
 /// Most bytes of a kernel's parameters.
 pub(crate) const PARAMS_BYTES_MAX: u32 = 64;
 
-/// Makes an instance and lists its adapters. Without a Vulkan loader or driver the list is empty.
+/// The first instance that had an adapter, and the process that made it. Kept until the process ends: the loader
+/// unloads a driver with its last instance, and drivers do not stand that well. One vendor's crashes when it is unloaded
+/// after a device could not be opened, and cannot be loaded any more after some thirty times.
+static KEPT: OnceLock<(u32, wgpu::Instance)> = OnceLock::new();
+
+/// Lists the adapters, and the instance that they belong to. Without a Vulkan loader or driver the list is empty.
 pub(crate) fn adapters() -> (wgpu::Instance, Vec<wgpu::Adapter>) {
+    // A forked child must not touch its parent's instance.
+    let of_this_process = KEPT.get().filter(|(pid, _)| *pid == std::process::id());
+    let instance = of_this_process.map_or_else(make_instance, |(_, instance)| instance.clone());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+    if !adapters.is_empty() {
+        KEPT.get_or_init(|| (std::process::id(), instance.clone()));
+    }
+    (instance, adapters)
+}
+
+fn make_instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN;
     descriptor.flags = wgpu::InstanceFlags::empty();
-    let instance = wgpu::Instance::new(descriptor);
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
-    (instance, adapters)
+    wgpu::Instance::new(descriptor)
 }
 
 /// Opens `adapter` with the features wanted, less those `without`, and the limits raised.

@@ -244,16 +244,9 @@ fn memory_refused_at_any_allocation_is_survived() {
 #[test]
 fn a_failure_of_any_other_call_is_survived() {
     let test = "a_failure_of_any_other_call_is_survived";
-    let Some(engine) = device(test) else { return };
-    if !engine.adapter().software {
-        // At least one vendor's driver crashes after a descriptor set layout was refused, whoever refused it.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED {test}: only software Vulkan is known to survive it itself"
-        );
+    if device(test).is_none() {
         return;
     }
-    drop(engine);
     for call in [
         "vkBindBufferMemory",
         "vkMapMemory",

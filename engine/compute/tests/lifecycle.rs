@@ -293,6 +293,24 @@ fn memory_stays_flat_over_many_calls() {
     assert_no_leak(&engine);
 }
 
+/// A driver that is unloaded with each engine is not loaded again after some thirty times, on one vendor's hardware.
+#[test]
+fn engines_can_be_opened_and_closed_many_times() {
+    let test = "engines_can_be_opened_and_closed_many_times";
+    if engine(&EngineBuilder::new(), test).is_none() {
+        return;
+    }
+    for round in 0..60 {
+        let again =
+            engine(&EngineBuilder::new(), test).unwrap_or_else(|| panic!("round {round}: no adapter"));
+        assert_eq!(
+            score(&again, 4, 3).map(|scores| scores.len()),
+            Ok(3),
+            "round {round}"
+        );
+    }
+}
+
 #[test]
 fn counters_tell_what_was_done() {
     let Some(engine) = engine(&EngineBuilder::new(), "counters_tell_what_was_done") else {
