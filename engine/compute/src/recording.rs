@@ -100,11 +100,6 @@ impl Recording {
         });
     }
 
-    /// Whether nothing is recorded.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
     /// The dispatches in their order.
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
         self.commands.iter().filter_map(|command| match command {

@@ -45,7 +45,13 @@ fn a_step_runs_its_kernels_in_order_however_many() {
             std::mem::swap(&mut sum, &mut next);
         }
         assert_eq!(step.dispatches(), 1500);
+        let before = engine.counters().submissions;
         step.run(&mut go_on).unwrap();
+        let submissions = engine.counters().submissions - before;
+        assert!(
+            (4..=50).contains(&submissions),
+            "{submissions}: the device waits for the host, or the host for it"
+        );
         assert_eq!(engine.download(&sum, &mut go_on).unwrap(), [1500.0; 100]);
         let counters = engine.counters();
         assert!(counters.bind_group_hits >= 1400, "{counters:?}");
