@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder};
+use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder, Profiling};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::threads;
@@ -69,7 +69,7 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
     }
     let settings = settings(choice);
     if let Some(known) = known(&settings) {
-        return known.inspect(|engine| engine.set_profiling(guc::PROFILE.get()));
+        return known.inspect(|engine| engine.set_profiling(profiling()));
     }
     hook_exit();
     let opened = builder(&settings)
@@ -78,7 +78,7 @@ pub(crate) fn engine(choice: &DeviceChoice) -> Result<Rc<Engine>> {
     logging::flush();
     SLOT.with_borrow_mut(|slot| match opened {
         Ok(engine) => {
-            engine.set_profiling(guc::PROFILE.get());
+            engine.set_profiling(profiling());
             let engine = Rc::new(engine);
             slot.failure = None;
             slot.past.opened += 1;
@@ -129,6 +129,14 @@ impl Totals {
             counters: self.counters + engine.counters(),
             ..self
         }
+    }
+}
+
+fn profiling() -> Profiling {
+    if guc::PROFILE.get() {
+        Profiling::Kernels
+    } else {
+        Profiling::Off
     }
 }
 

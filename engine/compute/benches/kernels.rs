@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use vectorgpu_compute::{Engine, EngineBuilder};
+use vectorgpu_compute::{Engine, EngineBuilder, Profiling};
 use vectorgpu_core::Result;
 use workloads::{Ceilings, MAKERS, Scale, Workload, ceilings, noise, to_float, warm_up};
 
@@ -33,7 +33,7 @@ fn main() {
 fn run(builder: &EngineBuilder, engine: &Engine, measuring: bool) -> Result<()> {
     let small = engine.adapter().software || !measuring;
     let scale = if small { Scale::SMALL } else { Scale::LARGE };
-    engine.set_profiling(true);
+    engine.set_profiling(Profiling::Kernels);
     println!(
         "device: {} ({})",
         engine.adapter().name,
@@ -132,11 +132,11 @@ fn print_rates(workload: &Workload, ceilings: &Ceilings, times: &mut [Duration])
     }
 }
 
-/// What a small kernel costs within a step of a thousand: one after the other over the same memory, and each on the
-/// result of the one before.
+/// What a small kernel costs within a step of a thousand, by the device's clock and by the host's: one after the other
+/// over the same memory, and each on the result of the one before.
 fn dispatch_cost(engine: &Engine) -> Result<()> {
     const DISPATCHES: usize = 1000;
-    engine.set_profiling(false);
+    engine.set_profiling(Profiling::Passes);
     let go_on = &mut || true;
     let one = engine.upload("vectorgpu.measure", &[1.0_f32; 64], go_on)?;
     let sums = [
@@ -145,7 +145,9 @@ fn dispatch_cost(engine: &Engine) -> Result<()> {
     ];
     for chained in [false, true] {
         let (mut recording, mut submitted, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+        let mut device = Vec::new();
         for _ in 0..30 {
+            engine.reset_profile();
             let mut step = engine.step();
             let started = Instant::now();
             for dispatch in 0..DISPATCHES {
@@ -160,24 +162,27 @@ fn dispatch_cost(engine: &Engine) -> Result<()> {
             submitted.push(started.elapsed());
             pending.wait(go_on)?;
             whole.push(started.elapsed());
+            device.push(engine.profile().iter().map(|time| time.total).sum());
         }
         let median = |times: &mut Vec<Duration>| {
             times.sort_unstable();
             times[times.len() / 2].as_secs_f64() * 1e6 / to_float(DISPATCHES)
         };
         println!(
-            "dispatch: {:.2} us each in a step of {DISPATCHES}, {}: {:.2} us after recording, {:.2} us after submission",
-            median(&mut whole),
+            "dispatch: {:.2} us each on the device in a step of {DISPATCHES}, {}; on the host {:.2} us recorded, {:.2} us \
+             submitted, {:.2} us done",
+            median(&mut device),
             if chained {
                 "each on the result of the one before"
             } else {
                 "over the same memory"
             },
             median(&mut recording),
-            median(&mut submitted)
+            median(&mut submitted),
+            median(&mut whole),
         );
     }
-    engine.set_profiling(true);
+    engine.set_profiling(Profiling::Kernels);
     Ok(())
 }
 

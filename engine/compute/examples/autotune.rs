@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use vectorgpu_compute::{Engine, EngineBuilder, TunableConstant, tunable_constants};
+use vectorgpu_compute::{Engine, EngineBuilder, Profiling, TunableConstant, tunable_constants};
 use vectorgpu_core::{Error, Result};
 use workloads::{MAKERS, Scale, Workload, warm_up};
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .vram_limit(24 << 30)
         .checked_shaders(false)
         .open()?;
-    engine.set_profiling(true);
+    engine.set_profiling(Profiling::Kernels);
     let vendor = engine.adapter().tuning_vendor.name();
     println!("# {} ({vendor})", engine.adapter().name);
     let mut best = Settings::new();

@@ -17,7 +17,7 @@ use crate::memory::block::Block;
 use crate::memory::buffer::Purpose;
 use crate::memory::staging::Source;
 use crate::memory::view::View;
-use crate::profile::KernelTime;
+use crate::profile::{KernelTime, Profiling};
 use crate::recording::{End, Recording};
 use crate::runtime::Runtime;
 use crate::step::Step;
@@ -179,12 +179,12 @@ impl Engine {
         });
     }
 
-    /// Switches the timing of kernels on or off. It costs some speed; see [`Engine::profile`].
-    pub fn set_profiling(&self, enabled: bool) {
-        self.runtime.profile.enable(enabled);
+    /// Sets what the device's clock is read for. Timing each kernel costs some speed; see [`Engine::profile`].
+    pub fn set_profiling(&self, profiling: Profiling) {
+        self.runtime.profile.set(profiling);
     }
 
-    /// Device time by kernel, of the steps that were waited for while timing was on. Empty where the device cannot
+    /// Device time by kernel, or of whole passes, of the steps that were waited for while timing was on. Empty where the device cannot
     /// tell the time.
     #[must_use]
     pub fn profile(&self) -> Vec<KernelTime> {

@@ -48,7 +48,7 @@ pub use kernels::search::RowScore;
 pub use kernels::{SortKey, ValueAt};
 pub use memory::view::RangeError;
 pub use memory::{LabelUsage, MemoryReport};
-pub use profile::KernelTime;
+pub use profile::{KernelTime, Profiling};
 pub use rows::{Int8Rows, RowArray, RowFormat};
 pub use scaled_rows::ScaledRows;
 pub use step::{Pending, Step};

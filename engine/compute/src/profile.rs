@@ -1,7 +1,8 @@
 //! How long each kernel takes on the device, by its own clock.
 //!
-//! Off unless asked for: a pair of timestamps around each dispatch keeps the device from overlapping neighbours. The
-//! times of a submission arrive after it has finished and are added up by kernel.
+//! Off unless asked for: a pair of timestamps around each dispatch keeps the device from overlapping neighbours. Around
+//! each pass, which is all dispatches between two copies, they disturb nothing and include what lies between kernels. The
+//! times of a submission arrive after it has finished and are added up.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,16 +19,30 @@ use crate::recording::Recording;
 use crate::runtime::Runtime;
 
 const LABEL: &str = "vectorgpu.profile";
+/// The name under which passes are timed.
+const PASS: &str = "pass";
 /// Timestamps that a query set may hold.
 const QUERIES_MAX: usize = 4096;
+
+/// What the device's clock is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profiling {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Each pass: the dispatches of a submission between two copies, with what lies between them.
+    Passes,
+    /// Each dispatch.
+    Kernels,
+}
 
 /// Device time of one kernel since profiling was switched on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelTime {
-    /// The kernel's name.
+    /// The kernel's name; `pass` for whole passes.
     pub kernel: &'static str,
-    /// Dispatches that were timed.
+    /// Dispatches, or passes, that were timed.
     pub dispatches: u64,
     /// Time of all of them.
     pub total: Duration,
@@ -38,23 +53,25 @@ pub struct KernelTime {
 /// Whether to time, what is under way, and what was measured.
 #[derive(Default)]
 pub(crate) struct Profile {
-    enabled: Cell<bool>,
+    profiling: Cell<Profiling>,
     under_way: RefCell<Vec<Timing>>,
     kernels: RefCell<BTreeMap<&'static str, KernelTime>>,
 }
 
 /// The timestamps of one submission.
 pub(crate) struct Timing {
+    profiling: Profiling,
     queries: wgpu::QuerySet,
+    /// Of each pair of timestamps.
     kernels: Vec<&'static str>,
     resolved: Rc<Block>,
     read_back: Rc<Block>,
 }
 
 impl Profile {
-    /// Switches timing on or off; what was measured stays.
-    pub(crate) fn enable(&self, enabled: bool) {
-        self.enabled.set(enabled);
+    /// Sets what is timed from now on; what was measured stays.
+    pub(crate) fn set(&self, profiling: Profiling) {
+        self.profiling.set(profiling);
     }
 
     /// What was measured, by kernel name.
@@ -101,14 +118,17 @@ impl Runtime {
         recording: &Recording,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Option<Timing>> {
-        if !self.profile.enabled.get() || self.capabilities().timestamps == Timestamps::None {
+        let profiling = self.profile.profiling.get();
+        if profiling == Profiling::Off || self.capabilities().timestamps == Timestamps::None {
             return Ok(None);
         }
-        let kernels: Vec<_> = recording
-            .dispatches()
-            .take(QUERIES_MAX / 2)
-            .map(|dispatch| dispatch.pipeline.kernel)
-            .collect();
+        let mut kernels: Vec<_> = if profiling == Profiling::Passes {
+            vec![PASS; recording.passes()]
+        } else {
+            let dispatches = recording.dispatches();
+            dispatches.map(|dispatch| dispatch.pipeline.kernel).collect()
+        };
+        kernels.truncate(QUERIES_MAX / 2);
         let Ok(count) = u32::try_from(kernels.len() * 2) else {
             return Ok(None);
         };
@@ -126,6 +146,7 @@ impl Runtime {
             })
         })?;
         Ok(Some(Timing {
+            profiling,
             queries,
             kernels,
             resolved,
@@ -191,12 +212,17 @@ impl Timing {
         u32::try_from(self.kernels.len() * 2).unwrap_or(0)
     }
 
-    /// Where a pass around dispatch number `dispatch` leaves its times.
-    pub(crate) fn pass_writes(&self, dispatch: u32) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        (2 * dispatch + 1 < self.count()).then(|| wgpu::ComputePassTimestampWrites {
+    /// What it times.
+    pub(crate) fn profiling(&self) -> Profiling {
+        self.profiling
+    }
+
+    /// Where a pass that makes up pair number `pair` leaves its times.
+    pub(crate) fn pass_writes(&self, pair: u32) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        (2 * pair + 1 < self.count()).then(|| wgpu::ComputePassTimestampWrites {
             query_set: &self.queries,
-            beginning_of_pass_write_index: Some(2 * dispatch),
-            end_of_pass_write_index: Some(2 * dispatch + 1),
+            beginning_of_pass_write_index: Some(2 * pair),
+            end_of_pass_write_index: Some(2 * pair + 1),
         })
     }
 

@@ -108,6 +108,13 @@ impl Recording {
         })
     }
 
+    /// Runs of dispatches that no copy interrupts.
+    pub(crate) fn passes(&self) -> usize {
+        let is_dispatch = |command: &Command| matches!(command, Command::Dispatch(_));
+        let runs = self.commands.chunk_by(|a, b| is_dispatch(a) == is_dispatch(b));
+        runs.filter(|run| run.first().is_some_and(is_dispatch)).count()
+    }
+
     /// Takes off what follows the first `count` dispatches.
     pub(crate) fn split_off(&mut self, count: usize) -> Self {
         let mut seen = 0;

@@ -27,10 +27,10 @@ use crate::wait::Settled;
 /// Submissions that may be under way while the next one is recorded.
 const UNDER_WAY_MAX: usize = 2;
 
-/// Dispatches of one submission. The host encodes a dispatch in 1 to 2 us, a fast device starts one every 2 us, and a
-/// submission costs the host some 15 us: of 1,000 dispatches in one submission each takes 3.4 to 4.3 us, cut into
-/// tenths 2.4 to 2.5.
-const DISPATCHES_MAX: usize = 128;
+/// Dispatches of a step's first submission and of each later one. The host encodes a dispatch in 1 to 2 us, a fast device
+/// starts one every 2 us, and a submission costs the host some 15 us: of 1,000 dispatches in one submission each takes
+/// 3.4 to 4.3 us, cut into tenths 2.4 to 2.5. A short first one lets the device begin soon.
+const DISPATCHES_MAX: [usize; 2] = [32, 128];
 
 /// Kernels to run, in their order. Each sees what those before it wrote.
 pub struct Step {
@@ -123,9 +123,11 @@ impl Step {
         let Self { runtime, recording } = self;
         let mut rest = recording.commands.into_iter().peekable();
         let mut under_way = VecDeque::new();
+        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
         while rest.peek().is_some() {
             runtime.proceed(keep_waiting)?;
-            let next = take_part(&runtime, &mut rest);
+            let next = take_part(&runtime, &mut rest, dispatches_max);
+            dispatches_max = later_max;
             let work = next
                 .dispatches()
                 .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units))
@@ -155,8 +157,9 @@ impl Step {
     }
 }
 
-/// Takes what fits one submission off the front: at least one dispatch, and the copies before the next.
-fn take_part(runtime: &Runtime, rest: &mut Peekable<IntoIter<Command>>) -> Recording {
+/// Takes what fits one submission off the front: one dispatch at least and `dispatches_max` at most, and the copies
+/// before the next.
+fn take_part(runtime: &Runtime, rest: &mut Peekable<IntoIter<Command>>, dispatches_max: usize) -> Recording {
     let mut part = Recording::default();
     let (mut share, mut dispatches) = (0.0, 0);
     let mut fits = |command: &Command| {
@@ -165,7 +168,7 @@ fn take_part(runtime: &Runtime, rest: &mut Peekable<IntoIter<Command>>) -> Recor
         };
         share += runtime.pace.share(dispatch.pipeline.kernel, dispatch.units);
         dispatches += 1;
-        dispatches == 1 || (share <= 1.0 && dispatches <= DISPATCHES_MAX)
+        dispatches == 1 || (share <= 1.0 && dispatches <= dispatches_max)
     };
     while let Some(command) = rest.next_if(&mut fits) {
         part.commands.push(command);

@@ -12,7 +12,7 @@ use crate::capabilities::Timestamps;
 use crate::context::Gpu;
 use crate::memory::buffer::{DeviceBuffer, Purpose};
 use crate::memory::params;
-use crate::profile::Timing;
+use crate::profile::{Profiling, Timing};
 use crate::recording::{Command, Dispatch, Recording};
 use crate::runtime::Runtime;
 use crate::shader::ParamsPlace;
@@ -32,6 +32,7 @@ struct Encoding<'a> {
     /// Of the next dispatch's block in the ring of parameters.
     params_offset: u64,
     dispatches: u32,
+    passes: u32,
     bind_group_hits: u64,
 }
 
@@ -70,6 +71,7 @@ impl Runtime {
                 timing: timing.as_ref(),
                 params_offset,
                 dispatches: 0,
+                passes: 0,
                 bind_group_hits: 0,
             };
             let commands = encoding.encode(&recording);
@@ -179,7 +181,7 @@ impl Encoding<'_> {
                     let mut pass = self.begin_pass(&mut encoder, first);
                     self.encode_dispatch(&mut pass, first, None);
                     let mut previous = first;
-                    while !self.times_passes()
+                    while !self.isolates_dispatches()
                         && let Some(Command::Dispatch(next)) =
                             commands.next_if(|next| matches!(next, Command::Dispatch(_)))
                     {
@@ -195,20 +197,27 @@ impl Encoding<'_> {
         encoder.finish()
     }
 
+    /// What is timed now.
+    fn profiling(&self) -> Profiling {
+        self.timing.map_or(Profiling::Off, Timing::profiling)
+    }
+
     /// Whether each dispatch gets a pass of its own, because the device tells the time only at the ends of a pass.
-    fn times_passes(&self) -> bool {
-        self.timing.is_some() && self.runtime.capabilities().timestamps == Timestamps::Passes
+    fn isolates_dispatches(&self) -> bool {
+        self.profiling() == Profiling::Kernels && self.runtime.capabilities().timestamps == Timestamps::Passes
     }
 
     fn begin_pass<'pass>(
-        &self,
+        &mut self,
         encoder: &'pass mut wgpu::CommandEncoder,
         first: &Dispatch,
     ) -> wgpu::ComputePass<'pass> {
+        let whole = self.profiling() == Profiling::Passes || self.isolates_dispatches();
         let writes = self
             .timing
-            .filter(|_| self.times_passes())
-            .and_then(|timing| timing.pass_writes(self.dispatches));
+            .filter(|_| whole)
+            .and_then(|timing| timing.pass_writes(self.passes));
+        self.passes += 1;
         encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some(&first.pipeline.label),
             timestamp_writes: writes,
@@ -246,7 +255,9 @@ impl Encoding<'_> {
         if pipeline.params_bytes > 0 {
             self.set_params(pass, dispatch);
         }
-        let inside = self.timing.filter(|_| !self.times_passes());
+        let inside = self
+            .timing
+            .filter(|timing| timing.profiling() == Profiling::Kernels && !self.isolates_dispatches());
         if let Some(timing) = inside {
             timing.write(pass, self.dispatches, 0);
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use support::{Random, engine, engines, go_on};
-use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, RangeError};
+use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, Profiling, RangeError};
 use vectorgpu_core::ErrorKind;
 
 fn upload(engine: &Engine, values: &[f32]) -> Array<f32> {
@@ -192,9 +192,9 @@ fn profiling_times_each_kernel_and_only_while_it_is_on() {
     };
     run(&engine);
     assert_eq!(engine.profile(), []);
-    engine.set_profiling(true);
+    engine.set_profiling(Profiling::Kernels);
     let dispatches = run(&engine);
-    engine.set_profiling(false);
+    engine.set_profiling(Profiling::Off);
     run(&engine);
     let profile = engine.profile();
     assert_eq!(profile.len(), 1, "{profile:?}");
@@ -202,8 +202,21 @@ fn profiling_times_each_kernel_and_only_while_it_is_on() {
     assert!(!profile[0].total.is_zero() && profile[0].longest <= profile[0].total);
     engine.reset_profile();
     assert_eq!(engine.profile(), []);
+    engine.set_profiling(Profiling::Passes);
+    let (few, some) = (upload(&engine, &[1.0; 100]), result(&engine, 100));
+    let mut step = engine.step();
+    step.add(&few, 1.0, &few, &some).unwrap();
+    step.add(&few, 2.0, &few, &some).unwrap();
+    step.copy(&few, &some).unwrap();
+    step.add(&few, 3.0, &few, &some).unwrap();
+    step.run(&mut go_on).unwrap();
+    let profile = engine.profile();
+    assert_eq!(profile.len(), 1, "{profile:?}");
+    assert_eq!((profile[0].kernel, profile[0].dispatches), ("pass", 2));
+    assert!(!profile[0].total.is_zero());
+    engine.reset_profile();
     let blind = support::engine(&builder.without(Feature::Timestamps), test).unwrap();
-    blind.set_profiling(true);
+    blind.set_profiling(Profiling::Kernels);
     let array = upload(&blind, &[1.0; 100]);
     let other = result(&blind, 100);
     let mut step = blind.step();
