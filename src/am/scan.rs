@@ -179,7 +179,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     Ok(ScanState {
         store,
         search,
-        backend: policy::scan_backend()?,
+        backend: policy::scan_backend(meta.storage)?,
         started: false,
         index: oid,
     })

@@ -10,6 +10,7 @@ use vectorgpu_compute::{DeviceChoice, Engine};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::{Backend, Fallback};
 use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::metric::Storage;
 
 use super::lifecycle;
 use crate::guc::Device;
@@ -33,12 +34,13 @@ pub(crate) struct BuildWork {
     pub(crate) bytes: f64,
 }
 
-/// The backend for a scan.
+/// The backend for a scan of rows in `storage`. Integer codes are scored on the CPU: sent for each query, they would
+/// only take longer.
 ///
 /// # Errors
 /// Under `gpu` or an adapter's name: what opening the GPU reports.
-pub(crate) fn scan_backend() -> Result<Box<dyn Backend>> {
-    match forced() {
+pub(crate) fn scan_backend(storage: Storage) -> Result<Box<dyn Backend>> {
+    match forced().filter(|_| storage.element().is_some()) {
         Some(choice) => forced_backend(&choice),
         None => Ok(Box::new(CpuBackend::new())),
     }

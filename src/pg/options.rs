@@ -1,23 +1,13 @@
 //! The index's storage parameters (`WITH (...)`), parsed and bounded by the server.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::mem::{offset_of, size_of};
 use std::ptr::{addr_of, addr_of_mut};
 use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 use vectorgpu_core::limits::MAX_LISTS;
-
-/// `storage = auto | f32 | f16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StorageOption {
-    /// The release's choice for the column.
-    Auto,
-    /// Exact vectors.
-    F32,
-    /// Rounded to 16 bits a dimension.
-    F16,
-}
+use vectorgpu_core::metric::Storage;
 
 /// What `WITH (...)` said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +16,8 @@ pub(crate) struct IndexOptions {
     pub(crate) lists: Option<u32>,
     /// Lists to scan when the session does not say; `None`: chosen from the number of lists.
     pub(crate) probes: Option<u32>,
-    /// How rows are stored.
-    pub(crate) storage: StorageOption,
+    /// How rows are stored; `None`: chosen from the dimensions.
+    pub(crate) storage: Option<Storage>,
 }
 
 #[repr(C)]
@@ -38,9 +28,8 @@ struct RawOptions {
     storage: c_int,
 }
 
+/// The other values are those of the metapage.
 const STORAGE_AUTO: c_int = 0;
-const STORAGE_F32: c_int = 1;
-const STORAGE_F16: c_int = 2;
 
 static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
 
@@ -76,7 +65,7 @@ pub(crate) fn register() {
             c"How vectors are stored in the index".as_ptr(),
             addr_of_mut!(STORAGE_MEMBERS).cast(),
             STORAGE_AUTO,
-            c"Valid values are \"auto\", \"f32\" and \"f16\".".as_ptr(),
+            c"Valid values are \"auto\", \"f32\", \"f16\" and \"int8\".".as_ptr(),
             lock,
         );
         kind
@@ -84,28 +73,27 @@ pub(crate) fn register() {
     KIND.set(kind).expect("the library is loaded once");
 }
 
-static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 4] = [
-    pg_sys::relopt_enum_elt_def {
-        string_val: c"auto".as_ptr(),
-        symbol_val: STORAGE_AUTO,
-    },
-    pg_sys::relopt_enum_elt_def {
-        string_val: c"f32".as_ptr(),
-        symbol_val: STORAGE_F32,
-    },
-    pg_sys::relopt_enum_elt_def {
-        string_val: c"f16".as_ptr(),
-        symbol_val: STORAGE_F16,
-    },
+static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 5] = [
+    member(c"auto", STORAGE_AUTO),
+    member(c"f32", Storage::F32 as c_int),
+    member(c"f16", Storage::F16 as c_int),
+    member(c"int8", Storage::Int8 as c_int),
     pg_sys::relopt_enum_elt_def {
         string_val: std::ptr::null(),
         symbol_val: 0,
     },
 ];
 
+const fn member(name: &'static CStr, value: c_int) -> pg_sys::relopt_enum_elt_def {
+    pg_sys::relopt_enum_elt_def {
+        string_val: name.as_ptr(),
+        symbol_val: value,
+    }
+}
+
 /// `amoptions`: parses `reloptions` into the server's form.
 pub(crate) fn parse(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
-    let element = |name: &'static std::ffi::CStr, opttype, offset: usize| pg_sys::relopt_parse_elt {
+    let element = |name: &'static CStr, opttype, offset: usize| pg_sys::relopt_parse_elt {
         optname: name.as_ptr(),
         opttype,
         offset: c_int::try_from(offset).expect("a small struct"),
@@ -150,7 +138,7 @@ pub(crate) fn of_index(index: pg_sys::Relation) -> IndexOptions {
         return IndexOptions {
             lists: None,
             probes: None,
-            storage: StorageOption::Auto,
+            storage: None,
         };
     }
     let positive = |value: c_int| u32::try_from(value).ok().filter(|value| *value > 0);
@@ -162,11 +150,9 @@ pub(crate) fn of_index(index: pg_sys::Relation) -> IndexOptions {
             addr_of!((*raw).storage).read(),
         )
     };
-    let storage = match storage {
-        STORAGE_F32 => StorageOption::F32,
-        STORAGE_F16 => StorageOption::F16,
-        _ => StorageOption::Auto,
-    };
+    let storage = u8::try_from(storage)
+        .ok()
+        .and_then(|code| Storage::from_code(code).ok());
     IndexOptions {
         lists: positive(lists),
         probes: positive(probes),

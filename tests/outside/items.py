@@ -17,6 +17,9 @@ SEED = 20_240_607
 # Operator and operator class of each metric.
 METRICS = {"l2": ("<->", "vector_l2_ops"), "ip": ("<#>", "vector_ip_ops"), "cosine": ("<=>", "vector_cosine_ops")}
 
+# How an index may store its rows.
+STORAGES = ["f32", "f16", "int8"]
+
 Row = tuple[int, float]
 
 
@@ -45,7 +48,7 @@ def create_items(connection: psycopg.Connection, rows: np.ndarray, options: str 
 
 
 def create_index(
-    connection: psycopg.Connection, lists: int, metric: str = "l2", storage: str = "f32", name: str = "items_ivf"
+    connection: psycopg.Connection, lists: int, metric: str = "l2", storage: str = "auto", name: str = "items_ivf"
 ) -> None:
     """Builds an ivf index on `items`."""
     opclass = METRICS[metric][1]

@@ -72,7 +72,7 @@ def test_ten_writers_with_vacuum_searches_and_concurrent_builds_lose_nothing(con
         for number in range(2):
             client.execute(
                 f"CREATE INDEX CONCURRENTLY later_{number} ON items USING ivf (embedding vector_l2_ops) "
-                f"WITH (lists = {LISTS}, storage = '{('f32', 'f16')[number]}')"
+                f"WITH (lists = {LISTS}, storage = '{('int8', 'f16')[number]}')"
             )
         client.execute("REINDEX INDEX CONCURRENTLY later_0")
 

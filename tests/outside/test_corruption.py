@@ -91,7 +91,7 @@ class Damaged:
         return state
 
 
-@pytest.fixture(params=["f32", "f16"])
+@pytest.fixture(params=items.STORAGES)
 def damaged(make_cluster, request) -> Iterator[Damaged]:
     """An index to damage, in a cluster of its own."""
     # Full-page images and WAL replay would repair what the tests break; autovacuum would trip over it.

@@ -24,7 +24,7 @@ def open_cluster(cluster: Cluster) -> psycopg.Connection:
     return psycopg.connect(cluster.dsn(), autocommit=True)
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 def test_committed_inserts_survive_crashes_in_mid_insert(make_cluster, storage):
     cluster = make_cluster()
     with open_cluster(cluster) as connection:

@@ -111,7 +111,7 @@ def faulty(bindir: Path, layer: Layer) -> Iterator[Cluster]:
         connection.execute("CREATE EXTENSION vectorgpu")
         connection.execute("SET vectorgpu.device = 'cpu'")
         items.create_items(connection, items.uniform(ROWS, DIMS))
-        items.create_index(connection, LISTS)
+        items.create_index(connection, LISTS, storage="f32")
     yield cluster
     died = cluster.died_backends()
     put_away(cluster, "faults")

@@ -38,7 +38,7 @@ def last_device(connection: psycopg.Connection) -> str:
     return connection.execute("SELECT device FROM vectorgpu.last_scan()").fetchone()[0]
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_gpu_and_cpu_give_equal_answers(gpu_connection, gpu_device, metric, storage):
     items.create_items(gpu_connection, items.uniform(5_000, 48) - 0.5)
@@ -48,7 +48,8 @@ def test_gpu_and_cpu_give_equal_answers(gpu_connection, gpu_device, metric, stor
             scan = Scan(metric, probes, limit=20)
             use_gpu(gpu_connection)
             on_gpu = items.through_index(gpu_connection, query, scan)
-            assert last_device(gpu_connection) == gpu_device
+            # Integer codes are scored on the CPU.
+            assert (last_device(gpu_connection) == gpu_device) == (storage != "int8")
             gpu_connection.execute("SET vectorgpu.device = 'cpu'")
             on_cpu = items.through_index(gpu_connection, query, scan)
             assert last_device(gpu_connection) != gpu_device
@@ -62,7 +63,7 @@ def test_index_built_on_the_gpu_holds_every_row_and_finds_as_much(gpu_connection
     found = {}
     for device in ("cpu", "gpu"):
         gpu_connection.execute(f"SET vectorgpu.device = '{device}'")
-        items.create_index(gpu_connection, 50)
+        items.create_index(gpu_connection, 50, storage="f32")
         assert items.verify(gpu_connection) == len(rows)
         gpu_connection.execute("SET vectorgpu.device = 'cpu'")
         found[device] = items.recall(gpu_connection, queries, Scan(probes=5))
@@ -79,7 +80,7 @@ def stats(connection: psycopg.Connection) -> dict[str, object]:
 def search_on_gpu(connection: psycopg.Connection) -> None:
     """One search through an index on the GPU."""
     items.create_items(connection, items.uniform(2_000, 32))
-    items.create_index(connection, 10)
+    items.create_index(connection, 10, storage="f32")
     use_gpu(connection)
     items.through_index(connection, items.uniform(1, 32)[0], Scan(probes=10))
 
@@ -158,7 +159,7 @@ def busy_table(gpu_connection: psycopg.Connection) -> psycopg.Connection:
 def start_search(connection: psycopg.Connection, dsn: str, settings: dict[str, str] | None = None) -> Statement:
     """Builds the index on the CPU and starts the long search on the GPU; returns when it is under way."""
     connection.execute("SET vectorgpu.device = 'cpu'")
-    items.create_index(connection, 20)
+    items.create_index(connection, 20, storage="f32")
     statement = Statement(dsn, LONG_SEARCH, GPU | (settings or {}))
     statement.start()
     maps = Path(f"/proc/{statement.pid}/maps")
@@ -210,13 +211,13 @@ def test_interrupted_build_leaves_nothing_and_can_be_repeated(busy_table, databa
     assert build.ended_at - started < CANCEL_LIMIT_S
     assert busy_table.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
     busy_table.execute("SET vectorgpu.device = 'cpu'")
-    items.create_index(busy_table, 20)
+    items.create_index(busy_table, 20, storage="f32")
     assert items.verify(busy_table) == 30_000
 
 
 def test_error_in_the_middle_leaves_the_context_usable(gpu_connection):
     items.create_items(gpu_connection, items.uniform(2_000, 16))
-    items.create_index(gpu_connection, 20)
+    items.create_index(gpu_connection, 20, storage="f32")
     gpu_connection.execute("SET enable_seqscan = off")
     text = items.vector_text(items.uniform(1, 16)[0])
     for _ in range(5):
@@ -229,7 +230,7 @@ def test_error_in_the_middle_leaves_the_context_usable(gpu_connection):
 
 def test_backend_with_a_live_context_exits_at_once(gpu_connection, database):
     items.create_items(gpu_connection, items.uniform(2_000, 16))
-    items.create_index(gpu_connection, 20)
+    items.create_index(gpu_connection, 20, storage="f32")
     for _ in range(5):
         client = psycopg.connect(database, autocommit=True)
         use_gpu(client)
@@ -241,7 +242,7 @@ def test_backend_with_a_live_context_exits_at_once(gpu_connection, database):
 
 def test_eight_backends_use_the_gpu_at_once(gpu_connection, database):
     items.create_items(gpu_connection, items.uniform(2_000, 16))
-    items.create_index(gpu_connection, 20)
+    items.create_index(gpu_connection, 20, storage="f32")
     text = items.vector_text(items.uniform(1, 16)[0])
     sql = f"SELECT id FROM items ORDER BY embedding <-> '{text}' LIMIT 10"
     statements = [Statement(database, sql, GPU) for _ in range(8)]
@@ -256,7 +257,7 @@ def test_server_stops_in_time_with_live_contexts(make_cluster, gpu_device, mode)
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         items.create_items(connection, items.uniform(2_000, 16))
-        items.create_index(connection, 20)
+        items.create_index(connection, 20, storage="f32")
         use_gpu(connection)
         items.through_index(connection, items.uniform(1, 16)[0], Scan())
         started = time.monotonic()
@@ -288,7 +289,7 @@ def test_parallel_build_workers_stay_on_the_cpu(busy_table, database):
 
 def test_forced_parallel_query_stays_on_the_cpu_and_agrees(gpu_connection):
     items.create_items(gpu_connection, items.uniform(5_000, 16))
-    items.create_index(gpu_connection, 20)
+    items.create_index(gpu_connection, 20, storage="f32")
     query = items.uniform(1, 16)[0]
     expected = items.through_index(gpu_connection, query, Scan())
     gpu_connection.execute("SET force_parallel_mode = on")
@@ -297,7 +298,7 @@ def test_forced_parallel_query_stays_on_the_cpu_and_agrees(gpu_connection):
 
 def test_postmaster_never_loads_vulkan(gpu_connection, shared_cluster: Cluster):
     items.create_items(gpu_connection, items.uniform(2_000, 16))
-    items.create_index(gpu_connection, 20)
+    items.create_index(gpu_connection, 20, storage="f32")
     items.through_index(gpu_connection, items.uniform(1, 16)[0], Scan())
     postmaster = int((shared_cluster.data / "postmaster.pid").read_text().splitlines()[0])
     assert "libvulkan" in maps_of(gpu_connection.info.backend_pid)
@@ -326,7 +327,7 @@ def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster,
         assert connection.execute("SELECT count(*) FROM vectorgpu.devices()").fetchone()[0] <= 1
         connection.execute("SET vectorgpu.allow_software_gpu = on")
         items.create_items(connection, items.uniform(5_000, 32))
-        items.create_index(connection, 20)
+        items.create_index(connection, 20, storage="f32")
         for query in items.uniform(30, 32):
             scan = Scan(probes=20)
             items.assert_same_answer(items.through_index(connection, query, scan), items.exact(connection, query, scan))

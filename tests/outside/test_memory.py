@@ -60,7 +60,7 @@ def rescan(connection: psycopg.Connection, count: int) -> int:
     return memory.peak_bytes
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 def test_memory_is_flat_over_ten_thousand_rescans(connection, storage):
     items.create_items(connection, items.uniform(5_000, 32))
     items.create_index(connection, 50, storage=storage)

@@ -43,9 +43,10 @@ def test_recall_rises_with_probes_to_exact(connection, cube, metric, workers):
     assert items.verify(connection) == len(cube)
 
 
-def test_f16_storage_finds_what_f32_finds(connection, cube):
+@pytest.mark.parametrize("storage", ["f16", "int8"])
+def test_rounded_storage_finds_what_f32_finds(connection, cube, storage):
     items.create_items(connection, cube[:20_000])
-    items.create_index(connection, LISTS, storage="f16")
+    items.create_index(connection, LISTS, storage=storage)
     for probes, floor in {1: 0.71, 10: 0.95, LISTS: 1.0}.items():
         found = items.recall(connection, QUERIES, Scan(probes=probes, limit=20))
         assert found >= floor, f"recall {found} at {probes} probes"
@@ -80,7 +81,7 @@ def test_every_row_is_its_own_nearest_neighbour(connection):
         assert answer == [(identifier, 0.0)]
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_all_probes_give_exact_order_to_the_last_row(connection, metric, storage):
     rows = items.uniform(5_000, 32) - np.float32(0.5)
@@ -130,11 +131,27 @@ def test_fashion_mnist_reaches_the_promised_recall_and_size(connection):
         items.through_index(connection, data.queries[0], Scan(probes=245, limit=100)),
         items.exact(connection, data.queries[0], Scan(limit=100)),
     )
-    size = "SELECT pg_relation_size('items_ivf')"
-    (f32_bytes,) = connection.execute(size).fetchone()
-    connection.execute("DROP INDEX items_ivf")
-    items.create_index(connection, 245, storage="f16")
-    (f16_bytes,) = connection.execute(size).fetchone()
+    assert storage_of(connection) == "int8"
+
+    def size(storage: str) -> int:
+        connection.execute("DROP INDEX items_ivf")
+        items.create_index(connection, 245, storage=storage)
+        return connection.execute("SELECT pg_relation_size('items_ivf')").fetchone()[0]
+
     # The vectors alone take 784 x 4 bytes a row; pgvector's ivfflat takes 1.31 times that on this set (two to a page).
-    assert f32_bytes <= 1.05 * 1.31 * data.base.nbytes
-    assert f16_bytes <= 0.55 * f32_bytes
+    ivfflat = 1.31 * data.base.nbytes
+    assert size("f32") <= 1.05 * ivfflat
+    assert size("f16") <= 0.5 * ivfflat
+    assert size("int8") <= 0.25 * ivfflat
+
+
+@pytest.mark.parametrize(("dims", "storage"), [(3, "f32"), (15, "f32"), (16, "int8"), (3000, "int8")])
+def test_auto_picks_the_smaller_storage(connection, dims, storage):
+    items.create_items(connection, items.uniform(50, dims))
+    items.create_index(connection, 2)
+    assert storage_of(connection) == storage
+
+
+def storage_of(connection) -> str:
+    """What `vectorgpu.index_info` says of the index."""
+    return connection.execute("SELECT storage FROM vectorgpu.index_info('items_ivf')").fetchone()[0]

@@ -105,7 +105,7 @@ def test_fewer_distinct_points_than_lists(device_connection):
     assert sorted(identifier for identifier, _ in answer) == list(range(400))
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 @pytest.mark.parametrize("dims", [1, 3, 2_047, 4_001, 16_000])
 def test_any_dimension_is_searched_exactly_with_all_probes(device_connection, dims, storage):
     rows = items.uniform(60, dims)
@@ -121,7 +121,7 @@ def test_any_dimension_is_searched_exactly_with_all_probes(device_connection, di
     assert items.verify(device_connection) == 70
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 def test_huge_and_tiny_values_keep_their_order(connection, storage):
     # 1e5 is beyond binary16, 1e-6 below its normal range: the stored code is useless, the answer must not be.
     rows = items.uniform(300, 8) * np.repeat(np.float32([1e5, 1.0, 1e-6]), 100)[:, None]

@@ -12,7 +12,7 @@ from items import Scan
 SIZE = "SELECT pg_relation_size('items_ivf')"
 
 
-@pytest.mark.parametrize("storage", ["f32", "f16"])
+@pytest.mark.parametrize("storage", items.STORAGES)
 def test_delete_all_vacuum_and_insert_again_keeps_the_size(connection, storage):
     rows = items.uniform(10_000, 32)
     items.create_items(connection, rows)

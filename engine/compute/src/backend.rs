@@ -65,7 +65,7 @@ impl Backend for GpuBackend {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         check_dims(block.dims)?;
-        let row_bytes = block.storage.code_bytes(block.dims);
+        let row_bytes = block.element.code_bytes(block.dims);
         if query.len() != block.dims || !block.codes.len().is_multiple_of(row_bytes) {
             return Err(Error::new(
                 ErrorKind::Internal,

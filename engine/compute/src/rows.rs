@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::limits::MAX_DIMS;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::array::Array;
@@ -67,8 +67,8 @@ impl RowFormat {
     #[must_use]
     pub const fn row_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 => Storage::F32.code_bytes(dims),
-            Self::F16 => Storage::F16.code_bytes(dims),
+            Self::F32 => Element::F32.code_bytes(dims),
+            Self::F16 => Element::F16.code_bytes(dims),
             Self::Int8 => dims,
             Self::Bits => dims.div_ceil(32) * 4,
         }
@@ -94,11 +94,11 @@ impl RowFormat {
     }
 }
 
-impl From<Storage> for RowFormat {
-    fn from(storage: Storage) -> Self {
-        match storage {
-            Storage::F32 => Self::F32,
-            Storage::F16 => Self::F16,
+impl From<Element> for RowFormat {
+    fn from(element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32,
+            Element::F16 => Self::F16,
         }
     }
 }
@@ -178,10 +178,10 @@ impl RowArray {
     ///
     /// # Errors
     /// `InvalidArgument` for codes.
-    pub(crate) fn storage(&self) -> Result<Storage> {
+    pub(crate) fn element(&self) -> Result<Element> {
         match self.format {
-            RowFormat::F32 => Ok(Storage::F32),
-            RowFormat::F16 => Ok(Storage::F16),
+            RowFormat::F32 => Ok(Element::F32),
+            RowFormat::F16 => Ok(Element::F16),
             RowFormat::Int8 | RowFormat::Bits => Err(invalid(format!(
                 "rows of {:?} where rows of F32 or F16 are needed",
                 self.format

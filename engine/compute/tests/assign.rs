@@ -9,10 +9,10 @@ use vectorgpu_compute::{
 };
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::backend::NearestBy;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
 fn upload(engine: &Engine, dims: usize, values: &[f32]) -> RowArray {
-    let codes = encode(Storage::F32, values);
+    let codes = encode(Element::F32, values);
     engine
         .upload_rows("vectorgpu.test", RowFormat::F32, dims, &codes, &mut go_on)
         .unwrap()

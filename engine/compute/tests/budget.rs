@@ -8,7 +8,7 @@ mod support;
 use support::{Random, encode, engine, go_on};
 use vectorgpu_compute::{Engine, EngineBuilder, MemoryReport};
 use vectorgpu_core::backend::{Backend, Nearest, NearestBy, RowBlock};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind};
 
 const DIMS: usize = 64;
@@ -48,7 +48,7 @@ fn data() -> Data {
     centroids[..DIMS].fill(0.0);
     Data {
         centroids,
-        codes: encode(Storage::F32, &vec![0.0; ROWS_MAX * DIMS]),
+        codes: encode(Element::F32, &vec![0.0; ROWS_MAX * DIMS]),
         query: random.floats(DIMS),
     }
 }
@@ -60,7 +60,7 @@ fn below(random: &mut Random, end: usize) -> usize {
 fn score(engine: &Engine, data: &Data, rows: usize, questions: usize) -> Result<(), Error> {
     let block = RowBlock {
         codes: &data.codes[..rows * DIMS * 4],
-        storage: Storage::F32,
+        element: Element::F32,
         dims: DIMS,
     };
     let mut scores = Vec::new();

@@ -17,7 +17,7 @@ use fault_run::layer::{self, Files};
 use fault_run::point::{Route, Trial};
 use fault_run::workload::{Step, Workload};
 use vectorgpu_compute::{Engine, EngineBuilder};
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
 /// Holds the child's task: `WORK CALL FAULT FIRST END STEP`.
 const CHILD: &str = "VECTORGPU_TEST_FAULT_CHILD";
@@ -47,16 +47,16 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
                     10 * round
                 };
                 [
-                    Step::Score(Storage::F16, 600),
+                    Step::Score(Element::F16, 600),
                     Step::Assign(130),
-                    Step::Score(Storage::F32, rows),
+                    Step::Score(Element::F32, rows),
                 ]
             };
             (small(), Workload::new((1..50).flat_map(round).collect(), 24, 20))
         }
         // Long enough each for the host to sleep.
         "waits" => {
-            let round = |_| [Step::Assign(256), Step::Score(Storage::F32, 2500)];
+            let round = |_| [Step::Assign(256), Step::Score(Element::F32, 2500)];
             (
                 small(),
                 Workload::new((0..115).flat_map(round).collect(), 24, 120),
@@ -66,7 +66,7 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
         "buffers" => {
             let round = |round: usize| {
                 [
-                    Step::Score(Storage::F32, 10 * round),
+                    Step::Score(Element::F32, 10 * round),
                     Step::Trim,
                     Step::Assign(130),
                     Step::Trim,
@@ -78,9 +78,9 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
         "allocations" => {
             let round = |round: usize| {
                 [
-                    Step::Score(Storage::F32, 2900 + 100 * round),
+                    Step::Score(Element::F32, 2900 + 100 * round),
                     Step::Trim,
-                    Step::Score(Storage::F16, 5800),
+                    Step::Score(Element::F16, 5800),
                     Step::Trim,
                 ]
             };

@@ -6,7 +6,7 @@ use support::{Random, encode, engine, go_on};
 use vectorgpu_compute::{Engine, EngineBuilder, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::backend::{Backend, NearestBy, RowBlock};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 
 /// Half an ulp at 1.
 const UNIT: f64 = 1.0 / 16_777_216.0;
@@ -22,11 +22,11 @@ fn tolerance(terms: impl Iterator<Item = f64>, dims: usize) -> f64 {
     2.0 * (float(dims) + 4.0) * UNIT * sum + float(dims) * f64::from(f32::MIN_POSITIVE)
 }
 
-fn gpu_scores(engine: &Engine, score: Score, storage: Storage, query: &[f32], codes: &[u8]) -> Vec<f32> {
+fn gpu_scores(engine: &Engine, score: Score, element: Element, query: &[f32], codes: &[u8]) -> Vec<f32> {
     let mut scores = vec![-1.0];
     let block = RowBlock {
         codes,
-        storage,
+        element,
         dims: query.len(),
     };
     engine
@@ -37,33 +37,33 @@ fn gpu_scores(engine: &Engine, score: Score, storage: Storage, query: &[f32], co
     scores
 }
 
-fn check_scores(engine: &Engine, score: Score, storage: Storage, query: &[f32], codes: &[u8]) {
+fn check_scores(engine: &Engine, score: Score, element: Element, query: &[f32], codes: &[u8]) {
     let dims = query.len();
-    let got = gpu_scores(engine, score, storage, query, codes);
-    let want = reference::score(score, storage, query, codes);
+    let got = gpu_scores(engine, score, element, query, codes);
+    let want = reference::score(score, element, query, codes);
     assert_eq!(got.len(), want.len());
     for (row, (&got, &want)) in got.iter().zip(&want).enumerate() {
-        let bytes = &codes[row * storage.code_bytes(dims)..][..storage.code_bytes(dims)];
+        let bytes = &codes[row * element.code_bytes(dims)..][..element.code_bytes(dims)];
         let allowed = match score {
             // All terms are positive: their sum is the score.
             Score::SquaredL2 => tolerance(std::iter::once(want), dims),
             Score::Dot => {
                 let magnitudes: Vec<f32> = query.iter().map(|q| q.abs()).collect();
-                let sum = reference::score(score, storage, &magnitudes, &absolute(storage, bytes));
+                let sum = reference::score(score, element, &magnitudes, &absolute(element, bytes));
                 tolerance(sum.into_iter(), dims)
             }
         };
         let error = (f64::from(got) - want).abs();
         assert!(
             error <= allowed,
-            "{score:?} {storage:?} dims {dims} row {row}: {got} for {want}, {error} > {allowed}"
+            "{score:?} {element:?} dims {dims} row {row}: {got} for {want}, {error} > {allowed}"
         );
     }
 }
 
-fn absolute(storage: Storage, row: &[u8]) -> Vec<u8> {
-    let sign_byte = storage.code_bytes(1) - 1;
-    row.chunks(storage.code_bytes(1))
+fn absolute(element: Element, row: &[u8]) -> Vec<u8> {
+    let sign_byte = element.code_bytes(1) - 1;
+    row.chunks(element.code_bytes(1))
         .flat_map(|element| {
             element
                 .iter()
@@ -86,10 +86,10 @@ fn score_agrees_with_its_twin_for_every_shape() {
         let query = random.floats(dims);
         for n in [0, 1, 33, 5000] {
             let values = random.floats(n * dims);
-            for storage in [Storage::F32, Storage::F16] {
-                let codes = encode(storage, &values);
+            for element in [Element::F32, Element::F16] {
+                let codes = encode(element, &values);
                 for score in [Score::SquaredL2, Score::Dot] {
-                    check_scores(&engine, score, storage, &query, &codes);
+                    check_scores(&engine, score, element, &query, &codes);
                 }
             }
         }
@@ -104,9 +104,9 @@ fn score_reads_rows_of_any_alignment() {
     let mut random = Random(2);
     let query = random.floats(7);
     let mut codes = vec![0_u8];
-    codes.extend(encode(Storage::F16, &random.floats(7 * 50)));
+    codes.extend(encode(Element::F16, &random.floats(7 * 50)));
     for start in [1, 1 + 14] {
-        check_scores(&engine, Score::SquaredL2, Storage::F16, &query, &codes[start..]);
+        check_scores(&engine, Score::SquaredL2, Element::F16, &query, &codes[start..]);
     }
 }
 
@@ -123,8 +123,8 @@ fn score_works_through_a_staging_ring_smaller_than_the_rows() {
     for (dims, n) in [(101, 40_000), (128, 30_000), (15_999, 300)] {
         let query = random.floats(dims);
         let values = random.floats(n * dims);
-        for storage in [Storage::F32, Storage::F16] {
-            check_scores(&engine, Score::Dot, storage, &query, &encode(storage, &values));
+        for element in [Element::F32, Element::F16] {
+            check_scores(&engine, Score::Dot, element, &query, &encode(element, &values));
         }
     }
     assert!(engine.memory().peak_bytes <= 16 << 20);
@@ -138,26 +138,26 @@ fn score_handles_values_at_the_edges_of_the_formats() {
     ) else {
         return;
     };
-    for storage in [Storage::F32, Storage::F16] {
+    for element in [Element::F32, Element::F16] {
         for dims in [1, 5, 300] {
             let query = vec![1.0; dims];
             let row_with = |x: f32| {
                 let mut row = vec![0.5; dims];
                 row[dims / 2] = x;
-                encode(storage, &row)
+                encode(element, &row)
             };
-            let l2 = |x: f32| gpu_scores(&engine, Score::SquaredL2, storage, &query, &row_with(x))[0];
-            assert!(l2(f32::NAN).is_nan(), "{storage:?} {dims}");
+            let l2 = |x: f32| gpu_scores(&engine, Score::SquaredL2, element, &query, &row_with(x))[0];
+            assert!(l2(f32::NAN).is_nan(), "{element:?} {dims}");
             assert!(l2(f32::INFINITY).is_infinite() && l2(f32::NEG_INFINITY).is_infinite());
-            let dot = |x: f32| gpu_scores(&engine, Score::Dot, storage, &query, &row_with(x))[0];
+            let dot = |x: f32| gpu_scores(&engine, Score::Dot, element, &query, &row_with(x))[0];
             assert!(dot(f32::NAN).is_nan());
             assert_eq!(dot(f32::NEG_INFINITY).to_bits(), f32::NEG_INFINITY.to_bits());
             for x in [65_504.0, -65_504.0, 0.0, -0.0] {
-                check_scores(&engine, Score::SquaredL2, storage, &query, &row_with(x));
-                check_scores(&engine, Score::Dot, storage, &query, &row_with(x));
+                check_scores(&engine, Score::SquaredL2, element, &query, &row_with(x));
+                check_scores(&engine, Score::Dot, element, &query, &row_with(x));
             }
             // The smallest subnormal of f16, and of f32: kept or flushed to zero, both within half of one.
-            let tiny = if storage == Storage::F16 {
+            let tiny = if element == Element::F16 {
                 5.960_464_5e-8
             } else {
                 1e-45
@@ -179,8 +179,8 @@ fn score_reports_an_overflowing_sum_as_infinity() {
     ) else {
         return;
     };
-    let codes = encode(Storage::F32, &[-3e38; 8]);
-    assert!(gpu_scores(&engine, Score::SquaredL2, Storage::F32, &[3e38; 8], &codes)[0].is_infinite());
+    let codes = encode(Element::F32, &[-3e38; 8]);
+    assert!(gpu_scores(&engine, Score::SquaredL2, Element::F32, &[3e38; 8], &codes)[0].is_infinite());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let mut score = |query: &[f32], codes: &[u8], dims: usize| {
         let block = RowBlock {
             codes,
-            storage: Storage::F32,
+            element: Element::F32,
             dims,
         };
         backend

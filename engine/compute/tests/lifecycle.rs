@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use support::{Random, encode, engine, go_on};
 use vectorgpu_compute::{Engine, EngineBuilder};
 use vectorgpu_core::backend::{Backend, NearestBy, RowBlock};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind};
 
 fn score(engine: &Engine, dims: usize, n: usize) -> Result<Vec<f32>, Error> {
     let mut random = Random(8);
     let query = random.floats(dims);
-    let codes = encode(Storage::F32, &random.floats(dims * n));
+    let codes = encode(Element::F32, &random.floats(dims * n));
     let mut scores = Vec::new();
     let block = RowBlock {
         codes: &codes,
-        storage: Storage::F32,
+        element: Element::F32,
         dims,
     };
     engine

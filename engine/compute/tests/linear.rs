@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use support::{Random, UNIT, encode, engine, filled, go_on, upload_rows};
 use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, RowArray, RowFormat, reference};
 use vectorgpu_core::ErrorKind;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
-const STORAGES: [Storage; 2] = [Storage::F32, Storage::F16];
+const STORAGES: [Element; 2] = [Element::F32, Element::F16];
 
 /// An engine, and whether it multiplies f16 on matrix units.
 struct Device {
@@ -43,33 +43,33 @@ fn devices(test: &str) -> Vec<Device> {
 
 /// `a` is `[m, k]`, `b` is `[n, k]`, in the format in which the device gets them.
 struct Case {
-    storage: Storage,
+    element: Element,
     k: usize,
     a: Vec<f32>,
     b: Vec<f32>,
 }
 
 impl Case {
-    fn new(storage: Storage, k: usize, a: &[f32], b: &[f32]) -> Self {
+    fn new(element: Element, k: usize, a: &[f32], b: &[f32]) -> Self {
         let stored = |values: &[f32]| {
             values
                 .iter()
-                .map(|&x| match storage {
-                    Storage::F32 => x,
-                    Storage::F16 => f16::from_f32(x).to_f32(),
+                .map(|&x| match element {
+                    Element::F32 => x,
+                    Element::F16 => f16::from_f32(x).to_f32(),
                 })
                 .collect()
         };
         Self {
-            storage,
+            element,
             k,
             a: stored(a),
             b: stored(b),
         }
     }
 
-    fn random(storage: Storage, (m, n, k): (usize, usize, usize), random: &mut Random) -> Self {
-        Self::new(storage, k, &random.floats(m * k), &random.floats(n * k))
+    fn random(element: Element, (m, n, k): (usize, usize, usize), random: &mut Random) -> Self {
+        Self::new(element, k, &random.floats(m * k), &random.floats(n * k))
     }
 
     fn len(&self) -> usize {
@@ -77,7 +77,7 @@ impl Case {
     }
 
     fn run(&self, engine: &Engine) -> Vec<f32> {
-        let rows = |x| upload_rows(engine, self.storage.into(), self.k, &encode(self.storage, x));
+        let rows = |x| upload_rows(engine, self.element.into(), self.k, &encode(self.element, x));
         let product = filled(engine, self.len(), -7.0);
         let mut step = engine.step();
         step.matmul(&rows(&self.a), &rows(&self.b), &product).unwrap();
@@ -92,7 +92,7 @@ impl Case {
     fn allowed(&self, cooperative: bool) -> Vec<f64> {
         let absolute = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
         let terms = f64::from(u32::try_from(self.k.next_multiple_of(16)).unwrap() + 2);
-        let relative = if cooperative && self.storage == Storage::F16 {
+        let relative = if cooperative && self.element == Element::F16 {
             4.0 * terms * UNIT
         } else {
             terms * UNIT
@@ -111,7 +111,7 @@ fn check(devices: &[Device], case: &Case) {
     let want = reference::matmul(&case.a, &case.b, case.k);
     let allowed = [false, true].map(|cooperative| case.allowed(cooperative));
     for device in devices {
-        if device.cooperative && case.storage == Storage::F32 {
+        if device.cooperative && case.element == Element::F32 {
             continue;
         }
         let got = case.run(&device.engine);
@@ -123,7 +123,7 @@ fn check(devices: &[Device], case: &Case) {
             assert!(
                 same || error <= allowed,
                 "{:?} k {} element {at} of {}: {got} for {want}, matrix units {}",
-                case.storage,
+                case.element,
                 case.k,
                 case.len(),
                 device.cooperative
@@ -144,8 +144,8 @@ fn matmul_agrees_with_its_twin_for_shapes_that_divide_no_tile() {
     for k in [1, 3, 4, 31, 104, 768] {
         for m in [1, 3, 33, 64, 129, 200] {
             for n in [1, 3, 33, 64, 129, 200] {
-                for storage in STORAGES {
-                    check(&devices, &Case::random(storage, (m, n, k), &mut random));
+                for element in STORAGES {
+                    check(&devices, &Case::random(element, (m, n, k), &mut random));
                 }
             }
         }
@@ -159,8 +159,8 @@ fn matmul_agrees_with_its_twin_for_shapes_that_divide_no_tile() {
 fn matmul_agrees_with_its_twin_for_the_longest_rows() {
     let devices = devices("matmul_agrees_with_its_twin_for_the_longest_rows");
     let mut random = Random(42);
-    for storage in STORAGES {
-        check(&devices, &Case::random(storage, (3, 5, 16_000), &mut random));
+    for element in STORAGES {
+        check(&devices, &Case::random(element, (3, 5, 16_000), &mut random));
     }
 }
 
@@ -173,8 +173,8 @@ fn matmul_agrees_with_its_twin_for_any_finite_numbers() {
         let scale = 2.0_f32.powi(power);
         let mut scaled = |count| random.floats(count).iter().map(|x| x * scale).collect::<Vec<_>>();
         let (a, b) = (scaled(m * k), scaled(n * k));
-        for storage in STORAGES {
-            check(&devices, &Case::new(storage, k, &a, &b));
+        for element in STORAGES {
+            check(&devices, &Case::new(element, k, &a, &b));
         }
     });
 }
@@ -206,8 +206,8 @@ fn matmul_carries_nan_infinity_and_overflow_on() {
             for (row, value) in [0.0, 1.0, -1.0, 4.0, f32::INFINITY].into_iter().enumerate() {
                 b[row * k + place] = value;
             }
-            for storage in STORAGES {
-                check(&devices, &Case::new(storage, k, &a, &b));
+            for element in STORAGES {
+                check(&devices, &Case::new(element, k, &a, &b));
             }
         }
     }
@@ -216,9 +216,9 @@ fn matmul_carries_nan_infinity_and_overflow_on() {
 #[test]
 fn matmul_of_opposite_infinities_is_nan() {
     for device in devices("matmul_of_opposite_infinities_is_nan") {
-        for storage in STORAGES {
+        for element in STORAGES {
             let case = Case::new(
-                storage,
+                element,
                 8,
                 &[f32::INFINITY; 8],
                 &[1., 1., 1., 1., 1., 1., 1., -1.],
@@ -233,8 +233,8 @@ fn matmul_of_opposite_infinities_is_nan() {
 fn matmul_gives_the_same_bits_however_it_is_cut() {
     for device in devices("matmul_gives_the_same_bits_however_it_is_cut") {
         let mut random = Random(43);
-        for storage in STORAGES {
-            let case = Case::random(storage, (300, 520, 104), &mut random);
+        for element in STORAGES {
+            let case = Case::random(element, (300, 520, 104), &mut random);
             let bits = || case.run(&device.engine).into_iter().map(f32::to_bits);
             let first: Vec<_> = bits().collect();
             for _ in 0..4 {
@@ -247,10 +247,10 @@ fn matmul_gives_the_same_bits_however_it_is_cut() {
 #[test]
 fn matmul_of_no_rows_records_nothing() {
     for device in devices("matmul_of_no_rows_records_nothing") {
-        for storage in STORAGES {
+        for element in STORAGES {
             let rows = |n| {
-                let codes = vec![0; n * storage.code_bytes(5)];
-                upload_rows(&device.engine, storage.into(), 5, &codes)
+                let codes = vec![0; n * element.code_bytes(5)];
+                upload_rows(&device.engine, element.into(), 5, &codes)
             };
             let empty = device.engine.array("vectorgpu.test", 0, &mut go_on).unwrap();
             let mut step = device.engine.step();

@@ -8,9 +8,9 @@ use vectorgpu_compute::{
     BitScore, Engine, EngineBuilder, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference,
 };
 use vectorgpu_core::ErrorKind;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
-const STORAGES: [Storage; 2] = [Storage::F32, Storage::F16];
+const STORAGES: [Element; 2] = [Element::F32, Element::F16];
 
 fn run_score(engine: &Engine, score: RowScore, query: &RowArray, rows: &RowArray) -> Vec<f32> {
     let scores = filled(engine, rows.rows(), -7.0);
@@ -20,10 +20,10 @@ fn run_score(engine: &Engine, score: RowScore, query: &RowArray, rows: &RowArray
     engine.download(&scores, &mut go_on).unwrap()
 }
 
-fn gpu_score(engine: &Engine, score: RowScore, storage: Storage, query: &[f32], codes: &[u8]) -> Vec<f32> {
+fn gpu_score(engine: &Engine, score: RowScore, element: Element, query: &[f32], codes: &[u8]) -> Vec<f32> {
     let dims = query.len();
-    let query = upload_rows(engine, RowFormat::F32, dims, &encode(Storage::F32, query));
-    let rows = upload_rows(engine, storage.into(), dims, codes);
+    let query = upload_rows(engine, RowFormat::F32, dims, &encode(Element::F32, query));
+    let rows = upload_rows(engine, element.into(), dims, codes);
     run_score(engine, score, &query, &rows)
 }
 
@@ -42,44 +42,44 @@ fn scores_of(query: &[f32]) -> [RowScore; 4] {
 }
 
 /// The sum of what the kernel adds up for each row, by magnitude.
-fn magnitudes(score: RowScore, storage: Storage, query: &[f32], codes: &[u8], want: &[f64]) -> Vec<f64> {
+fn magnitudes(score: RowScore, element: Element, query: &[f32], codes: &[u8], want: &[f64]) -> Vec<f64> {
     match score {
         RowScore::SquaredL2 | RowScore::L1 => want.to_vec(),
         // Divided by the norms it is at most 1.
         RowScore::Cosine { .. } => vec![1.0; want.len()],
         RowScore::Dot => {
             let query: Vec<f32> = query.iter().map(|q| q.abs()).collect();
-            let sign_byte = storage.code_bytes(1) - 1;
-            let is_sign = |i: usize| i % storage.code_bytes(1) == sign_byte;
+            let sign_byte = element.code_bytes(1) - 1;
+            let is_sign = |i: usize| i % element.code_bytes(1) == sign_byte;
             let codes: Vec<u8> = codes
                 .iter()
                 .enumerate()
                 .map(|(i, byte)| if is_sign(i) { byte & 0x7f } else { *byte })
                 .collect();
-            reference::score(score, storage, &query, &codes)
+            reference::score(score, element, &query, &codes)
         }
     }
 }
 
 /// The rounding of the sum, and subnormals that may vanish: an operand of a term, the term, a sum. Cosine has two sums
 /// and, as Vulkan lets division and square root be 2.5 ulp off and rounds both, some ten roundings more.
-fn check_score(engine: &Engine, score: RowScore, storage: Storage, query: &[f32], codes: &[u8]) {
+fn check_score(engine: &Engine, score: RowScore, element: Element, query: &[f32], codes: &[u8]) {
     let dims = query.len();
-    let got = gpu_score(engine, score, storage, query, codes);
-    let want = reference::score(score, storage, query, codes);
+    let got = gpu_score(engine, score, element, query, codes);
+    let want = reference::score(score, element, query, codes);
     assert_eq!(got.len(), want.len());
     let bound = match score {
         RowScore::Cosine { .. } => 2.0 * sum_bound(dims) + 20.0 * UNIT,
         _ => sum_bound(dims),
     };
     let flushed = f64::from(u32::try_from(dims).unwrap()) * 4.0 * f64::from(f32::MIN_POSITIVE);
-    let magnitudes = magnitudes(score, storage, query, codes, &want);
+    let magnitudes = magnitudes(score, element, query, codes, &want);
     for (row, ((&got, &want), magnitude)) in got.iter().zip(&want).zip(magnitudes).enumerate() {
         let error = (f64::from(got) - want).abs();
         let allowed = bound * magnitude + flushed;
         assert!(
             error <= allowed,
-            "{score:?} {storage:?} dims {dims} row {row}: {got} for {want}, {error:e} > {allowed:e}"
+            "{score:?} {element:?} dims {dims} row {row}: {got} for {want}, {error:e} > {allowed:e}"
         );
     }
 }
@@ -91,10 +91,10 @@ fn score_agrees_with_its_twin_for_every_shape() {
         for (dims, n) in shapes() {
             let query = random.floats(dims);
             let values = random.floats(n * dims);
-            for storage in STORAGES {
-                let codes = encode(storage, &values);
+            for element in STORAGES {
+                let codes = encode(element, &values);
                 for score in scores_of(&query) {
-                    check_score(&engine, score, storage, &query, &codes);
+                    check_score(&engine, score, element, &query, &codes);
                 }
             }
         }
@@ -109,9 +109,9 @@ fn score_agrees_with_its_twin_for_any_finite_numbers() {
         proptest!(support::cases(20), |(values in values, dims in 1_usize..40)| {
             let (query, rows) = values.split_at(dims);
             let rows = &rows[..rows.len() / dims * dims];
-            for storage in STORAGES {
+            for element in STORAGES {
                 for score in scores_of(query) {
-                    check_score(&engine, score, storage, query, &encode(storage, rows));
+                    check_score(&engine, score, element, query, &encode(element, rows));
                 }
             }
         });
@@ -127,8 +127,8 @@ fn score_is_the_same_in_several_submissions() {
     let (dims, n) = (128, 100_000);
     let mut random = Random(42);
     let query = random.floats(dims);
-    let codes = encode(Storage::F16, &random.floats(n * dims));
-    check_score(&engine, RowScore::SquaredL2, Storage::F16, &query, &codes);
+    let codes = encode(Element::F16, &random.floats(n * dims));
+    check_score(&engine, RowScore::SquaredL2, Element::F16, &query, &codes);
 }
 
 #[test]
@@ -136,40 +136,40 @@ fn score_carries_nan_and_infinity_on() {
     for engine in engines("score_carries_nan_and_infinity_on") {
         for dims in [1, 5, 300] {
             let query = vec![1.0; dims];
-            let score = |score, storage, x: f32| {
+            let score = |score, element, x: f32| {
                 let mut row = vec![0.5; dims];
                 row[dims / 2] = x;
-                gpu_score(&engine, score, storage, &query, &encode(storage, &row))[0]
+                gpu_score(&engine, score, element, &query, &encode(element, &row))[0]
             };
             let cosine = RowScore::Cosine {
                 query_norm: norm(&query),
             };
-            for storage in STORAGES {
+            for element in STORAGES {
                 for metric in scores_of(&query) {
                     assert!(
-                        score(metric, storage, f32::NAN).is_nan(),
-                        "{metric:?} {storage:?}"
+                        score(metric, element, f32::NAN).is_nan(),
+                        "{metric:?} {element:?}"
                     );
                 }
                 // 1e5 is infinite as f16.
-                let infinite = if storage == Storage::F16 {
+                let infinite = if element == Element::F16 {
                     1e5
                 } else {
                     f32::INFINITY
                 };
                 for x in [f32::INFINITY, infinite] {
                     for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
-                        assert_eq!(score(metric, storage, x).to_bits(), f32::INFINITY.to_bits());
+                        assert_eq!(score(metric, element, x).to_bits(), f32::INFINITY.to_bits());
                     }
-                    assert!(score(cosine, storage, x).is_nan());
+                    assert!(score(cosine, element, x).is_nan());
                 }
-                let minus = score(RowScore::Dot, storage, f32::NEG_INFINITY);
+                let minus = score(RowScore::Dot, element, f32::NEG_INFINITY);
                 assert_eq!(minus.to_bits(), f32::NEG_INFINITY.to_bits());
                 for x in [65_504.0, -65_504.0, 0.0, -0.0] {
                     let mut row = vec![0.5; dims];
                     row[dims / 2] = x;
                     for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
-                        check_score(&engine, metric, storage, &query, &encode(storage, &row));
+                        check_score(&engine, metric, element, &query, &encode(element, &row));
                     }
                 }
             }
@@ -180,19 +180,19 @@ fn score_carries_nan_and_infinity_on() {
 #[test]
 fn score_keeps_subnormal_elements_or_takes_them_for_zero() {
     for engine in engines("score_keeps_subnormal_elements_or_takes_them_for_zero") {
-        for (storage, tiny) in [(Storage::F32, 1e-45), (Storage::F32, 1e-38), (Storage::F16, 6e-8)] {
+        for (element, tiny) in [(Element::F32, 1e-45), (Element::F32, 1e-38), (Element::F16, 6e-8)] {
             for dims in [1, 4, 31] {
                 let query = vec![1.0; dims];
                 for metric in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
-                    let [kept, flushed] = [tiny, 0.0].map(|x| encode(storage, &vec![x; dims]));
-                    let got = gpu_score(&engine, metric, storage, &query, &kept)[0];
+                    let [kept, flushed] = [tiny, 0.0].map(|x| encode(element, &vec![x; dims]));
+                    let got = gpu_score(&engine, metric, element, &query, &kept)[0];
                     let [kept, flushed] =
-                        [kept, flushed].map(|codes| reference::score(metric, storage, &query, &codes)[0]);
+                        [kept, flushed].map(|codes| reference::score(metric, element, &query, &codes)[0]);
                     let allowed = (kept - flushed).abs() * 1.000_001 + sum_bound(dims) * kept.abs();
                     let error = (f64::from(got) - kept).abs();
                     assert!(
                         error <= allowed,
-                        "{metric:?} {storage:?} {tiny:e}: {got:e} for {kept:e}"
+                        "{metric:?} {element:?} {tiny:e}: {got:e} for {kept:e}"
                     );
                 }
             }
@@ -203,16 +203,16 @@ fn score_keeps_subnormal_elements_or_takes_them_for_zero() {
 #[test]
 fn cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range() {
     for engine in engines("cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range") {
-        for storage in STORAGES {
+        for element in STORAGES {
             for dims in [1, 4, 31, 100, 768] {
                 let query = vec![1.1_f32; dims];
                 let rows: Vec<f32> = [1.1, -1.1, 0.0, 2.2]
                     .iter()
                     .flat_map(|&x| vec![x; dims])
                     .collect();
-                let codes = encode(storage, &rows);
+                let codes = encode(element, &rows);
                 let cosine =
-                    |query_norm| gpu_score(&engine, RowScore::Cosine { query_norm }, storage, &query, &codes);
+                    |query_norm| gpu_score(&engine, RowScore::Cosine { query_norm }, element, &query, &codes);
                 let got = cosine(norm(&query));
                 let allowed = 2.0 * sum_bound(dims) + 20.0 * UNIT;
                 for (row, want) in [(0, 0.0), (1, 2.0), (3, 0.0)] {
@@ -225,11 +225,11 @@ fn cosine_distance_of_a_zero_vector_is_nan_and_else_within_its_range() {
         }
         // |x|^2 leaves f32 at either end.
         for x in [1e30, 1e-30] {
-            let codes = encode(Storage::F32, &[x, x]);
+            let codes = encode(Element::F32, &[x, x]);
             let got = gpu_score(
                 &engine,
                 RowScore::Cosine { query_norm: 1.0 },
-                Storage::F32,
+                Element::F32,
                 &[1.0, 0.0],
                 &codes,
             );
@@ -401,20 +401,20 @@ fn rows_written_later_count_and_a_slice_is_scored_alone() {
         let (dims, n) = (7, 200);
         let mut random = Random(46);
         let query = random.floats(dims);
-        let query_row = upload_rows(&engine, RowFormat::F32, dims, &encode(Storage::F32, &query));
-        for storage in STORAGES {
-            let codes = encode(storage, &random.floats(n * dims));
+        let query_row = upload_rows(&engine, RowFormat::F32, dims, &encode(Element::F32, &query));
+        for element in STORAGES {
+            let codes = encode(element, &random.floats(n * dims));
             let rows = engine
-                .row_array("vectorgpu.test", storage.into(), n, dims, &mut go_on)
+                .row_array("vectorgpu.test", element.into(), n, dims, &mut go_on)
                 .unwrap();
-            let (front, back) = codes.split_at(storage.code_bytes(dims) * 77);
+            let (front, back) = codes.split_at(element.code_bytes(dims) * 77);
             engine.write_rows(&rows, 77, back, &mut go_on).unwrap();
             engine.write_rows(&rows, 0, front, &mut go_on).unwrap();
             assert!(engine.download_rows(&rows, &mut go_on).unwrap() == codes);
             let whole = run_score(&engine, RowScore::Dot, &query_row, &rows);
             let part = run_score(&engine, RowScore::Dot, &query_row, &rows.slice(64..150).unwrap());
             assert_eq!(part, whole[64..150]);
-            let uploaded = gpu_score(&engine, RowScore::Dot, storage, &query, &codes);
+            let uploaded = gpu_score(&engine, RowScore::Dot, element, &query, &codes);
             assert_eq!(uploaded, whole);
             assert!(rows.slice(64..201).is_err());
             let refused = engine.write_rows(&rows, 199, front, &mut go_on);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use support::{Random, UNIT, encode, engines, filled, go_on, shapes, sum_bound, upload_rows};
 use vectorgpu_compute::{BitScore, Engine, Int8Rows, Int8Score, RowArray, RowFormat, RowScore, reference};
 use vectorgpu_core::ErrorKind;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
 fn gpu_add(engine: &Engine, a: &[f32], scale: f32, b: &[f32]) -> Vec<f32> {
     let upload = |values: &[f32]| engine.upload("vectorgpu.test", values, &mut go_on).unwrap();
@@ -86,7 +86,7 @@ fn add_refuses_arrays_of_different_lengths() {
     }
 }
 
-const STORAGES: [Storage; 2] = [Storage::F32, Storage::F16];
+const STORAGES: [Element; 2] = [Element::F32, Element::F16];
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (words, rest) = bytes.as_chunks::<4>();
@@ -94,8 +94,8 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     words.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
 
-fn gpu_normalize(engine: &Engine, storage: Storage, dims: usize, codes: &[u8]) -> Vec<f32> {
-    let rows = upload_rows(engine, storage.into(), dims, codes);
+fn gpu_normalize(engine: &Engine, element: Element, dims: usize, codes: &[u8]) -> Vec<f32> {
+    let rows = upload_rows(engine, element.into(), dims, codes);
     let normal = engine
         .row_array("vectorgpu.test", RowFormat::F32, rows.rows(), dims, &mut go_on)
         .unwrap();
@@ -107,10 +107,10 @@ fn gpu_normalize(engine: &Engine, storage: Storage, dims: usize, codes: &[u8]) -
 
 /// Half the relative error of the sum of squares, then a square root, a division and two products, of which Vulkan lets
 /// the former be 2.5 ulp off; what a flushed subnormal loses, in rows of length `norm` and in the scaled squares.
-fn check_normalize(engine: &Engine, storage: Storage, dims: usize, values: &[f32]) {
-    let codes = encode(storage, values);
-    let got = gpu_normalize(engine, storage, dims, &codes);
-    let want = reference::normalize(storage, dims, &codes);
+fn check_normalize(engine: &Engine, element: Element, dims: usize, values: &[f32]) {
+    let codes = encode(element, values);
+    let got = gpu_normalize(engine, element, dims, &codes);
+    let want = reference::normalize(element, dims, &codes);
     assert_eq!(got.len(), want.len());
     for (row, (got, want)) in got.chunks(dims).zip(want.chunks(dims)).enumerate() {
         let norm = values[row * dims..][..dims]
@@ -124,7 +124,7 @@ fn check_normalize(engine: &Engine, storage: Storage, dims: usize, values: &[f32
             let error = (f64::from(got) - want).abs();
             assert!(
                 error <= allowed,
-                "{storage:?} dims {dims} row {row} element {i}: {got} for {want}, {error:e} > {allowed:e}"
+                "{element:?} dims {dims} row {row} element {i}: {got} for {want}, {error:e} > {allowed:e}"
             );
         }
     }
@@ -136,8 +136,8 @@ fn normalize_agrees_with_its_twin_for_every_shape() {
         let mut random = Random(22);
         for (dims, n) in shapes() {
             let values = random.floats(n * dims);
-            for storage in STORAGES {
-                check_normalize(&engine, storage, dims, &values);
+            for element in STORAGES {
+                check_normalize(&engine, element, dims, &values);
             }
         }
         assert_eq!(engine.memory().in_use().count(), 0);
@@ -154,14 +154,14 @@ fn normalize_neither_overflows_nor_underflows() {
             ] {
                 let scale = 2f32.powi(exponent);
                 let values: Vec<f32> = random.floats(dims * 2).iter().map(|x| x * scale).collect();
-                check_normalize(&engine, Storage::F32, dims, &values);
+                check_normalize(&engine, Element::F32, dims, &values);
             }
-            check_normalize(&engine, Storage::F32, dims, &vec![f32::MAX; dims]);
-            check_normalize(&engine, Storage::F32, dims, &vec![-f32::MIN_POSITIVE; dims]);
-            check_normalize(&engine, Storage::F16, dims, &vec![65_504.0; dims]);
+            check_normalize(&engine, Element::F32, dims, &vec![f32::MAX; dims]);
+            check_normalize(&engine, Element::F32, dims, &vec![-f32::MIN_POSITIVE; dims]);
+            check_normalize(&engine, Element::F16, dims, &vec![65_504.0; dims]);
             let mut mixed = vec![1e-30; dims];
             mixed[dims / 2] = 3e38;
-            check_normalize(&engine, Storage::F32, dims, &mixed);
+            check_normalize(&engine, Element::F32, dims, &mixed);
         }
     }
 }
@@ -170,11 +170,11 @@ fn normalize_neither_overflows_nor_underflows() {
 fn normalize_keeps_zero_rows_and_states_what_is_not_finite() {
     for engine in engines("normalize_keeps_zero_rows_and_states_what_is_not_finite") {
         for dims in [1, 5, 300] {
-            for storage in STORAGES {
+            for element in STORAGES {
                 let with = |x: f32| {
                     let mut row = vec![0.0; dims];
                     row[dims / 2] = x;
-                    gpu_normalize(&engine, storage, dims, &encode(storage, &row))
+                    gpu_normalize(&engine, element, dims, &encode(element, &row))
                 };
                 assert_eq!(with(0.0), vec![0.0; dims]);
                 assert_eq!(with(-0.0), vec![0.0; dims]);
@@ -182,7 +182,7 @@ fn normalize_keeps_zero_rows_and_states_what_is_not_finite() {
                 for x in [f32::INFINITY, f32::NEG_INFINITY] {
                     let mut row = vec![2.0; dims];
                     row[dims / 2] = x;
-                    let got = gpu_normalize(&engine, storage, dims, &encode(storage, &row));
+                    let got = gpu_normalize(&engine, element, dims, &encode(element, &row));
                     for (i, x) in got.iter().enumerate() {
                         assert!(if i == dims / 2 { x.is_nan() } else { *x == 0.0 }, "{got:?}");
                     }
@@ -191,14 +191,14 @@ fn normalize_keeps_zero_rows_and_states_what_is_not_finite() {
             // Subnormal elements: kept, or zero where the device flushes them.
             let mut row = vec![0.0; dims];
             row[dims / 2] = -1e-44;
-            let got = gpu_normalize(&engine, Storage::F32, dims, &encode(Storage::F32, &row))[dims / 2];
+            let got = gpu_normalize(&engine, Element::F32, dims, &encode(Element::F32, &row))[dims / 2];
             assert!(got == 0.0 || (got + 1.0).abs() <= 1e-6, "{got}");
         }
     }
 }
 
-fn gpu_quantize_int8(engine: &Engine, storage: Storage, dims: usize, codes: &[u8]) -> (Vec<i8>, Vec<f32>) {
-    let rows = upload_rows(engine, storage.into(), dims, codes);
+fn gpu_quantize_int8(engine: &Engine, element: Element, dims: usize, codes: &[u8]) -> (Vec<i8>, Vec<f32>) {
+    let rows = upload_rows(engine, element.into(), dims, codes);
     let result = engine
         .int8_rows("vectorgpu.test", rows.rows(), dims, &mut go_on)
         .unwrap();
@@ -212,21 +212,21 @@ fn gpu_quantize_int8(engine: &Engine, storage: Storage, dims: usize, codes: &[u8
 
 /// Vulkan lets a division be 2.5 ulp off, and both sides round: so a scale may be six half ulps off, and a code by one
 /// where the scaled element lies within eight of a tie.
-fn check_quantize_int8(engine: &Engine, storage: Storage, dims: usize, values: &[f32]) {
-    let rows = encode(storage, values);
-    let (codes, scales) = gpu_quantize_int8(engine, storage, dims, &rows);
-    let (want_codes, want_scales) = reference::quantize_int8(storage, dims, &rows);
+fn check_quantize_int8(engine: &Engine, element: Element, dims: usize, values: &[f32]) {
+    let rows = encode(element, values);
+    let (codes, scales) = gpu_quantize_int8(engine, element, dims, &rows);
+    let (want_codes, want_scales) = reference::quantize_int8(element, dims, &rows);
     assert_eq!((codes.len(), scales.len()), (want_codes.len(), want_scales.len()));
     for (row, (&got, &want)) in scales.iter().zip(&want_scales).enumerate() {
         let error = (f64::from(got) - f64::from(want)).abs();
         assert!(
             error <= 6.0 * UNIT * f64::from(want) || got.is_nan() && want.is_nan(),
-            "{storage:?} dims {dims} row {row}: scale {got} for {want}"
+            "{element:?} dims {dims} row {row}: scale {got} for {want}"
         );
     }
-    let elements = match storage {
-        Storage::F32 => values.to_vec(),
-        Storage::F16 => values.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect(),
+    let elements = match element {
+        Element::F32 => values.to_vec(),
+        Element::F16 => values.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect(),
     };
     for (i, (&got, &want)) in codes.iter().zip(&want_codes).enumerate() {
         if got == want {
@@ -238,7 +238,7 @@ fn check_quantize_int8(engine: &Engine, storage: Storage, dims: usize, values: &
         let from_tie = (scaled.abs().fract() - 0.5).abs();
         assert!(
             got.abs_diff(want) == 1 && from_tie <= 8.0 * UNIT * scaled.abs(),
-            "{storage:?} dims {dims} element {i}: {got} for {want}, {scaled}"
+            "{element:?} dims {dims} element {i}: {got} for {want}, {scaled}"
         );
     }
 }
@@ -249,8 +249,8 @@ fn quantize_int8_agrees_with_its_twin_for_every_shape() {
         let mut random = Random(24);
         for (dims, n) in shapes() {
             let values = random.floats(n * dims);
-            for storage in STORAGES {
-                check_quantize_int8(&engine, storage, dims, &values);
+            for element in STORAGES {
+                check_quantize_int8(&engine, element, dims, &values);
             }
         }
         assert_eq!(engine.memory().in_use().count(), 0);
@@ -269,7 +269,7 @@ fn quantize_int8_agrees_with_its_twin_for_any_finite_numbers() {
         proptest!(support::cases(60), |(values in values, dims in 1_usize..60)| {
             let dims = dims.min(values.len());
             let values = &values[..values.len() / dims * dims];
-            check_quantize_int8(&engine, Storage::F32, dims, values);
+            check_quantize_int8(&engine, Element::F32, dims, values);
         });
     }
 }
@@ -279,7 +279,7 @@ fn quantize_int8_gives_special_rows_the_stated_codes() {
     for engine in engines("quantize_int8_gives_special_rows_the_stated_codes") {
         let quantize = |row: &[f32]| {
             let (codes, scales) =
-                gpu_quantize_int8(&engine, Storage::F32, row.len(), &encode(Storage::F32, row));
+                gpu_quantize_int8(&engine, Element::F32, row.len(), &encode(Element::F32, row));
             (codes, scales[0])
         };
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -298,16 +298,16 @@ fn quantize_int8_gives_special_rows_the_stated_codes() {
         for max in [2f32.powi(-119), 1.0, 65_504.0, f32::MAX] {
             let row = [max, -max, 0.0, max / 1e4];
             assert_eq!(quantize(&row).0, [127, -127, 0, 0], "{max}");
-            check_quantize_int8(&engine, Storage::F32, 4, &row);
+            check_quantize_int8(&engine, Element::F32, 4, &row);
         }
         // Infinite as f16.
-        check_quantize_int8(&engine, Storage::F16, 2, &[1e5, 1.0, 65_504.0, 1.0]);
+        check_quantize_int8(&engine, Element::F16, 2, &[1e5, 1.0, 65_504.0, 1.0]);
     }
 }
 
-fn check_quantize_bits(engine: &Engine, storage: Storage, dims: usize, values: &[f32]) {
-    let codes = encode(storage, values);
-    let rows = upload_rows(engine, storage.into(), dims, &codes);
+fn check_quantize_bits(engine: &Engine, element: Element, dims: usize, values: &[f32]) {
+    let codes = encode(element, values);
+    let rows = upload_rows(engine, element.into(), dims, &codes);
     let result = engine
         .row_array("vectorgpu.test", RowFormat::Bits, rows.rows(), dims, &mut go_on)
         .unwrap();
@@ -315,11 +315,11 @@ fn check_quantize_bits(engine: &Engine, storage: Storage, dims: usize, values: &
     step.quantize_bits(&rows, &result).unwrap();
     step.run(&mut go_on).unwrap();
     let got = engine.download_rows(&result, &mut go_on).unwrap();
-    let want: Vec<u8> = reference::quantize_bits(storage, dims, &codes)
+    let want: Vec<u8> = reference::quantize_bits(element, dims, &codes)
         .iter()
         .flat_map(|word| word.to_le_bytes())
         .collect();
-    assert!(got == want, "{storage:?} dims {dims}: {got:?} for {want:?}");
+    assert!(got == want, "{element:?} dims {dims}: {got:?} for {want:?}");
 }
 
 #[test]
@@ -328,13 +328,13 @@ fn quantize_bits_equals_its_twin_for_every_shape_and_special_values() {
         let mut random = Random(25);
         for (dims, n) in shapes() {
             let values = random.floats(n * dims);
-            for storage in STORAGES {
-                check_quantize_bits(&engine, storage, dims, &values);
+            for element in STORAGES {
+                check_quantize_bits(&engine, element, dims, &values);
             }
         }
         let special = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e5, -1e5];
-        for storage in STORAGES {
-            check_quantize_bits(&engine, storage, special.len(), &special);
+        for element in STORAGES {
+            check_quantize_bits(&engine, element, special.len(), &special);
         }
     }
 }
@@ -361,7 +361,7 @@ fn kernels_that_write_rows_fill_the_padding_with_zeros() {
     for engine in engines("kernels_that_write_rows_fill_the_padding_with_zeros") {
         let (dims, n) = (5, 70);
         let values = Random(26).floats(n * dims);
-        let rows = upload_rows(&engine, RowFormat::F32, dims, &encode(Storage::F32, &values));
+        let rows = upload_rows(&engine, RowFormat::F32, dims, &encode(Element::F32, &values));
         let normal = used_rows(&engine, RowFormat::F32, n, dims, 8);
         let bits = used_rows(&engine, RowFormat::Bits, n, dims, 128);
         let codes = used_rows(&engine, RowFormat::Int8, n, dims, 16);
@@ -419,14 +419,14 @@ fn the_twins_of_the_quantisers_are_the_encoders_of_the_index() {
         1..200,
     );
     proptest!(support::cases(200), |(row in rows)| {
-        let codes = encode(Storage::F32, &row);
-        let (twin, scales) = reference::quantize_int8(Storage::F32, row.len(), &codes);
+        let codes = encode(Element::F32, &row);
+        let (twin, scales) = reference::quantize_int8(Element::F32, row.len(), &codes);
         let mut encoded = Vec::new();
         let scale = int8::encode(&row, &mut encoded).unwrap();
         prop_assert_eq!(scale.to_bits(), scales[0].to_bits());
         let twin: Vec<u8> = twin.iter().map(|code| code.cast_unsigned()).collect();
         prop_assert_eq!(&encoded, &twin);
-        let words = reference::quantize_bits(Storage::F32, row.len(), &codes);
+        let words = reference::quantize_bits(Element::F32, row.len(), &codes);
         let twin: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut encoded = Vec::new();
         bits::encode(&row, &mut encoded).unwrap();

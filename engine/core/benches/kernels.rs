@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use vectorgpu_core::backend::{Backend, NearestBy};
 use vectorgpu_core::cpu::{CpuBackend, Kernels, kernels};
-use vectorgpu_core::metric::{CodeScore, Score, Storage};
+use vectorgpu_core::metric::{CodeScore, Element, Score};
 use vectorgpu_core::quantize::bits;
 
 #[cfg_attr(
@@ -151,7 +151,7 @@ impl Medians<'_> {
     }
 }
 
-/// Scans of all rows, by score, storage and dimensions.
+/// Scans of all rows, by score, element and dimensions.
 fn scores(criterion: &mut Criterion, memory: &[u8], medians: &Medians<'_>) {
     type Block<'a> = &'a dyn Fn(&Kernels, &[f32], &[u8], &[u8], usize);
     let mut case = |name: &str, dims: usize, row_bytes: usize, block: Block<'_>| {
@@ -177,19 +177,19 @@ fn scores(criterion: &mut Criterion, memory: &[u8], medians: &Medians<'_>) {
     let scores = RefCell::new(vec![0.0f32; PART]);
     let counts = RefCell::new(vec![0i32; PART]);
     for dims in DIMS {
-        for (name, score, storage) in [
-            ("l2 f32", Score::SquaredL2, Storage::F32),
-            ("dot f32", Score::Dot, Storage::F32),
-            ("l2 f16", Score::SquaredL2, Storage::F16),
-            ("dot f16", Score::Dot, Storage::F16),
+        for (name, score, element) in [
+            ("l2 f32", Score::SquaredL2, Element::F32),
+            ("dot f32", Score::Dot, Element::F32),
+            ("l2 f16", Score::SquaredL2, Element::F16),
+            ("dot f16", Score::Dot, Element::F16),
         ] {
             case(
                 name,
                 dims,
-                storage.code_bytes(dims),
+                element.code_bytes(dims),
                 &|kernels, query, _, part, n| {
                     let mut scores = scores.borrow_mut();
-                    kernels.block(score, storage, query, part, &mut scores[..n]);
+                    kernels.block(score, element, query, part, &mut scores[..n]);
                     black_box(&scores);
                 },
             );
@@ -218,10 +218,10 @@ fn encoders(criterion: &mut Criterion, memory: &[u8], medians: &Medians<'_>) {
         bytes: size_of_val(rows),
         terms: rows.len(),
     };
-    let mut codes = vec![0u8; Storage::F16.code_bytes(dims)];
+    let mut codes = vec![0u8; Element::F16.code_bytes(dims)];
     type Encode = fn(&[f32], &mut [u8]);
     let encoders: [(&str, usize, Encode); 3] = [
-        ("f16/768", Storage::F16.code_bytes(dims), |row, codes| {
+        ("f16/768", Element::F16.code_bytes(dims), |row, codes| {
             kernels().encode_f16(row, codes);
         }),
         ("int8/768", dims, |row, codes| {

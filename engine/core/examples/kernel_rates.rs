@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use vectorgpu_core::backend::{Backend, NearestBy};
 use vectorgpu_core::cpu::{CpuBackend, Kernels, prefetch};
-use vectorgpu_core::metric::{CodeScore, Score, Storage};
+use vectorgpu_core::metric::{CodeScore, Element, Score};
 use vectorgpu_core::quantize::bits;
 
 #[cfg_attr(
@@ -28,18 +28,18 @@ const PAGE: usize = 8192;
 /// One line of the report: what a row is, and how a block of rows is scored.
 #[derive(Clone, Copy)]
 enum Scan {
-    Rows(Score, Storage),
-    L1(Storage),
+    Rows(Score, Element),
+    L1(Element),
     Codes(CodeScore),
 }
 
 const SCANS: [(&str, Scan); 10] = [
-    ("l2 f32", Scan::Rows(Score::SquaredL2, Storage::F32)),
-    ("dot f32", Scan::Rows(Score::Dot, Storage::F32)),
-    ("l1 f32", Scan::L1(Storage::F32)),
-    ("l2 f16", Scan::Rows(Score::SquaredL2, Storage::F16)),
-    ("dot f16", Scan::Rows(Score::Dot, Storage::F16)),
-    ("l1 f16", Scan::L1(Storage::F16)),
+    ("l2 f32", Scan::Rows(Score::SquaredL2, Element::F32)),
+    ("dot f32", Scan::Rows(Score::Dot, Element::F32)),
+    ("l1 f32", Scan::L1(Element::F32)),
+    ("l2 f16", Scan::Rows(Score::SquaredL2, Element::F16)),
+    ("dot f16", Scan::Rows(Score::Dot, Element::F16)),
+    ("l1 f16", Scan::L1(Element::F16)),
     ("dot int8", Scan::Codes(CodeScore::DotI8)),
     ("l2 int8", Scan::Codes(CodeScore::SquaredL2I8)),
     ("hamming", Scan::Codes(CodeScore::Hamming)),
@@ -49,7 +49,7 @@ const SCANS: [(&str, Scan); 10] = [
 impl Scan {
     fn row_bytes(self, dims: usize) -> usize {
         match self {
-            Self::Rows(_, storage) | Self::L1(storage) => storage.code_bytes(dims),
+            Self::Rows(_, element) | Self::L1(element) => element.code_bytes(dims),
             Self::Codes(CodeScore::DotI8 | CodeScore::SquaredL2I8) => dims,
             Self::Codes(_) => bits::code_bytes(dims),
         }
@@ -66,8 +66,8 @@ impl Scan {
             let n = part.len() / row_bytes;
             let part = &part[..n * row_bytes];
             match self {
-                Self::Rows(score, storage) => kernels.block(score, storage, &query, part, &mut scores[..n]),
-                Self::L1(storage) => kernels.l1_block(storage, &query, part, &mut scores[..n]),
+                Self::Rows(score, element) => kernels.block(score, element, &query, part, &mut scores[..n]),
+                Self::L1(element) => kernels.l1_block(element, &query, part, &mut scores[..n]),
                 Self::Codes(score) => kernels.code_block(score, code, part, &mut counts[..n]),
             }
             black_box((&scores, &counts));
@@ -155,8 +155,8 @@ fn pages(scan: Scan, kernels: &Kernels, dims: usize, memory: &[u8]) {
         }
         let rows = &page(i)[..used];
         match scan {
-            Scan::Rows(score, storage) => kernels.block(score, storage, &query, rows, &mut scores),
-            Scan::L1(storage) => kernels.l1_block(storage, &query, rows, &mut scores),
+            Scan::Rows(score, element) => kernels.block(score, element, &query, rows, &mut scores),
+            Scan::L1(element) => kernels.l1_block(element, &query, rows, &mut scores),
             Scan::Codes(score) => kernels.code_block(score, code, rows, &mut counts),
         }
         black_box((&scores, &counts));

@@ -15,7 +15,7 @@
 //! ```
 
 use crate::cpu::kernels;
-use crate::metric::{Score, Storage};
+use crate::metric::{Element, Score};
 
 /// Computes `sum((a_i - b_i)^2)` in f32.
 pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
@@ -101,7 +101,7 @@ pub fn l2_normalize(a: &[f32]) -> Vec<f32> {
 
 fn score(score: Score, a: &[f32], b: &[f32]) -> f32 {
     debug_assert_eq!(a.len(), b.len());
-    kernels().row(score, Storage::F32, a, bytemuck::cast_slice(b))
+    kernels().row(score, Element::F32, a, bytemuck::cast_slice(b))
 }
 
 #[cfg(test)]
@@ -163,7 +163,7 @@ mod tests {
         let rows: Vec<f32> = (0..7 * dims).map(|i| value(i + 5_000)).collect();
         let block = RowBlock {
             codes: bytemuck::cast_slice(&rows),
-            storage: Storage::F32,
+            element: Element::F32,
             dims,
         };
         let mut backend = CpuBackend::new();

@@ -12,10 +12,11 @@
 use crate::cpu::kernels;
 use crate::distance::norm_squared;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metric::{Metric, Storage};
+use crate::metric::{Element, Metric};
 
 pub mod bits;
 pub mod int8;
+pub mod int8_query;
 
 /// Unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
@@ -31,13 +32,13 @@ const OVERFLOW: f64 = 1.0e38;
 /// Appends the code of `x` to `out`: little-endian f32, or f16 rounded to nearest and clamped to ±65504.
 ///
 /// ```
-/// use vectorgpu_core::metric::Storage;
+/// use vectorgpu_core::metric::Element;
 /// use vectorgpu_core::quantize::{decode, encode, residual_bound};
 ///
 /// let x = [1.5, 1.0001];
 /// let (mut code, mut back) = (Vec::new(), Vec::new());
-/// encode(Storage::F16, &x, &mut code)?;
-/// decode(Storage::F16, &code, &mut back)?;
+/// encode(Element::F16, &x, &mut code)?;
+/// decode(Element::F16, &code, &mut back)?;
 /// assert_eq!(back, [1.5, 1.0]);
 /// let error = x[1] - back[1];
 /// assert!((error..1.001 * error).contains(&residual_bound(&x, &code)));
@@ -46,13 +47,13 @@ const OVERFLOW: f64 = 1.0e38;
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub fn encode(storage: Storage, x: &[f32], out: &mut Vec<u8>) -> Result<()> {
-    let bytes = storage.code_bytes(x.len());
+pub fn encode(element: Element, x: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    let bytes = element.code_bytes(x.len());
     out.try_reserve(bytes)
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while encoding a row"))?;
-    match storage {
-        Storage::F32 => out.extend_from_slice(bytemuck::cast_slice(x)),
-        Storage::F16 => {
+    match element {
+        Element::F32 => out.extend_from_slice(bytemuck::cast_slice(x)),
+        Element::F16 => {
             let start = out.len();
             out.resize(start + bytes, 0);
             kernels().encode_f16(x, &mut out[start..]);
@@ -66,20 +67,20 @@ pub fn encode(storage: Storage, x: &[f32], out: &mut Vec<u8>) -> Result<()> {
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub fn decode(storage: Storage, codes: &[u8], out: &mut Vec<f32>) -> Result<()> {
-    let element = storage.code_bytes(1);
-    let len = codes.len() / element;
+pub fn decode(element: Element, codes: &[u8], out: &mut Vec<f32>) -> Result<()> {
+    let bytes = element.code_bytes(1);
+    let len = codes.len() / bytes;
     out.try_reserve(len)
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while decoding a row"))?;
     let start = out.len();
     out.resize(start + len, 0.0);
-    match storage {
-        Storage::F32 => {
+    match element {
+        Element::F32 => {
             for (x, code) in out[start..].iter_mut().zip(codes.as_chunks::<4>().0) {
                 *x = f32::from_le_bytes(*code);
             }
         }
-        Storage::F16 => kernels().decode_f16(&codes[..len * element], &mut out[start..]),
+        Element::F16 => kernels().decode_f16(&codes[..len * bytes], &mut out[start..]),
     }
     Ok(())
 }
@@ -94,7 +95,7 @@ pub fn decode(storage: Storage, codes: &[u8], out: &mut Vec<f32>) -> Result<()> 
 /// When `code` is not `2 * x.len()` bytes long.
 pub fn residual_bound(x: &[f32], code: &[u8]) -> f32 {
     const GROUP: usize = 64;
-    assert_eq!(code.len(), Storage::F16.code_bytes(x.len()), "code length");
+    assert_eq!(code.len(), Element::F16.code_bytes(x.len()), "code length");
     let mut decoded = [0.0f32; GROUP];
     let mut sum = 0.0f64;
     for (x, code) in x.chunks(GROUP).zip(code.chunks(2 * GROUP)) {
@@ -179,11 +180,11 @@ impl RowFactors {
     ///
     /// # Panics
     /// When `code` is not `x.len()` elements long.
-    pub fn new(storage: Storage, x: &[f32], code: &[u8]) -> Self {
-        assert_eq!(code.len(), storage.code_bytes(x.len()), "code length");
-        let residual = match storage {
-            Storage::F32 => 0.0,
-            Storage::F16 => residual_bound(x, code),
+    pub fn new(element: Element, x: &[f32], code: &[u8]) -> Self {
+        assert_eq!(code.len(), element.code_bytes(x.len()), "code length");
+        let residual = match element {
+            Element::F32 => 0.0,
+            Element::F16 => residual_bound(x, code),
         };
         Self {
             residual,
@@ -250,16 +251,21 @@ impl QueryNorms {
     /// the operator's sum is within the same kind of bound of `|q - x|^2`.
     fn l2_bound(&self, score: f32, row: RowFactors) -> f64 {
         let flushed = 8.0 * self.dims * ETA;
-        let of_code = ((f64::from(score) - flushed).max(0.0) / (1.0 + self.score_gamma)).sqrt();
-        let of_row = (of_code * (1.0 - F64_SLACK) - f64::from(row.residual)).max(0.0);
-        let squared = (1.0 - self.operator_gamma) * of_row * of_row - flushed;
-        let bound = squared.max(0.0).sqrt() * (1.0 - F64_SLACK);
+        let squared = (f64::from(score) - flushed).max(0.0) / (1.0 + self.score_gamma);
         // NaN (a NaN score, an infinite residual beside an infinite score) must not pass as 0.
         if f64::from(score).is_finite() && row.residual.is_finite() {
-            bound
+            self.l2_bound_of(squared, row.residual)
         } else {
             f64::NEG_INFINITY
         }
+    }
+
+    /// The same from a lower bound of `|q - x'|^2`, finite as `residual` is.
+    fn l2_bound_of(&self, squared: f64, residual: f32) -> f64 {
+        let flushed = 8.0 * self.dims * ETA;
+        let of_row = (squared.sqrt() * (1.0 - F64_SLACK) - f64::from(residual)).max(0.0);
+        let squared = (1.0 - self.operator_gamma) * of_row * of_row - flushed;
+        squared.max(0.0).sqrt() * (1.0 - F64_SLACK)
     }
 
     /// An upper bound of the operator's f32 sum of `q_i x_i`: from the score, its rounding `gamma |q| |x'|`, the
@@ -267,17 +273,22 @@ impl QueryNorms {
     /// of operands move a term by `ETA (|q_i| + |x_i|)`, together at most `ETA sqrt(n) (|q| + |x|)`; those of products
     /// and sums by `ETA` each. Infinite when some order of summation could overflow.
     fn dot_upper_bound(&self, score: f32, row: RowFactors) -> f64 {
+        self.dot_upper_bound_of(f64::from(score), self.norm * self.score_gamma, row)
+    }
+
+    /// The same from an estimate of `q.x'` that is off by `error_rate |x'|` at most.
+    fn dot_upper_bound_of(&self, estimate: f64, error_rate: f64, row: RowFactors) -> f64 {
         let residual = f64::from(row.residual);
         let row_norm = self.row_norm(row);
         let code_norm = row_norm + residual;
         let product = self.norm * code_norm;
-        if !score.is_finite() || product.is_nan() || product >= OVERFLOW {
+        if !estimate.is_finite() || product.is_nan() || product >= OVERFLOW {
             return f64::INFINITY;
         }
         let flushed = 2.0 * ETA * (self.dims.sqrt() * (self.norm + code_norm + 1.0) + 4.0 * self.dims);
-        let slack = self.norm * (self.score_gamma * code_norm + residual + self.operator_gamma * row_norm)
-            + 2.0 * flushed;
-        let upper = f64::from(score) + slack;
+        let slack =
+            error_rate * code_norm + self.norm * (residual + self.operator_gamma * row_norm) + 2.0 * flushed;
+        let upper = estimate + slack;
         upper + (upper.abs() + slack) * F64_SLACK
     }
 
@@ -289,12 +300,16 @@ impl QueryNorms {
 
     /// The operator divides by the very square root that is computed here, with a handful of roundings of 2^-53.
     fn cosine_bound(&self, score: f32, row: RowFactors) -> f64 {
+        self.cosine_bound_of(self.dot_upper_bound(score, row), row)
+    }
+
+    fn cosine_bound_of(&self, dot_upper_bound: f64, row: RowFactors) -> f64 {
         let norms = (f64::from(self.norm_sq) * f64::from(row.norm_sq)).sqrt();
         // A zero here is an underflow, since neither vector is zero: the operator's quotient can be anything.
         if !(norms > 0.0 && norms.is_finite()) {
             return f64::NEG_INFINITY;
         }
-        let similarity = self.dot_upper_bound(score, row) / norms;
+        let similarity = dot_upper_bound / norms;
         if !similarity.is_finite() {
             return f64::NEG_INFINITY;
         }

@@ -4,11 +4,13 @@ mod ivf_index;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use ivf_index::{Index, Random, brute_force};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::error::Result;
+use vectorgpu_core::ivf::centroids::Centroids;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::memory::{MemoryPage, MemoryStore};
 use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
@@ -47,38 +49,109 @@ fn scan_of_every_list_returns_every_row_in_exact_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn rounded_storage_returns_lower_bounds_in_ascending_order() {
-    for metric in METRICS {
-        let index = Index::build(metric, Storage::F16, 37, ROWS, 4, 3);
-        let query = Random(5).vector(37);
-        let found = index.search(&query, 4, Iterate::Strict, 1 << 20);
-        assert_eq!(found.len(), ROWS);
-        assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
-        for row in &found {
-            let exact = index.distance(row.tid, &query);
-            assert!(
-                !row.exact && row.distance <= exact,
-                "{metric:?}: bound {} of {exact}",
-                row.distance
-            );
-            assert!(
-                exact - row.distance < 0.05 * exact.abs().max(1.0),
-                "{metric:?}: bound {} of {exact}",
-                row.distance
-            );
+    for storage in [Storage::F16, Storage::Int8] {
+        for metric in METRICS {
+            for (dims, rows, lists) in [
+                (1, 50, 3),
+                (3, 1000, 10),
+                (37, ROWS, 4),
+                (784, 200, 5),
+                (MAX_DIMS, 9, 2),
+            ] {
+                let index = Index::build(metric, storage, dims, rows, lists, 3);
+                let query = Random(5).vector(dims);
+                let found = index.search(&query, lists, Iterate::Strict, 1 << 20);
+                assert_eq!(found.len(), rows, "{storage:?} {metric:?} {dims}");
+                assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
+                for row in &found {
+                    let exact = index.distance(row.tid, &query);
+                    let off = exact - row.distance;
+                    // The bound of an inner product is off by a share of |q| |x|.
+                    let scale = if metric == Metric::InnerProduct {
+                        dims as f64
+                    } else {
+                        exact.abs().max(1.0)
+                    };
+                    assert!(
+                        !row.exact && off >= 0.0 && off < 0.05 * scale,
+                        "{storage:?} {metric:?} {dims}: bound {} of {exact}",
+                        row.distance
+                    );
+                }
+            }
         }
     }
 }
 
 #[test]
 fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
-    let index = Index::build(Metric::L2, Storage::F32, 8, ROWS, 6, 21);
-    let query = Random(22).vector(8);
-    for iterate in [Iterate::Strict, Iterate::Relaxed, Iterate::Off] {
-        assert_eq!(
-            index.search(&query, 2, iterate, 16),
-            index.search(&query, 2, iterate, 1 << 20)
-        );
+    let metrics = if cfg!(miri) { &METRICS[..1] } else { &METRICS };
+    for storage in Storage::ALL {
+        for &metric in metrics {
+            let index = Index::build(metric, storage, 8, ROWS, 6, 21);
+            let query = Random(22).vector(8);
+            for iterate in [Iterate::Strict, Iterate::Relaxed, Iterate::Off] {
+                assert_eq!(
+                    index.search(&query, 2, iterate, 16),
+                    index.search(&query, 2, iterate, 1 << 20),
+                    "{storage:?} {metric:?} {iterate:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn a_rounded_copy_of_the_centroids_leads_to_the_same_lists() {
+    for metric in METRICS {
+        for (dims, rows, lists) in [
+            (1, 60, 9),
+            (3, 900, 40),
+            (100, 900, 60),
+            (784, 300, 20),
+            (MAX_DIMS, 12, 4),
+        ] {
+            let index = Index::build(metric, Storage::F32, dims, rows, lists, 25);
+            let centroids = Rc::new(Centroids::read(&index.store, &index.meta).expect("sound"));
+            assert_eq!(centroids.lists(), lists as usize);
+            let mut random = Random(26);
+            for probes in [1, 2, lists / 2, lists] {
+                for query in [
+                    random.vector(dims),
+                    index.rows[3].1.clone(),
+                    vec![0.0; dims],
+                    vec![1e-30; dims],
+                ] {
+                    for iterate in [Iterate::Strict, Iterate::Off] {
+                        let want = index.search(&query, probes, iterate, 1 << 20);
+                        let mut search = Search::new(index.meta, index.options(probes, iterate, 1 << 20));
+                        search.use_centroids(Rc::clone(&centroids));
+                        search.start(Some(&query), true).expect("the dimensions agree");
+                        let got = index.drain(&index.store, &mut search);
+                        // A query without a direction has no order.
+                        let same = got == want
+                            || (got.len() == want.len() && got.iter().any(|row| row.distance.is_nan()));
+                        assert!(same, "{metric:?} {dims} {probes} {iterate:?} {query:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// More rows than the first pass of a scan keeps.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of rows, in page code without unsafe")]
+fn a_scan_that_outlives_its_first_window_returns_every_row_once() {
+    for storage in Storage::ALL {
+        let index = Index::build(Metric::L2, storage, 4, 9000, 3, 23);
+        let found = index.search(&Random(24).vector(4), 3, Iterate::Strict, 1 << 20);
+        assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
+        let tids: HashSet<Tid> = found.iter().map(|row| row.tid).collect();
+        assert_eq!((found.len(), tids.len()), (9000, 9000), "{storage:?}");
     }
 }
 
@@ -96,10 +169,12 @@ fn strict_order_is_sorted_relaxed_is_complete_and_off_stops() {
 
 #[test]
 fn null_query_returns_every_row() {
-    let index = Index::build(Metric::Cosine, Storage::F16, 5, 77, 4, 1);
-    let mut search = Search::new(index.meta, index.options(4, Iterate::Strict, 1 << 20));
-    search.start(None, true).expect("NULL has no dimensions");
-    assert_eq!(index.drain(&index.store, &mut search).len(), 77);
+    for storage in Storage::ALL {
+        let index = Index::build(Metric::Cosine, storage, 5, 77, 4, 1);
+        let mut search = Search::new(index.meta, index.options(4, Iterate::Strict, 1 << 20));
+        search.start(None, true).expect("NULL has no dimensions");
+        assert_eq!(index.drain(&index.store, &mut search).len(), 77);
+    }
 }
 
 #[test]
@@ -119,6 +194,8 @@ fn rows_inserted_into_an_empty_index_are_all_found() {
         (3, Storage::F32),
         (784, Storage::F32),
         (784, Storage::F16),
+        (784, Storage::Int8),
+        (5000, Storage::Int8),
         (MAX_DIMS, Storage::F32),
     ] {
         let mut index = Index::build(Metric::L2, storage, dims, 0, 4, 17);
@@ -139,8 +216,11 @@ fn rows_inserted_into_an_empty_index_are_all_found() {
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn deleting_all_and_inserting_again_does_not_grow_the_index() {
-    for dims in [3, 784, 3000] {
-        let mut index = Index::build(Metric::L2, Storage::F32, dims, 300, 3, 41);
+    for (dims, storage) in [3, 784, 3000]
+        .into_iter()
+        .flat_map(|dims| Storage::ALL.map(|storage| (dims, storage)))
+    {
+        let mut index = Index::build(Metric::L2, storage, dims, 300, 3, 41);
         let blocks = index.store.blocks().expect("memory");
         let rows = index.rows.clone();
         for _ in 0..3 {
@@ -159,16 +239,21 @@ fn deleting_all_and_inserting_again_does_not_grow_the_index() {
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn deleting_half_gives_about_half_the_groups_back() {
-    for dims in [3, 784, 3000] {
-        let rows = if dims < 100 { 6000 } else { 600 };
-        let mut index = Index::build(Metric::Cosine, Storage::F32, dims, rows, 3, 43);
+    for (dims, rows, storage) in [
+        (3, 6000, Storage::F32),
+        (784, 600, Storage::F32),
+        (3000, 600, Storage::F32),
+        (784, 2000, Storage::Int8),
+        (3000, 600, Storage::Int8),
+    ] {
+        let mut index = Index::build(Metric::Cosine, storage, dims, rows, 3, 43);
         let groups = verify(&index.store, &mut |_| Ok(())).expect("sound").groups;
         index.delete(|tid| tid.0 % 2 == 0);
         index.check();
         let after = verify(&index.store, &mut |_| Ok(())).expect("sound");
         assert!(
             after.free_groups + after.groups == groups && after.groups * 10 <= groups * 7,
-            "{dims}: {after:?}"
+            "{dims} {storage:?}: {after:?}"
         );
         let query = Random(44).vector(dims);
         assert_eq!(index.search(&query, 3, Iterate::Strict, 1 << 20).len(), rows / 2);
@@ -294,7 +379,12 @@ fn scan_overtaken_by_vacuum_returns_every_remaining_row_once() {
 #[test]
 #[cfg_attr(miri, ignore = "thousands of indexes, in page code without unsafe")]
 fn damaged_pages_give_an_error_and_never_a_panic() {
-    let index = Index::build(Metric::Cosine, Storage::F16, 20, 300, 4, 71);
+    for storage in [Storage::F16, Storage::Int8] {
+        damage_everything(&Index::build(Metric::Cosine, storage, 20, 300, 4, 71));
+    }
+}
+
+fn damage_everything(index: &Index) {
     let query = Random(72).vector(20);
     let blocks = index.store.blocks().expect("memory");
     let mut errors = 0;

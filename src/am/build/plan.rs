@@ -9,7 +9,7 @@ use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::am::metric_of;
-use crate::pg::options::{self, StorageOption};
+use crate::pg::options;
 
 /// Sampled rows for each list.
 const SAMPLE_PER_LIST: u64 = 50;
@@ -87,10 +87,7 @@ impl Plan {
             );
         };
         let options = options::of_index(index);
-        let storage = match options.storage {
-            StorageOption::Auto | StorageOption::F32 => Storage::F32,
-            StorageOption::F16 => Storage::F16,
-        };
+        let storage = options.storage.unwrap_or_else(|| Storage::for_dims(dims));
         Ok(Self {
             metric: metric_of(index)?,
             storage,

@@ -108,7 +108,7 @@ impl Step {
     /// `InvalidArgument` for other shapes or formats and when `c` shares its buffer with an input; `Unsupported` for f16
     /// rows on a device that cannot unpack them; what compiling the kernel reports.
     pub fn matmul(&mut self, a: &RowArray, b: &RowArray, c: &Array<f32>) -> Result<()> {
-        let storage = self.readable(a)?;
+        let element = self.readable(a)?;
         b.check(a.format(), b.rows(), a.dims())?;
         let (m, n) = (a.rows(), b.rows());
         if m.checked_mul(n) != Some(c.len()) {
@@ -122,7 +122,7 @@ impl Step {
         let variant = tuned(
             kernel,
             self.runtime.capabilities(),
-            Variant::default().rows(storage),
+            Variant::default().rows(element),
         );
         let pipeline = self
             .runtime
@@ -229,12 +229,12 @@ pub(crate) const KERNELS: &[&Kernel] = &[&MATMUL, &MATMUL_COOPERATIVE];
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    use vectorgpu_core::metric::Storage;
+    use vectorgpu_core::metric::Element;
 
     let kernels = [
-        (&MATMUL, Storage::F32),
-        (&MATMUL, Storage::F16),
-        (&MATMUL_COOPERATIVE, Storage::F16),
+        (&MATMUL, Element::F32),
+        (&MATMUL, Element::F16),
+        (&MATMUL_COOPERATIVE, Element::F16),
     ];
     kernels
         .into_iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytemuck::Pod;
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::array::Array;
@@ -187,16 +187,16 @@ impl Step {
         Ok(())
     }
 
-    /// The storage of `rows`, which this device can read.
+    /// The element of `rows`, which this device can read.
     ///
     /// # Errors
     /// `InvalidArgument` for codes; `Unsupported` for f16 rows on a device that cannot unpack them.
-    pub(crate) fn readable(&self, rows: &RowArray) -> Result<Storage> {
-        let storage = rows.storage()?;
-        if storage == Storage::F16 && !self.runtime.capabilities().f16_rows {
+    pub(crate) fn readable(&self, rows: &RowArray) -> Result<Element> {
+        let element = rows.element()?;
+        if element == Element::F16 && !self.runtime.capabilities().f16_rows {
             return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
         }
-        Ok(storage)
+        Ok(element)
     }
 }
 

@@ -54,9 +54,9 @@ impl Step {
     /// `InvalidArgument` for other shapes or formats; `Unsupported` for f16 rows on a device that cannot unpack them;
     /// what compiling the kernel reports.
     pub fn quantize_int8(&mut self, rows: &RowArray, codes: &Int8Rows) -> Result<()> {
-        let storage = self.readable(rows)?;
+        let element = self.readable(rows)?;
         codes.codes().check(RowFormat::Int8, rows.rows(), rows.dims())?;
-        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(storage);
+        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(element);
         let run = RowRun::shared(&QUANTIZE_INT8, variant, rows.rows(), rows.dims());
         let params = shape(rows, codes.codes())?;
         self.record_rows(run, params, |range| {
@@ -88,11 +88,11 @@ impl Step {
     /// # Errors
     /// As [`Step::quantize_int8`].
     pub fn quantize_bits(&mut self, rows: &RowArray, codes: &RowArray) -> Result<()> {
-        let storage = self.readable(rows)?;
+        let element = self.readable(rows)?;
         codes.check(RowFormat::Bits, rows.rows(), rows.dims())?;
         let run = RowRun {
             kernel: &QUANTIZE_BITS,
-            variant: Variant::default().rows(storage),
+            variant: Variant::default().rows(element),
             rows: rows.rows(),
             invocations: as_u32(codes.row_words())?,
             together: 1,
@@ -120,10 +120,10 @@ pub(crate) const KERNELS: &[&Kernel] = &[&QUANTIZE_INT8, &QUANTIZE_BITS];
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    use vectorgpu_core::metric::Storage;
+    use vectorgpu_core::metric::Element;
 
     let mut variants = Vec::new();
-    for rows in [Storage::F32, Storage::F16] {
+    for rows in [Element::F32, Element::F16] {
         let base = Variant::default().rows(rows);
         variants.extend(super::plan::row_variants(&QUANTIZE_INT8, &base));
         let sizes = WG.candidates.iter();

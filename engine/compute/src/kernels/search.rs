@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::backend::{KeepWaiting, RowBlock};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::plan::{QUAD, ROW_WG, RowRun, batch_rows, check_scores, learn, row_variant, workgroups};
@@ -135,7 +135,7 @@ impl Step {
         rows: &RowArray,
         scores: &Array<f32>,
     ) -> Result<()> {
-        let storage = self.readable(rows)?;
+        let element = self.readable(rows)?;
         query.check(RowFormat::F32, 1, rows.dims())?;
         check_scores(rows.rows(), scores)?;
         let quads = as_u32(rows.quads())?;
@@ -147,10 +147,10 @@ impl Step {
                 scores.view().clone(),
             ])
         };
-        if let Some(shape) = wide_shape(self.runtime.capabilities(), score, storage, rows.quads()) {
+        if let Some(shape) = wide_shape(self.runtime.capabilities(), score, element, rows.quads()) {
             let run = RowRun {
                 kernel: &SCORE_SUBGROUP,
-                variant: wide_variant(score, storage, shape),
+                variant: wide_variant(score, element, shape),
                 rows: rows.rows(),
                 invocations: shape.lanes,
                 together: shape.rows,
@@ -159,7 +159,7 @@ impl Step {
             };
             return self.record_rows(run, |rows| WideParams { rows, quads }, views);
         }
-        let variant = score_variant(self.runtime.capabilities(), score, storage, rows.quads());
+        let variant = score_variant(self.runtime.capabilities(), score, element, rows.quads());
         let run = RowRun::shared(&SCORE, variant, rows.rows(), rows.dims());
         let params = |rows| ScoreParams {
             rows,
@@ -185,12 +185,12 @@ pub(crate) fn score(
     scores: &mut Vec<f32>,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
-    if block.storage == Storage::F16 && !runtime.capabilities().f16_rows {
+    if block.element == Element::F16 && !runtime.capabilities().f16_rows {
         return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
     }
     let quads = block.dims.div_ceil(QUAD);
-    let row_bytes = block.storage.code_bytes(block.dims);
-    let stride_bytes = block.storage.code_bytes(quads * QUAD);
+    let row_bytes = block.element.code_bytes(block.dims);
+    let stride_bytes = block.element.code_bytes(quads * QUAD);
     scores.try_reserve(block.rows()).map_err(|error| {
         Error::new(
             ErrorKind::OutOfMemory,
@@ -200,7 +200,7 @@ pub(crate) fn score(
     let variant = tuned(
         &SCORE,
         runtime.capabilities(),
-        score_variant(runtime.capabilities(), score, block.storage, quads),
+        score_variant(runtime.capabilities(), score, block.element, quads),
     );
     let rows_per_workgroup = constant(&variant, "WG") / constant(&variant, "LANES");
     let pipeline = runtime.pipelines.pipeline(&runtime.context, &SCORE, variant)?;
@@ -268,7 +268,7 @@ fn acquire(
     Ok(View::front(&block, bytes)?)
 }
 
-fn score_variant(capabilities: &Capabilities, score: RowScore, rows: Storage, quads: usize) -> Variant {
+fn score_variant(capabilities: &Capabilities, score: RowScore, rows: Element, quads: usize) -> Variant {
     row_variant(capabilities, quads)
         .rows(rows)
         .constant("METRIC", score.code())
@@ -281,7 +281,7 @@ fn score_variant(capabilities: &Capabilities, score: RowScore, rows: Storage, qu
 fn wide_shape(
     capabilities: &Capabilities,
     score: RowScore,
-    storage: Storage,
+    element: Element,
     quads: usize,
 ) -> Option<WideShape> {
     let (subgroup, _) = capabilities.subgroups?;
@@ -290,9 +290,9 @@ fn wide_shape(
     }
     let quads = u32::try_from(quads).ok()?;
     // Quads of f16 are half as wide, so half as many lanes fill a row as well.
-    let filled = match storage {
-        Storage::F32 => quads,
-        Storage::F16 => (quads / 2).max(1),
+    let filled = match element {
+        Element::F32 => quads,
+        Element::F16 => (quads / 2).max(1),
     };
     let lanes = subgroup.min(1 << filled.ilog2());
     if capabilities.vendor == Vendor::Software {
@@ -316,9 +316,9 @@ fn wide_shape(
     })
 }
 
-fn wide_variant(score: RowScore, storage: Storage, shape: WideShape) -> Variant {
+fn wide_variant(score: RowScore, element: Element, shape: WideShape) -> Variant {
     Variant::default()
-        .rows(storage)
+        .rows(element)
         .constant("METRIC", score.code())
         .constant("LANES", shape.lanes)
         .constant("ROWS", shape.rows)
@@ -333,13 +333,13 @@ pub(crate) const KERNELS: &[&Kernel] = &[&SCORE, &SCORE_SUBGROUP];
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let mut variants = Vec::new();
     for metric in 0..4 {
-        for rows in [Storage::F32, Storage::F16] {
+        for rows in [Element::F32, Element::F16] {
             let base = Variant::default().rows(rows).constant("METRIC", metric);
             variants.extend(super::plan::row_variants(&SCORE, &base));
         }
     }
     for score in [RowScore::SquaredL2, RowScore::Dot, RowScore::L1] {
-        for storage in [Storage::F32, Storage::F16] {
+        for element in [Element::F32, Element::F16] {
             for (lanes, rows, steps) in [
                 (32, 2, 6),
                 (32, 1, 12),
@@ -350,7 +350,7 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
             ] {
                 let shape = WideShape { lanes, rows, steps };
                 for &size in WIDE_WG.candidates {
-                    let variant = wide_variant(score, storage, shape).constant("WG", size);
+                    let variant = wide_variant(score, element, shape).constant("WG", size);
                     variants.push((&SCORE_SUBGROUP, variant));
                 }
             }
@@ -364,33 +364,33 @@ mod tests {
     use super::*;
     use crate::shader::assert_params;
 
-    fn shape(subgroup: u32, vendor: Vendor, storage: Storage, dims: usize) -> Option<(u32, u32, u32)> {
+    fn shape(subgroup: u32, vendor: Vendor, element: Element, dims: usize) -> Option<(u32, u32, u32)> {
         let mut capabilities = Capabilities::of_nothing();
         capabilities.subgroups = Some((subgroup, subgroup));
         capabilities.vendor = vendor;
-        wide_shape(&capabilities, RowScore::Dot, storage, dims.div_ceil(4))
+        wide_shape(&capabilities, RowScore::Dot, element, dims.div_ceil(4))
             .map(|shape| (shape.lanes, shape.rows, shape.steps))
     }
 
     #[test]
     fn wide_reads_have_the_shapes_that_were_measured_best() {
-        let nvidia = |storage, dims| shape(32, Vendor::Nvidia, storage, dims);
-        assert_eq!(nvidia(Storage::F32, 768), Some((32, 2, 6)));
-        assert_eq!(nvidia(Storage::F16, 1536), Some((32, 1, 12)));
-        assert_eq!(nvidia(Storage::F32, 100), Some((16, 4, 2)));
-        assert_eq!(nvidia(Storage::F16, 100), Some((8, 4, 4)));
-        assert_eq!(nvidia(Storage::F32, 16_000), Some((32, 1, 12)));
-        assert_eq!(nvidia(Storage::F32, 28), None);
-        assert_eq!(shape(8, Vendor::Software, Storage::F32, 768), Some((8, 1, 2)));
+        let nvidia = |element, dims| shape(32, Vendor::Nvidia, element, dims);
+        assert_eq!(nvidia(Element::F32, 768), Some((32, 2, 6)));
+        assert_eq!(nvidia(Element::F16, 1536), Some((32, 1, 12)));
+        assert_eq!(nvidia(Element::F32, 100), Some((16, 4, 2)));
+        assert_eq!(nvidia(Element::F16, 100), Some((8, 4, 4)));
+        assert_eq!(nvidia(Element::F32, 16_000), Some((32, 1, 12)));
+        assert_eq!(nvidia(Element::F32, 28), None);
+        assert_eq!(shape(8, Vendor::Software, Element::F32, 768), Some((8, 1, 2)));
     }
 
     #[test]
     fn wide_reads_stay_within_what_the_kernel_holds() {
         for subgroup in [4, 8, 16, 32, 64] {
             for vendor in [Vendor::Amd, Vendor::Software] {
-                for storage in [Storage::F32, Storage::F16] {
+                for element in [Element::F32, Element::F16] {
                     for dims in 1..2000 {
-                        if let Some((lanes, rows, steps)) = shape(subgroup, vendor, storage, dims) {
+                        if let Some((lanes, rows, steps)) = shape(subgroup, vendor, element, dims) {
                             assert!(lanes.is_power_of_two() && lanes <= subgroup && rows <= lanes);
                             assert!(rows * steps <= 32, "{dims}: {rows} x {steps}");
                         }

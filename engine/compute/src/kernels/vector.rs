@@ -136,9 +136,9 @@ impl Step {
     /// `InvalidArgument` for other shapes or formats; `Unsupported` for f16 rows on a device that cannot unpack them;
     /// what compiling the kernel reports.
     pub fn normalize(&mut self, rows: &RowArray, normal: &RowArray) -> Result<()> {
-        let storage = self.readable(rows)?;
+        let element = self.readable(rows)?;
         normal.check(RowFormat::F32, rows.rows(), rows.dims())?;
-        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(storage);
+        let variant = row_variant(self.runtime.capabilities(), rows.quads()).rows(element);
         let run = RowRun::shared(&NORMALIZE, variant, rows.rows(), rows.dims());
         let quads = as_u32(rows.quads())?;
         self.record_rows(
@@ -213,7 +213,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&ADD, &NORMALIZE, &TO_F16];
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    use vectorgpu_core::metric::Storage;
+    use vectorgpu_core::metric::Element;
 
     use super::plan::row_variants;
 
@@ -226,7 +226,7 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
         .iter()
         .map(|&size| (&ADD, Variant::default().constant("WG", size)))
         .collect();
-    for rows in [Storage::F32, Storage::F16] {
+    for rows in [Element::F32, Element::F16] {
         variants.extend(row_variants(&NORMALIZE, &Variant::default().rows(rows)));
     }
     variants.extend(to_f16);

@@ -1,19 +1,19 @@
 //! Twin of shaders/search/score.wgsl.
 
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 
 use super::rows::decoded;
 use crate::kernels::search::RowScore;
 
 /// Computes the score of `query` against each row, without rounding between the products.
 ///
-/// `rows` is `[n, dims]` row-major in `storage`, little-endian; `query` is `[dims]`, dims >= 1. Returns `[n]`.
+/// `rows` is `[n, dims]` row-major in `element`, little-endian; `query` is `[dims]`, dims >= 1. Returns `[n]`.
 /// NaN and infinity follow IEEE 754; a cosine distance is NaN where the product of the norms is not a positive number.
-pub fn score(score: impl Into<RowScore>, storage: Storage, query: &[f32], rows: &[u8]) -> Vec<f64> {
+pub fn score(score: impl Into<RowScore>, element: Element, query: &[f32], rows: &[u8]) -> Vec<f64> {
     let score = score.into();
-    rows.chunks_exact(storage.code_bytes(query.len()))
+    rows.chunks_exact(element.code_bytes(query.len()))
         .map(|row| {
-            let row = decoded(storage, row);
+            let row = decoded(element, row);
             let pairs = || {
                 query
                     .iter()

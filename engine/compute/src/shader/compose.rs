@@ -5,7 +5,7 @@
 //! `enable` lines move to the top, where WGSL wants them. Every composed line remembers its file and line, so that an
 //! error names them.
 
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 use vectorgpu_core::{Error, ErrorKind, Result};
 use wgpu::naga::SourceLocation;
 
@@ -98,8 +98,8 @@ fn declaration(place: ParamsPlace) -> &'static str {
 
 fn part(name: &str, variant: &Variant) -> Option<(&'static str, &'static str)> {
     let name = match (name, variant.rows, variant.sum) {
-        ("rows", Storage::F32, _) => "rows_f32",
-        ("rows", Storage::F16, _) => "rows_f16",
+        ("rows", Element::F32, _) => "rows_f32",
+        ("rows", Element::F16, _) => "rows_f16",
         ("sum", _, Sum::Workgroup) => "sum_workgroup",
         ("sum", _, Sum::Subgroup) => "sum_subgroup",
         ("scan", _, Sum::Workgroup) => "scan_workgroup",

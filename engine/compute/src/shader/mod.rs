@@ -6,7 +6,7 @@
 mod compose;
 mod reflect;
 
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::Element;
 use vectorgpu_core::{Error, ErrorKind, Result};
 use wgpu::naga;
 
@@ -70,7 +70,7 @@ pub(crate) enum ParamsPlace {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
     /// The format of what `// @import rows` reads.
-    pub(crate) rows: Storage,
+    pub(crate) rows: Element,
     /// What `// @import sum`, `scan` and `best` stand for.
     pub(crate) sum: Sum,
     /// The kernel's `override` constants.
@@ -80,7 +80,7 @@ pub(crate) struct Variant {
 impl Default for Variant {
     fn default() -> Self {
         Self {
-            rows: Storage::F32,
+            rows: Element::F32,
             sum: Sum::Workgroup,
             constants: Vec::new(),
         }
@@ -89,7 +89,7 @@ impl Default for Variant {
 
 impl Variant {
     /// With rows of this format.
-    pub(crate) fn rows(mut self, rows: Storage) -> Self {
+    pub(crate) fn rows(mut self, rows: Element) -> Self {
         self.rows = rows;
         self
     }

@@ -45,8 +45,8 @@ fn described(kernel: &Kernel, variants: &[Variant]) -> String {
     let rows: BTreeSet<_> = variants
         .iter()
         .map(|variant| match variant.rows {
-            Storage::F32 => "f32",
-            Storage::F16 => "f16",
+            Element::F32 => "f32",
+            Element::F16 => "f16",
         })
         .collect();
     let sums: BTreeSet<_> = variants

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use vectorgpu_compute::Engine;
 use vectorgpu_core::backend::{Backend, Fallback, KeepWaiting, Nearest, NearestBy, RowBlock};
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, Result};
 
 use crate::support::{Random, encode, go_on};
@@ -18,7 +18,7 @@ use crate::support::{Random, encode, go_on};
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     /// The scores of so many rows.
-    Score(Storage, usize),
+    Score(Element, usize),
     /// The nearest centroids of so many rows, in two calls.
     Assign(usize),
     /// Idle memory given back, so that the next step allocates again.
@@ -71,8 +71,8 @@ impl Workload {
             steps,
             dims,
             query,
-            codes_f32: encode(Storage::F32, &values),
-            codes_f16: encode(Storage::F16, &values),
+            codes_f32: encode(Element::F32, &values),
+            codes_f16: encode(Element::F16, &values),
             scores_f32: Vec::new(),
             scores_f16: Vec::new(),
             centroids,
@@ -80,8 +80,8 @@ impl Workload {
             labels,
         };
         let mut cpu = CpuBackend::new();
-        workload.scores_f32 = workload.score(&mut cpu, Storage::F32, rows).unwrap();
-        workload.scores_f16 = workload.score(&mut cpu, Storage::F16, rows).unwrap();
+        workload.scores_f32 = workload.score(&mut cpu, Element::F32, rows).unwrap();
+        workload.scores_f16 = workload.score(&mut cpu, Element::F16, rows).unwrap();
         workload
     }
 
@@ -120,11 +120,11 @@ impl Workload {
 
     fn run(&self, engine: &Engine, backend: &mut dyn Backend, step: Step) -> Result<()> {
         match step {
-            Step::Score(storage, rows) => {
-                let got = self.score(backend, storage, rows)?;
-                let want = match storage {
-                    Storage::F32 => &self.scores_f32[..rows],
-                    Storage::F16 => &self.scores_f16[..rows],
+            Step::Score(element, rows) => {
+                let got = self.score(backend, element, rows)?;
+                let want = match element {
+                    Element::F32 => &self.scores_f32[..rows],
+                    Element::F16 => &self.scores_f16[..rows],
                 };
                 self.check_scores(step, &got, want);
             }
@@ -144,14 +144,14 @@ impl Workload {
         Ok(())
     }
 
-    fn score(&self, backend: &mut dyn Backend, storage: Storage, rows: usize) -> Result<Vec<f32>> {
-        let codes = match storage {
-            Storage::F32 => &self.codes_f32,
-            Storage::F16 => &self.codes_f16,
+    fn score(&self, backend: &mut dyn Backend, element: Element, rows: usize) -> Result<Vec<f32>> {
+        let codes = match element {
+            Element::F32 => &self.codes_f32,
+            Element::F16 => &self.codes_f16,
         };
         let block = RowBlock {
-            codes: &codes[..rows * storage.code_bytes(self.dims)],
-            storage,
+            codes: &codes[..rows * element.code_bytes(self.dims)],
+            element,
             dims: self.dims,
         };
         let mut scores = Vec::new();

@@ -4,7 +4,7 @@
 use half::f16;
 use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, RowArray, RowFormat};
 use vectorgpu_core::backend::{Backend, RowBlock};
-use vectorgpu_core::metric::{Score, Storage};
+use vectorgpu_core::metric::{Element, Score};
 
 /// Opens whatever Vulkan device there is, or says loudly that the test did not run.
 ///
@@ -82,11 +82,11 @@ impl Random {
     }
 }
 
-/// The bytes of `values` in `storage`.
-pub(crate) fn encode(storage: Storage, values: &[f32]) -> Vec<u8> {
-    match storage {
-        Storage::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Storage::F16 => values
+/// The bytes of `values` in `element`.
+pub(crate) fn encode(element: Element, values: &[f32]) -> Vec<u8> {
+    match element {
+        Element::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Element::F16 => values
             .iter()
             .flat_map(|&x| f16::from_f32(x).to_le_bytes())
             .collect(),
@@ -95,12 +95,12 @@ pub(crate) fn encode(storage: Storage, values: &[f32]) -> Vec<u8> {
 
 /// Has every variant of the scoring kernels compiled and run.
 pub(crate) fn score_everything(engine: &Engine) {
-    for storage in [Storage::F32, Storage::F16] {
+    for element in [Element::F32, Element::F16] {
         for dims in [8, 100, 800] {
-            let codes = encode(storage, &vec![1.0; dims * 3]);
+            let codes = encode(element, &vec![1.0; dims * 3]);
             let block = RowBlock {
                 codes: &codes,
-                storage,
+                element,
                 dims,
             };
             for score in [Score::SquaredL2, Score::Dot] {

@@ -130,7 +130,7 @@ impl Nearest for FallbackNearest {
 mod tests {
     use super::*;
     use crate::cpu::CpuBackend;
-    use crate::metric::Storage;
+    use crate::metric::Element;
 
     /// Fails from its n-th call on, after having written part of the answer.
     struct Failing(u32, ErrorKind);
@@ -210,7 +210,7 @@ mod tests {
         let rows = [1.0f32, 2.0, 3.0, 4.0];
         let block = RowBlock {
             codes: bytemuck::cast_slice(&rows),
-            storage: Storage::F32,
+            element: Element::F32,
             dims: 2,
         };
         for kind in [ErrorKind::DeviceLost, ErrorKind::OutOfMemory] {

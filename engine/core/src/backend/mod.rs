@@ -9,7 +9,7 @@ mod fallback;
 pub use fallback::{Fallback, OnFailure};
 
 use crate::error::Result;
-use crate::metric::{Score, Storage};
+use crate::metric::{Element, Score};
 
 /// Asked between steps of long work; `false` stops it with `ErrorKind::Cancelled`.
 pub type KeepWaiting<'a> = dyn FnMut() -> bool + 'a;
@@ -20,7 +20,7 @@ pub struct RowBlock<'a> {
     /// `[rows, code_bytes]` row-major, little-endian, of any alignment.
     pub codes: &'a [u8],
     /// How a row is encoded.
-    pub storage: Storage,
+    pub element: Element,
     /// Dimensions of a row.
     pub dims: usize,
 }
@@ -28,7 +28,7 @@ pub struct RowBlock<'a> {
 impl RowBlock<'_> {
     /// Number of whole rows in the block.
     pub fn rows(&self) -> usize {
-        self.codes.len() / self.storage.code_bytes(self.dims)
+        self.codes.len() / self.element.code_bytes(self.dims)
     }
 }
 

@@ -14,12 +14,12 @@ const POLL_BYTES: usize = 1 << 20;
 /// ```
 /// use vectorgpu_core::backend::{Backend, NearestBy, RowBlock};
 /// use vectorgpu_core::cpu::CpuBackend;
-/// use vectorgpu_core::metric::{Score, Storage};
+/// use vectorgpu_core::metric::{Score, Element};
 ///
 /// let rows = [[3.0f32, 4.0], [0.0, 1.0], [0.0, 0.0]];
 /// let block = RowBlock {
 ///     codes: bytemuck::cast_slice(&rows),
-///     storage: Storage::F32,
+///     element: Element::F32,
 ///     dims: 2,
 /// };
 /// let mut backend = CpuBackend::new();
@@ -82,7 +82,7 @@ impl Backend for CpuBackend {
         scores: &mut Vec<f32>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        let row_bytes = block.storage.code_bytes(block.dims);
+        let row_bytes = block.element.code_bytes(block.dims);
         if query.len() != block.dims || row_bytes == 0 || !block.codes.len().is_multiple_of(row_bytes) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -104,7 +104,7 @@ impl Backend for CpuBackend {
             let start = scores.len();
             scores.resize(start + part.len() / row_bytes, 0.0);
             self.kernels
-                .block(score, block.storage, query, part, &mut scores[start..]);
+                .block(score, block.element, query, part, &mut scores[start..]);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 )]
 
 use super::nearest::LaneBest;
-use crate::metric::{CodeScore, Score, Storage};
+use crate::metric::{CodeScore, Element, Score};
 use crate::quantize::bits;
 
 /// `fn(query, row)`: the row holds exactly `query.len()` encoded elements.
@@ -19,6 +19,8 @@ pub(super) type BlockKernel = unsafe fn(&[f32], &[u8], &mut [f32]);
 pub(super) type CodeRowKernel = unsafe fn(&[u8], &[u8]) -> i32;
 /// `fn(query, rows, scores)`: the rows hold exactly `scores.len() * query.len()` bytes.
 pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
+/// `fn(queries, rows, scores)`: equally long queries; the rows hold exactly `scores.len() * queries[0].len()` bytes.
+pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
 /// `panel.len() / tile_width` elements long and `stride` elements apart, with a panel (`[k, tile_width]`) of
 /// centroids; `first` ignores what `dots` held.
@@ -30,14 +32,14 @@ pub(super) type FoldKernel = unsafe fn(&[f32], &[f32], f32, u32, &mut [LaneBest]
 ///
 /// ```
 /// use vectorgpu_core::cpu::Kernels;
-/// use vectorgpu_core::metric::{Score, Storage};
+/// use vectorgpu_core::metric::{Score, Element};
 ///
 /// let query = [1.0f32, 2.0, 3.0];
 /// let rows = [[1.0f32, 2.0, 3.0], [0.0, 0.0, 1.0]];
 /// let rows: &[u8] = bytemuck::cast_slice(&rows);
 /// for kernels in Kernels::all_supported() {
 ///     let mut scores = [0.0; 2];
-///     kernels.block(Score::Dot, Storage::F32, &query, rows, &mut scores);
+///     kernels.block(Score::Dot, Element::F32, &query, rows, &mut scores);
 ///     assert_eq!(scores, [14.0, 3.0], "{}", kernels.name());
 /// }
 /// ```
@@ -73,6 +75,7 @@ pub(super) struct CodeKernels {
     pub(super) hamming: CodeRowKernel,
     pub(super) and_count: CodeRowKernel,
     pub(super) dot_i8_block: CodeBlockKernel,
+    pub(super) dot_i8_pair_block: CodePairKernel,
     pub(super) squared_l2_i8_block: CodeBlockKernel,
     pub(super) hamming_block: CodeBlockKernel,
     pub(super) and_count_block: CodeBlockKernel,
@@ -99,13 +102,13 @@ impl Kernels {
     ///
     /// # Panics
     /// When `row` is not `query.len()` elements long.
-    pub fn row(&self, score: Score, storage: Storage, query: &[f32], row: &[u8]) -> f32 {
-        assert_eq!(row.len(), storage.code_bytes(query.len()), "row length");
-        let kernel = match (score, storage) {
-            (Score::SquaredL2, Storage::F32) => self.squared_l2_f32,
-            (Score::Dot, Storage::F32) => self.dot_f32,
-            (Score::SquaredL2, Storage::F16) => self.squared_l2_f16,
-            (Score::Dot, Storage::F16) => self.dot_f16,
+    pub fn row(&self, score: Score, element: Element, query: &[f32], row: &[u8]) -> f32 {
+        assert_eq!(row.len(), element.code_bytes(query.len()), "row length");
+        let kernel = match (score, element) {
+            (Score::SquaredL2, Element::F32) => self.squared_l2_f32,
+            (Score::Dot, Element::F32) => self.dot_f32,
+            (Score::SquaredL2, Element::F16) => self.squared_l2_f16,
+            (Score::Dot, Element::F16) => self.dot_f16,
         };
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { kernel(query, row) }
@@ -115,14 +118,14 @@ impl Kernels {
     ///
     /// # Panics
     /// When `rows` is not `scores.len()` rows long.
-    pub fn block(&self, score: Score, storage: Storage, query: &[f32], rows: &[u8], scores: &mut [f32]) {
-        let bytes = storage.code_bytes(query.len()).checked_mul(scores.len());
+    pub fn block(&self, score: Score, element: Element, query: &[f32], rows: &[u8], scores: &mut [f32]) {
+        let bytes = element.code_bytes(query.len()).checked_mul(scores.len());
         assert_eq!(Some(rows.len()), bytes, "block length");
-        let kernel = match (score, storage) {
-            (Score::SquaredL2, Storage::F32) => self.squared_l2_f32_block,
-            (Score::Dot, Storage::F32) => self.dot_f32_block,
-            (Score::SquaredL2, Storage::F16) => self.squared_l2_f16_block,
-            (Score::Dot, Storage::F16) => self.dot_f16_block,
+        let kernel = match (score, element) {
+            (Score::SquaredL2, Element::F32) => self.squared_l2_f32_block,
+            (Score::Dot, Element::F32) => self.dot_f32_block,
+            (Score::SquaredL2, Element::F16) => self.squared_l2_f16_block,
+            (Score::Dot, Element::F16) => self.dot_f16_block,
         };
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { kernel(query, rows, scores) }
@@ -143,12 +146,12 @@ impl Kernels {
     ///
     /// # Panics
     /// When `rows` is not `scores.len()` rows long.
-    pub fn l1_block(&self, storage: Storage, query: &[f32], rows: &[u8], scores: &mut [f32]) {
-        let bytes = storage.code_bytes(query.len()).checked_mul(scores.len());
+    pub fn l1_block(&self, element: Element, query: &[f32], rows: &[u8], scores: &mut [f32]) {
+        let bytes = element.code_bytes(query.len()).checked_mul(scores.len());
         assert_eq!(Some(rows.len()), bytes, "block length");
-        let kernel = match storage {
-            Storage::F32 => self.l1_f32_block,
-            Storage::F16 => self.l1_f16_block,
+        let kernel = match element {
+            Element::F32 => self.l1_f32_block,
+            Element::F16 => self.l1_f16_block,
         };
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { kernel(query, rows, scores) }
@@ -188,6 +191,19 @@ impl Kernels {
         unsafe { kernel(query, rows, scores) }
     }
 
+    /// Computes the int8 products of two queries with `scores.len()` consecutive codes, reading those once: for each
+    /// code what [`Self::code_row`] says of both.
+    ///
+    /// # Panics
+    /// When the queries differ in length or `rows` is not `scores.len()` codes long.
+    pub fn dot_i8_pairs(&self, queries: [&[u8]; 2], rows: &[u8], scores: &mut [[i32; 2]]) {
+        assert_eq!(queries[0].len(), queries[1].len(), "query length");
+        let bytes = queries[0].len().checked_mul(scores.len());
+        assert_eq!(Some(rows.len()), bytes, "block length");
+        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+        unsafe { (self.codes.dot_i8_pair_block)(queries, rows, scores) }
+    }
+
     /// Computes the three sums of a cosine in one pass.
     ///
     /// # Panics
@@ -224,7 +240,7 @@ impl Kernels {
     /// # Panics
     /// When `codes` is not `2 * x.len()` bytes long.
     pub fn encode_f16(&self, x: &[f32], codes: &mut [u8]) {
-        assert_eq!(codes.len(), Storage::F16.code_bytes(x.len()), "code length");
+        assert_eq!(codes.len(), Element::F16.code_bytes(x.len()), "code length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.encode_f16)(x, codes) }
     }
@@ -234,7 +250,7 @@ impl Kernels {
     /// # Panics
     /// When `codes` is not `2 * x.len()` bytes long.
     pub fn decode_f16(&self, codes: &[u8], x: &mut [f32]) {
-        assert_eq!(codes.len(), Storage::F16.code_bytes(x.len()), "code length");
+        assert_eq!(codes.len(), Element::F16.code_bytes(x.len()), "code length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.decode_f16)(codes, x) }
     }

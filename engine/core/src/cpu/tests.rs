@@ -5,7 +5,7 @@ use half::f16;
 use super::*;
 use crate::backend::{Backend, NearestBy, RowBlock};
 use crate::error::ErrorKind;
-use crate::metric::{Score, Storage};
+use crate::metric::{Element, Score};
 
 const DIMS: &[usize] = if cfg!(miri) {
     &[1, 3, 16, 33]
@@ -21,10 +21,10 @@ const ROWS: &[usize] = if cfg!(miri) {
 };
 const SCORES: [Score; 2] = [Score::SquaredL2, Score::Dot];
 /// Miri knows AVX2, but not the instructions of F16C.
-const STORAGES: &[Storage] = if cfg!(all(miri, target_feature = "f16c")) {
-    &[Storage::F32]
+const STORAGES: &[Element] = if cfg!(all(miri, target_feature = "f16c")) {
+    &[Element::F32]
 } else {
-    &[Storage::F32, Storage::F16]
+    &[Element::F32, Element::F16]
 };
 
 /// A fixed stream of values in `[-1, 1)`.
@@ -65,20 +65,20 @@ impl Values {
     }
 }
 
-fn encode(storage: Storage, x: &[f32]) -> Vec<u8> {
-    match storage {
-        Storage::F32 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Storage::F16 => x.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+fn encode(element: Element, x: &[f32]) -> Vec<u8> {
+    match element {
+        Element::F32 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Element::F16 => x.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
     }
 }
 
-fn decode(storage: Storage, codes: &[u8]) -> Vec<f32> {
-    match storage {
-        Storage::F32 => codes
+fn decode(element: Element, codes: &[u8]) -> Vec<f32> {
+    match element {
+        Element::F32 => codes
             .chunks(4)
             .map(|c| f32::from_le_bytes(c.try_into().expect("4 bytes")))
             .collect(),
-        Storage::F16 => codes
+        Element::F16 => codes
             .chunks(2)
             .map(|c| f16::from_le_bytes(c.try_into().expect("2 bytes")).to_f32())
             .collect(),
@@ -119,16 +119,16 @@ impl Unaligned {
 fn scores_stay_within_the_rounding_bound_of_an_f64_sum() {
     let mut values = Values(1);
     for table in Kernels::all_supported() {
-        for (dims, score, storage) in cases() {
+        for (dims, score, element) in cases() {
             let (q, x) = (values.vector(dims), values.vector(dims));
-            let codes = encode(storage, &x);
-            let (exact, magnitude) = reference(score, &q, &decode(storage, &codes));
-            let got = f64::from(table.row(score, storage, &q, &codes));
+            let codes = encode(element, &x);
+            let (exact, magnitude) = reference(score, &q, &decode(element, &codes));
+            let got = f64::from(table.row(score, element, &q, &codes));
             // n / 32 chained additions, 5 in the fold, and the rounding of the terms; 2^-24 each.
             let tolerance = magnitude * (dims as f64 / 32.0 + 10.0) * 2f64.powi(-24);
             assert!(
                 (got - exact).abs() <= tolerance,
-                "{} {score:?} {storage:?} {dims}: {got} {exact}",
+                "{} {score:?} {element:?} {dims}: {got} {exact}",
                 table.name
             );
         }
@@ -153,7 +153,7 @@ fn scores_stay_within_the_rounding_bound_of_an_f64_sum() {
 fn every_table_computes_the_bits_of_the_scalar_one() {
     let mut values = Values(2);
     for table in Kernels::all_supported() {
-        for (dims, score, storage) in cases() {
+        for (dims, score, element) in cases() {
             for wild in [false, true] {
                 let draw = |values: &mut Values| {
                     if wild {
@@ -163,13 +163,13 @@ fn every_table_computes_the_bits_of_the_scalar_one() {
                     }
                 };
                 let (q, x) = (draw(&mut values), draw(&mut values));
-                let codes = encode(storage, &x);
+                let codes = encode(element, &x);
                 let unaligned = Unaligned::new(&codes);
-                let expected = scalar::KERNELS.row(score, storage, &q, &codes);
-                let got = table.row(score, storage, &q, unaligned.bytes());
+                let expected = scalar::KERNELS.row(score, element, &q, &codes);
+                let got = table.row(score, element, &q, unaligned.bytes());
                 assert!(
                     same(got, expected),
-                    "{} {score:?} {storage:?} {dims}: {got} {expected}",
+                    "{} {score:?} {element:?} {dims}: {got} {expected}",
                     table.name
                 );
                 let (got, expected) = (table.l1(&q, &x), scalar::KERNELS.l1(&q, &x));
@@ -185,11 +185,11 @@ fn scores_of_f16_rows_are_those_of_the_decoded_rows() {
     for table in Kernels::all_supported() {
         for (dims, score, _) in cases() {
             let (q, x) = (values.vector(dims), values.vector(dims));
-            let codes = encode(Storage::F16, &x);
-            let decoded = encode(Storage::F32, &decode(Storage::F16, &codes));
-            let got = table.row(score, Storage::F16, &q, &codes);
+            let codes = encode(Element::F16, &x);
+            let decoded = encode(Element::F32, &decode(Element::F16, &codes));
+            let got = table.row(score, Element::F16, &q, &codes);
             assert!(
-                same(got, table.row(score, Storage::F32, &q, &decoded)),
+                same(got, table.row(score, Element::F32, &q, &decoded)),
                 "{} {score:?} {dims}",
                 table.name
             );
@@ -212,7 +212,7 @@ fn cosine_parts_are_the_dot_kernels_values() {
                 };
                 let (a, b) = (draw(&mut values), draw(&mut values));
                 let dot =
-                    |a: &[f32], b: &[f32]| table.row(Score::Dot, Storage::F32, a, bytemuck::cast_slice(b));
+                    |a: &[f32], b: &[f32]| table.row(Score::Dot, Element::F32, a, bytemuck::cast_slice(b));
                 let parts = table.cosine_parts(&a, &b);
                 assert!(same(parts.dot, dot(&a, &b)), "{} {dims}", table.name);
                 assert!(same(parts.norm_sq_a, dot(&a, &a)), "{} {dims}", table.name);
@@ -226,22 +226,22 @@ fn cosine_parts_are_the_dot_kernels_values() {
 fn block_scores_are_those_of_single_rows() {
     let mut values = Values(5);
     for table in Kernels::all_supported() {
-        for (dims, score, storage) in cases() {
+        for (dims, score, element) in cases() {
             for rows in ROWS.iter().copied() {
                 let q = values.vector(dims);
-                let codes = Unaligned::new(&encode(storage, &values.vector(rows * dims)));
+                let codes = Unaligned::new(&encode(element, &values.vector(rows * dims)));
                 let mut scores = vec![f32::NAN; rows];
-                table.block(score, storage, &q, codes.bytes(), &mut scores);
+                table.block(score, element, &q, codes.bytes(), &mut scores);
                 for (i, (row, got)) in codes
                     .bytes()
-                    .chunks(storage.code_bytes(dims))
+                    .chunks(element.code_bytes(dims))
                     .zip(&scores)
                     .enumerate()
                 {
-                    let expected = table.row(score, storage, &q, row);
+                    let expected = table.row(score, element, &q, row);
                     assert!(
                         same(*got, expected),
-                        "{} {score:?} {storage:?} {dims} row {i}",
+                        "{} {score:?} {element:?} {dims} row {i}",
                         table.name
                     );
                 }
@@ -254,19 +254,19 @@ fn block_scores_are_those_of_single_rows() {
 fn l1_blocks_are_those_of_single_vectors() {
     let mut values = Values(9);
     for table in Kernels::all_supported() {
-        for (dims, storage) in DIMS
+        for (dims, element) in DIMS
             .iter()
             .copied()
-            .flat_map(|dims| STORAGES.iter().map(move |storage| (dims, *storage)))
+            .flat_map(|dims| STORAGES.iter().map(move |element| (dims, *element)))
         {
             for rows in ROWS.iter().copied() {
                 let (q, wild) = (values.vector(dims), values.wild(rows * dims));
-                let codes = Unaligned::new(&encode(storage, &wild));
+                let codes = Unaligned::new(&encode(element, &wild));
                 let mut scores = vec![f32::NAN; rows];
-                table.l1_block(storage, &q, codes.bytes(), &mut scores);
-                for (row, got) in decode(storage, codes.bytes()).chunks(dims).zip(scores) {
+                table.l1_block(element, &q, codes.bytes(), &mut scores);
+                for (row, got) in decode(element, codes.bytes()).chunks(dims).zip(scores) {
                     let expected = scalar::KERNELS.l1(&q, row);
-                    assert!(same(got, expected), "{} {storage:?} {dims}", table.name);
+                    assert!(same(got, expected), "{} {element:?} {dims}", table.name);
                 }
             }
         }
@@ -413,7 +413,7 @@ fn work_stops_when_the_closure_says_so() {
     let codes = vec![0u8; 4000 * 600];
     let block = RowBlock {
         codes: &codes,
-        storage: Storage::F32,
+        element: Element::F32,
         dims,
     };
     let query = vec![0.0; dims];
@@ -436,7 +436,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let mut backend = CpuBackend::new();
     let block = RowBlock {
         codes: &[0; 10],
-        storage: Storage::F32,
+        element: Element::F32,
         dims: 2,
     };
     let refused = backend.score(Score::Dot, &[0.0; 2], block, &mut Vec::new(), &mut || true);
@@ -457,11 +457,11 @@ fn shapes_that_do_not_fit_are_refused() {
     assert_eq!(refused.expect_err("3 values").kind(), ErrorKind::InvalidArgument);
 }
 
-fn cases() -> impl Iterator<Item = (usize, Score, Storage)> {
+fn cases() -> impl Iterator<Item = (usize, Score, Element)> {
     DIMS.iter()
         .copied()
         .flat_map(|dims| SCORES.map(|score| (dims, score)))
-        .flat_map(|(dims, score)| STORAGES.iter().map(move |storage| (dims, score, *storage)))
+        .flat_map(|(dims, score)| STORAGES.iter().map(move |element| (dims, score, *element)))
 }
 
 fn labels(table: &'static Kernels, centroids: &[f32], rows: &[f32], dims: usize, by: NearestBy) -> Vec<u32> {

@@ -2,8 +2,8 @@
 
 use crate::distance;
 use crate::error::Result;
-use crate::metric::{Metric, Storage};
-use crate::quantize;
+use crate::metric::{Element, Metric, Storage};
+use crate::quantize::{self, int8, int8_query};
 
 use super::build::EncodedRow;
 use super::layout::{Factors, Tid};
@@ -34,18 +34,34 @@ impl RowEncoder {
     /// `OutOfMemory`.
     pub fn encode(&mut self, tid: Tid, vector: &[f32]) -> Result<EncodedRow<'_>> {
         self.code.clear();
-        quantize::encode(self.storage, vector, &mut self.code)?;
         self.factors.clear();
         if self.runs.norm_sq {
             self.factors.push(distance::norm_squared(vector));
         }
-        if self.runs.residual {
-            self.factors.push(quantize::residual_bound(vector, &self.code));
+        match self.storage {
+            Storage::F32 => quantize::encode(Element::F32, vector, &mut self.code)?,
+            Storage::F16 => {
+                quantize::encode(Element::F16, vector, &mut self.code)?;
+                self.factors.push(quantize::residual_bound(vector, &self.code));
+            }
+            Storage::Int8 => self.encode_int8(vector)?,
         }
+        debug_assert_eq!(self.factors.len(), self.runs.count());
         Ok(EncodedRow {
             tid,
             factors: &self.factors,
             code: &self.code,
         })
+    }
+
+    fn encode_int8(&mut self, vector: &[f32]) -> Result<()> {
+        let scale = int8::encode(vector, &mut self.code)?;
+        self.factors.push(int8::residual_bound(vector, &self.code, scale));
+        self.factors.push(scale);
+        if self.runs.code_norm_sq {
+            self.factors
+                .push(int8_query::code_norm_squared(&self.code, scale));
+        }
+        Ok(())
     }
 }

@@ -67,13 +67,17 @@ impl Tid {
     }
 }
 
-/// What is stored with a row besides its code, each as a run of f32.
+/// What is stored with a row besides its code, each as a run of f32, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factors {
     /// `|x|^2` as the dot kernel computes it; for inner product and cosine.
     pub norm_sq: bool,
     /// Upper bound of the code's rounding error; for lossy storage.
     pub residual: bool,
+    /// What a code is multiplied with; for int8.
+    pub scale: bool,
+    /// `|x'|^2` of what the code stands for; for int8 and L2.
+    pub code_norm_sq: bool,
 }
 
 impl Factors {
@@ -81,13 +85,15 @@ impl Factors {
     pub const fn of(metric: Metric, storage: Storage) -> Self {
         Self {
             norm_sq: metric.is_spherical(),
-            residual: matches!(storage, Storage::F16),
+            residual: !matches!(storage, Storage::F32),
+            scale: matches!(storage, Storage::Int8),
+            code_norm_sq: matches!(storage, Storage::Int8) && !metric.is_spherical(),
         }
     }
 
     /// Number of runs.
     pub const fn count(self) -> usize {
-        self.norm_sq as usize + self.residual as usize
+        self.norm_sq as usize + self.residual as usize + self.scale as usize + self.code_norm_sq as usize
     }
 }
 
@@ -209,6 +215,12 @@ impl Shape {
     /// Where factor run `run` starts in the first page.
     pub const fn factor_run_at(&self, run: usize) -> usize {
         self.factors_at + run * self.rows * 4
+    }
+
+    /// Factor run `run` of the first `rows` slots, where the machine can read it in place.
+    pub fn factor_run<'a>(&self, page: &'a [u8], run: usize, rows: usize) -> Option<&'a [f32]> {
+        let start = self.factor_run_at(run);
+        bytemuck::try_cast_slice(page.get(start..start + rows * 4)?).ok()
     }
 
     /// Groups that hold `rows` rows.

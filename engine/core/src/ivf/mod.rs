@@ -38,6 +38,7 @@
 //! ```
 
 pub mod build;
+pub mod centroids;
 pub mod encode;
 pub mod insert;
 pub mod layout;

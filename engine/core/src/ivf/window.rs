@@ -3,7 +3,7 @@
 //! While a batch of lists is read, rows are only collected. When they outgrow the window, the nearer half is kept and
 //! the window remembers that rows beyond it exist: once it is drained, the scan reads the same lists again for the
 //! rows behind the last one returned. Rows are handed out through a binary heap, so a small LIMIT never pays for a
-//! full sort.
+//! full sort. The window starts small, since few scans return many rows, and grows with each pass.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -33,9 +33,15 @@ impl PartialOrd for Entry {
     }
 }
 
+/// Rows that the first pass of a scan may collect before it drops the farther half.
+const FIRST_CAPACITY: usize = 512;
+/// How much larger the window is in the next pass.
+const GROWTH: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Window {
     capacity: usize,
+    capacity_max: usize,
     rows: Vec<Reverse<Entry>>,
     heap: BinaryHeap<Reverse<Entry>>,
     floor: Option<Entry>,
@@ -43,15 +49,32 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A window of at most `capacity` rows (at least 2).
-    pub(super) fn new(capacity: usize) -> Self {
+    /// A window of at most `capacity_max` rows (at least 2).
+    pub(super) fn new(capacity_max: usize) -> Self {
+        let capacity_max = capacity_max.max(2);
         Self {
-            capacity: capacity.max(2),
+            capacity: capacity_max.min(FIRST_CAPACITY),
+            capacity_max,
             rows: Vec::new(),
             heap: BinaryHeap::new(),
             floor: None,
             cut: None,
         }
+    }
+
+    /// Makes it as small as it was first.
+    pub(super) fn shrink(&mut self) {
+        self.capacity = self.capacity_max.min(FIRST_CAPACITY);
+    }
+
+    /// Makes it larger for the next pass.
+    pub(super) fn grow(&mut self) {
+        self.capacity = self.capacity.saturating_mul(GROWTH).min(self.capacity_max);
+    }
+
+    /// The distance from which on rows are left out, ties aside.
+    pub(super) fn cut(&self) -> f64 {
+        self.cut.map_or(f64::INFINITY, |cut| cut.key)
     }
 
     /// Empties the window for a pass over lists; rows up to and including `floor` are left out.

@@ -6,7 +6,7 @@ use super::{FLAT_LISTS, KmeansTask, Run, buffer, normalise, rounded};
 use crate::backend::{Backend, NearestBy, RowBlock};
 use crate::cpu::CpuBackend;
 use crate::error::Result;
-use crate::metric::{Score, Storage};
+use crate::metric::{Element, Score};
 use crate::random::Random;
 
 /// Rows of a subsample for each seed that k-means++ draws from it.
@@ -62,7 +62,7 @@ pub(super) fn plus_plus(
     let rows = subsample.len() / task.dims;
     let block = RowBlock {
         codes: bytemuck::cast_slice(&subsample),
-        storage: Storage::F32,
+        element: Element::F32,
         dims: task.dims,
     };
     let mut centroids = buffer(task.lists.saturating_mul(task.dims))?;

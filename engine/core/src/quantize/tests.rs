@@ -37,7 +37,7 @@ fn device_score(score: Score, order: Order, flushing: bool, q: &[f32], x: &[f32]
         .collect();
     let sum = |pairs: &mut dyn Iterator<Item = &(f32, f32)>| pairs.fold(0.0, |s, (a, b)| f(s + f(a * b)));
     match order {
-        Order::Kernel => kernels().row(score, Storage::F32, q, bytemuck::cast_slice(x)),
+        Order::Kernel => kernels().row(score, Element::F32, q, bytemuck::cast_slice(x)),
         Order::Sequential { fused: false } => sum(&mut pairs.iter()),
         Order::Sequential { fused: true } => pairs.iter().fold(0.0, |s, (a, b)| f(a.mul_add(*b, s))),
         Order::Reversed => sum(&mut pairs.iter().rev()),
@@ -132,14 +132,14 @@ proptest! {
     fn a_bound_never_exceeds_the_operators_value(
         (q, x) in vectors(), order in order(), flushing in any::<bool>(), half in any::<bool>(),
     ) {
-        let storage = if half { Storage::F16 } else { Storage::F32 };
+        let element = if half { Element::F16 } else { Element::F32 };
         let (mut code, mut decoded) = (Vec::new(), Vec::new());
-        encode(storage, &x, &mut code).expect("encode");
-        decode(storage, &code, &mut decoded).expect("decode");
+        encode(element, &x, &mut code).expect("encode");
+        decode(element, &code, &mut decoded).expect("decode");
         if flushing && half {
             decoded.iter_mut().for_each(|x| if x.abs() < F16_MIN_NORMAL { *x = 0.0 });
         }
-        let row = RowFactors::new(storage, &x, &code);
+        let row = RowFactors::new(element, &x, &code);
         let exact = matches!(order, Order::Kernel) && !flushing;
         let query = QueryNorms::new(&q, exact);
         for (metric, value) in [
@@ -154,15 +154,15 @@ proptest! {
             prop_assert!(!bound.is_nan() || value.is_nan());
             // NaN is the largest value in PostgreSQL's order.
             prop_assert!(bound.is_nan() || value.is_nan() || bound <= value,
-                "{:?} {:?}: {:e} > {:e}, score {:e}, {:?}", metric, storage, bound, value, score, row);
+                "{:?} {:?}: {:e} > {:e}, score {:e}, {:?}", metric, element, bound, value, score, row);
         }
     }
 
     #[test]
     fn a_residual_bound_covers_every_reading_of_the_code((x, _) in vectors()) {
         let (mut code, mut decoded) = (Vec::new(), Vec::new());
-        encode(Storage::F16, &x, &mut code).expect("encode");
-        decode(Storage::F16, &code, &mut decoded).expect("decode");
+        encode(Element::F16, &x, &mut code).expect("encode");
+        decode(Element::F16, &code, &mut decoded).expect("decode");
         let bound = f64::from(residual_bound(&x, &code));
         let exact = |y: &dyn Fn(f32) -> f32| -> f64 {
             x.iter().zip(&decoded).map(|(x, d)| (f64::from(*x) - f64::from(y(*d))).powi(2)).sum::<f64>().sqrt()
@@ -199,8 +199,8 @@ fn bounds_of_784_bytes_are_within_one_ten_thousandth() {
         for seed in 1..50 {
             let (q, x) = (image(seed), image(seed + 1000));
             let mut code = Vec::new();
-            encode(Storage::F16, &x, &mut code).expect("encode");
-            let row = RowFactors::new(Storage::F16, &x, &code);
+            encode(Element::F16, &x, &mut code).expect("encode");
+            let row = RowFactors::new(Element::F16, &x, &code);
             assert_eq!(row.residual, 0.0);
             let query = QueryNorms::new(&q, exact);
             let scale = distance::norm(&q) * distance::norm(&x);
@@ -239,14 +239,14 @@ fn codes_come_back() {
         f32::MIN_POSITIVE,
     ];
     let (mut code, mut back) = (vec![7u8], vec![9.0]);
-    encode(Storage::F32, &x, &mut code).expect("encode");
-    decode(Storage::F32, &code[1..], &mut back).expect("decode");
+    encode(Element::F32, &x, &mut code).expect("encode");
+    decode(Element::F32, &code[1..], &mut back).expect("decode");
     assert_eq!((back[0], &back[1..]), (9.0, &x[..]));
     code.truncate(1);
     back.truncate(1);
-    encode(Storage::F16, &x, &mut code).expect("encode");
+    encode(Element::F16, &x, &mut code).expect("encode");
     assert_eq!(code.len(), 1 + 16);
-    decode(Storage::F16, &code[1..], &mut back).expect("decode");
+    decode(Element::F16, &code[1..], &mut back).expect("decode");
     assert_eq!(
         back[1..],
         [1.5, 0.0, 65_504.0, -65_504.0, 65_504.0, 65_504.0, 0.0, 0.0]
@@ -257,8 +257,8 @@ fn codes_come_back() {
 fn a_residual_beyond_f32_is_infinite_and_its_bound_minus_infinity() {
     let x = [f32::MAX; 4];
     let mut code = Vec::new();
-    encode(Storage::F16, &x, &mut code).expect("encode");
-    let row = RowFactors::new(Storage::F16, &x, &code);
+    encode(Element::F16, &x, &mut code).expect("encode");
+    let row = RowFactors::new(Element::F16, &x, &code);
     assert_eq!(row.residual, f32::INFINITY);
     for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
         assert_eq!(
@@ -303,7 +303,7 @@ fn a_sum_that_overflows_only_in_the_operators_order_bounds_nothing() {
     let bound = query.lower_bound(
         Metric::InnerProduct,
         score,
-        RowFactors::new(Storage::F32, &x, &code),
+        RowFactors::new(Element::F32, &x, &code),
     );
     assert_eq!(bound, f64::NEG_INFINITY);
 }

@@ -3,16 +3,17 @@
 
 use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
 use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::distance;
 use vectorgpu_core::error::{Error, ErrorKind, Result};
 use vectorgpu_core::ivf::build::{Builder, EncodedRow};
+use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::insert::insert;
-use vectorgpu_core::ivf::layout::{Factors, Meta, Tid};
+use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::memory::MemoryStore;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions};
 use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
 use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::metric::{Metric, Score, Storage};
-use vectorgpu_core::{distance, quantize};
 
 /// A small seeded generator (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
@@ -245,17 +246,9 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn encode(metric: Metric, storage: Storage, vector: &[f32]) -> (Vec<u8>, Vec<f32>) {
-    let mut code = Vec::new();
-    quantize::encode(storage, vector, &mut code).expect("memory");
-    let runs = Factors::of(metric, storage);
-    let mut factors = Vec::new();
-    if runs.norm_sq {
-        factors.push(distance::norm_squared(vector));
-    }
-    if runs.residual {
-        factors.push(quantize::residual_bound(vector, &code));
-    }
-    (code, factors)
+    let mut encoder = RowEncoder::new(metric, storage);
+    let row = encoder.encode(Tid::new(1, 1), vector).expect("a finite vector");
+    (row.code.to_vec(), row.factors.to_vec())
 }
 
 fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {

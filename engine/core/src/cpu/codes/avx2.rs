@@ -17,6 +17,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming: row::<HAMMING>,
     and_count: row::<AND>,
     dot_i8_block: block::<DOT>,
+    dot_i8_pair_block: pair_block,
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
@@ -107,6 +108,67 @@ fn rows<const OP: u8, const R: usize>(
         }
     }
     folded(sums)
+}
+
+#[target_feature(enable = "avx2")]
+fn pair_block(queries: [&[u8]; 2], rows_bytes: &[u8], scores: &mut [[i32; 2]]) {
+    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
+    let stride = queries[0].len();
+    let tails = queries.map(|query| load_tail(query));
+    let mut rest = rows_bytes;
+    let (twos, left) = scores.as_chunks_mut::<2>();
+    for two in twos {
+        *two = pairs::<2>(queries, tails, rest, rest.get(AHEAD..).unwrap_or_default());
+        rest = &rest[2 * stride..];
+    }
+    for score in left {
+        [*score] = pairs::<1>(queries, tails, rest, &[]);
+        rest = &rest[stride..];
+    }
+}
+
+/// The products of the first `R` of `rows` with two queries, as [`rows`] computes them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pairs<const R: usize>(
+    queries: [&[u8]; 2],
+    tails: [__m256i; 2],
+    rows: &[u8],
+    ahead: &[u8],
+) -> [[i32; 2]; R] {
+    let stride = queries[0].len();
+    assert!(rows.len() >= R * stride && queries[1].len() == stride);
+    let mut ahead = ahead.chunks(R * REGISTER);
+    let mut sums = [[_mm256_setzero_si256(); R]; 2];
+    let mut i = 0;
+    while i + REGISTER <= stride {
+        if let Some(bytes) = ahead.next() {
+            prefetch(bytes);
+        }
+        // SAFETY: i + 32 is within both queries.
+        let q = queries.map(|query| unsafe { _mm256_loadu_si256(query.as_ptr().wrapping_add(i).cast()) });
+        let q = q.map(|q| widened::<DOT>(q));
+        for r in 0..R {
+            // SAFETY: i + 32 <= stride, so the register ends inside row r, which is there (asserted above).
+            let x = unsafe { _mm256_loadu_si256(rows.as_ptr().wrapping_add(r * stride + i).cast()) };
+            let x = widened::<DOT>(x);
+            for (sums, q) in sums.iter_mut().zip(q) {
+                sums[r] = step::<DOT>(sums[r], q, x);
+            }
+        }
+        i += REGISTER;
+    }
+    if i < stride {
+        let q = tails.map(|tail| widened::<DOT>(tail));
+        for r in 0..R {
+            let x = widened::<DOT>(load_tail(&rows[r * stride..][..stride]));
+            for (sums, q) in sums.iter_mut().zip(q) {
+                sums[r] = step::<DOT>(sums[r], q, x);
+            }
+        }
+    }
+    let totals = sums.map(|sums| folded(sums));
+    std::array::from_fn(|r| [totals[0][r], totals[1][r]])
 }
 
 /// The last, incomplete register of a code, zero beyond its end.

@@ -17,6 +17,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming: row::<HAMMING>,
     and_count: row::<AND>,
     dot_i8_block: block::<DOT>,
+    dot_i8_pair_block: pair_block,
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
@@ -81,6 +82,64 @@ fn rows<const OP: u8, const R: usize>(query: &[u8], rows: &[u8], ahead: &[u8]) -
         sums = sums.map(|sum| _mm512_sub_epi32(sum, offset));
     }
     folded(sums)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
+fn pair_block(queries: [&[u8]; 2], rows_bytes: &[u8], scores: &mut [[i32; 2]]) {
+    let stride = queries[0].len();
+    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
+    let mut rest = rows_bytes;
+    let (quads, left) = scores.as_chunks_mut::<ROWS>();
+    for quad in quads {
+        let (four, tail) = rest.split_at(ROWS * stride);
+        *quad = pairs::<ROWS>(queries, four, rest.get(AHEAD..).unwrap_or_default());
+        rest = tail;
+    }
+    for score in left {
+        let (one, tail) = rest.split_at(stride);
+        [*score] = pairs::<1>(queries, one, &[]);
+        rest = tail;
+    }
+}
+
+/// The products of `R` consecutive rows that fill `rows` exactly with two queries; as much of `ahead` is prefetched as
+/// is read of `rows`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
+fn pairs<const R: usize>(queries: [&[u8]; 2], rows: &[u8], ahead: &[u8]) -> [[i32; 2]; R] {
+    let stride = queries[0].len();
+    debug_assert!(rows.len() == R * stride && queries[1].len() == stride);
+    let mut ahead = ahead.chunks(R * REGISTER);
+    let mut sums = [[_mm512_setzero_si512(); R]; 2];
+    let mut query_sums = [_mm512_setzero_si512(); 2];
+    let mut i = 0;
+    while i < stride {
+        if let Some(bytes) = ahead.next() {
+            prefetch(bytes);
+        }
+        let count = REGISTER.min(stride - i);
+        let mask = u64::MAX >> (REGISTER - count);
+        // SAFETY: the mask reads `count` bytes, which both queries still have at i.
+        let q = queries.map(|query| unsafe { load(query.as_ptr().wrapping_add(i), mask) });
+        for (sum, q) in query_sums.iter_mut().zip(q) {
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi8(1), q);
+        }
+        for r in 0..R {
+            // SAFETY: the mask reads `count` bytes, which row r still has at i.
+            let x = unsafe { load(rows.as_ptr().wrapping_add(r * stride + i), mask) };
+            for (sums, q) in sums.iter_mut().zip(q) {
+                sums[r] = step::<DOT>(sums[r], q, x);
+            }
+        }
+        i += count;
+    }
+    let mut totals = [[0; R]; 2];
+    for ((totals, sums), query_sum) in totals.iter_mut().zip(sums).zip(query_sums) {
+        // As in `rows`: the rows were offset to make them unsigned.
+        let offset = _mm512_slli_epi32::<7>(query_sum);
+        *totals = folded(sums.map(|sum| _mm512_sub_epi32(sum, offset)));
+    }
+    std::array::from_fn(|r| [totals[0][r], totals[1][r]])
 }
 
 /// Loads the bytes whose bits are set, zero elsewhere.

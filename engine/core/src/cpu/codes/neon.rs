@@ -15,6 +15,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming: row::<HAMMING>,
     and_count: row::<AND>,
     dot_i8_block: block::<DOT>,
+    dot_i8_pair_block: pair_block,
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
@@ -89,6 +90,16 @@ fn rows<const OP: u8, const R: usize>(query: &[u8], query_tail: uint8x16_t, rows
         }
     }
     sums.map(|sum| vaddvq_s32(sum))
+}
+
+#[target_feature(enable = "neon")]
+fn pair_block(queries: [&[u8]; 2], rows_bytes: &[u8], scores: &mut [[i32; 2]]) {
+    let tails = queries.map(|query| load_tail(query));
+    let mut rest = rows_bytes;
+    for score in scores {
+        *score = [0, 1].map(|which| rows::<DOT, 1>(queries[which], tails[which], rest)[0]);
+        rest = &rest[queries[0].len()..];
+    }
 }
 
 /// The last, incomplete register of a code, zero beyond its end.

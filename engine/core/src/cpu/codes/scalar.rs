@@ -9,6 +9,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming: row::<HAMMING>,
     and_count: row::<AND>,
     dot_i8_block: block::<DOT>,
+    dot_i8_pair_block: pair_block,
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
@@ -47,5 +48,15 @@ fn block<const OP: u8>(query: &[u8], rows: &[u8], scores: &mut [i32]) {
     }
     for (code, score) in rows.chunks_exact(query.len()).zip(scores) {
         *score = row::<OP>(query, code);
+    }
+}
+
+fn pair_block(queries: [&[u8]; 2], rows: &[u8], scores: &mut [[i32; 2]]) {
+    if queries[0].is_empty() {
+        scores.fill([0; 2]);
+        return;
+    }
+    for (code, score) in rows.chunks_exact(queries[0].len()).zip(scores) {
+        *score = queries.map(|query| row::<DOT>(query, code));
     }
 }

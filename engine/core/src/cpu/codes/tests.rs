@@ -59,9 +59,21 @@ fn bytes(len: usize, seed: u64) -> Vec<u8> {
         .collect()
 }
 
-/// Compares blocks of `n` rows, which start one byte into `storage`, and single rows with the definition.
+/// Compares blocks of `n` rows, which start one byte into `storage`, and single rows with the definition; and the
+/// products with two queries at once with those with each.
 fn check(query: &[u8], storage: &[u8], n: usize) {
     let rows = &storage[1..];
+    let other: Vec<u8> = query.iter().rev().copied().collect();
+    for table in Kernels::all_supported() {
+        let mut pairs = vec![[i32::MIN; 2]; n];
+        table.dot_i8_pairs([query, &other], rows, &mut pairs);
+        for (which, query) in [query, &other].into_iter().enumerate() {
+            let mut scores = vec![i32::MIN; n];
+            table.code_block(CodeScore::DotI8, query, rows, &mut scores);
+            let got: Vec<i32> = pairs.iter().map(|pair| pair[which]).collect();
+            assert_eq!(got, scores, "{} {} query {which}", table.name(), query.len());
+        }
+    }
     for score in SCORES {
         let expected: Vec<i64> = (0..n)
             .map(|i| defined(score, query, &rows[i * query.len()..][..query.len()]))
@@ -142,6 +154,11 @@ fn lengths_that_differ_are_refused() {
                     &[0; 16][..rows],
                     &mut vec![0; n],
                 );
+            });
+            assert!(refused.is_err(), "{} {query} {rows} {n}", table.name());
+            let refused = std::panic::catch_unwind(|| {
+                let queries = [&[0; 8][..query], &[0; 8][..query]];
+                table.dot_i8_pairs(queries, &[0; 16][..rows], &mut vec![[0; 2]; n]);
             });
             assert!(refused.is_err(), "{} {query} {rows} {n}", table.name());
         }

@@ -13,6 +13,7 @@ use super::super::layout::{self, ListHead, Meta, Shape};
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Window};
+use super::int8::Int8Rows;
 use super::run::Run;
 use super::{Overtaken, Query, SearchCounts, key_of, list_head_block};
 
@@ -31,6 +32,13 @@ pub(super) struct Pass<'a, 'k, S> {
     pub(super) counts: &'a mut SearchCounts,
 }
 
+impl<S> Pass<'_, '_, S> {
+    /// Whether rows are gathered for the backend; integer codes are scored where they lie, on every device.
+    fn gathers(&self) -> bool {
+        self.backend.batch_bytes() > 0 && self.shape.storage.element().is_some()
+    }
+}
+
 /// Scratch memory of a scan.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
@@ -38,6 +46,7 @@ pub(super) struct Collector {
     scores: Vec<f32>,
     codes: Vec<u8>,
     rows: Vec<GatheredRow>,
+    int8: Int8Rows,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +86,7 @@ impl Collector {
             if step > blocks {
                 return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
             }
-            let pauses = pass.backend.batch_bytes() > 0 || step % GROUPS_BETWEEN_PAUSES == 0;
+            let pauses = pass.gathers() || step % GROUPS_BETWEEN_PAUSES == 0;
             // The next page comes from memory while this one is scored.
             let ahead = if next == NO_BLOCK || pauses {
                 None
@@ -129,10 +138,10 @@ impl Collector {
             return Ok(());
         }
         self.scores.clear();
-        if let Some(query) = pass.query {
+        if let Some((query, element)) = pass.query.zip(pass.shape.storage.element()) {
             let block = RowBlock {
                 codes: &self.codes,
-                storage: pass.shape.storage,
+                element,
                 dims: pass.shape.dims,
             };
             let score = pass.meta.metric.score();
@@ -178,8 +187,13 @@ impl Collector {
             return Ok(());
         }
         pass.counts.rows += rows as u64;
-        if pass.query.is_some() {
-            if pass.backend.batch_bytes() == 0 {
+        if let Some(query) = pass.query {
+            if let Some(query) = &query.int8 {
+                return self
+                    .int8
+                    .group(pass, query, page, block, rows, &mut self.straddling);
+            }
+            if !pass.gathers() {
                 return self.score_group(pass, page, block, rows);
             }
             self.gather_codes(pass, page, block, rows)?;
@@ -207,8 +221,10 @@ impl Collector {
         block: u32,
         rows: usize,
     ) -> Result<()> {
-        let Some(query) = pass.query else { return Ok(()) };
         let shape = pass.shape;
+        let Some((query, element)) = pass.query.zip(shape.storage.element()) else {
+            return Ok(());
+        };
         self.scores.clear();
         let (scores, backend, keep_waiting) = (&mut self.scores, &mut *pass.backend, &mut *pass.keep_waiting);
         let score = pass.meta.metric.score();
@@ -222,7 +238,7 @@ impl Collector {
             &mut |codes| {
                 let block = RowBlock {
                     codes,
-                    storage: shape.storage,
+                    element,
                     dims: shape.dims,
                 };
                 backend.score(score, &query.values, block, scores, keep_waiting)
@@ -273,7 +289,7 @@ impl Collector {
 }
 
 /// Hands on the codes of a group's first `rows` slots.
-fn read_codes<S: PageStore>(
+pub(super) fn read_codes<S: PageStore>(
     store: &S,
     shape: &Shape,
     page: &[u8],
@@ -321,8 +337,13 @@ fn factors_of(page: &[u8], shape: &Shape, slot: usize, block: u32) -> Result<(f3
     if norm_sq >= 0.0 && residual >= 0.0 {
         return Ok((norm_sq, residual));
     }
-    Err(Error::corrupt(format!(
-        "slot {slot} of block {block} of the index holds the factors {norm_sq} and {residual}"
+    Err(bad_factors(block))
+}
+
+/// The error for a page whose factors no encoder wrote.
+pub(super) fn bad_factors(block: u32) -> Error {
+    Error::corrupt(format!(
+        "block {block} of the index holds a factor that is negative or no number"
     ))
-    .with_hint("REINDEX the index."))
+    .with_hint("REINDEX the index.")
 }

@@ -9,17 +9,21 @@
 //! compares at the end of each list, and reads the batch again.
 
 mod collect;
+mod int8;
 mod rank;
 mod run;
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metric::Metric;
+use crate::metric::{Metric, Storage};
+use crate::quantize::int8_query::Int8Query;
 use crate::quantize::{QueryNorms, RowFactors};
 
+use super::centroids::Centroids;
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind};
 use super::store::PageStore;
@@ -27,6 +31,7 @@ use super::window::{Entry, Window};
 use collect::Collector;
 use rank::Ranking;
 pub use rank::nearest_list;
+pub(super) use run::Run;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,8 @@ pub(super) struct Query {
     pub(super) norm_sq: f32,
     /// For lower bounds.
     pub(super) bounds: QueryNorms,
+    /// For rows stored as int8.
+    pub(super) int8: Option<Int8Query>,
 }
 
 impl Query {
@@ -91,7 +98,14 @@ impl Query {
             norm: distance::norm(values),
             norm_sq: distance::norm_squared(values),
             bounds: QueryNorms::new(values, exact_scores),
+            int8: None,
         }
+    }
+
+    /// Prepares what the rows' storage needs.
+    fn for_rows(mut self, meta: &Meta) -> Self {
+        self.int8 = (meta.storage == Storage::Int8).then(|| Int8Query::new(meta.metric, &self.values));
+        self
     }
 }
 
@@ -108,6 +122,7 @@ pub struct Search {
     collector: Collector,
     counts: SearchCounts,
     exact: bool,
+    centroids: Option<Rc<Centroids>>,
 }
 
 impl Search {
@@ -126,7 +141,13 @@ impl Search {
             collector: Collector::default(),
             counts: SearchCounts::default(),
             exact: true,
+            centroids: None,
         }
+    }
+
+    /// Ranks lists by `centroids`, a copy of the index's, from now on.
+    pub fn use_centroids(&mut self, centroids: Rc<Centroids>) {
+        self.centroids = Some(centroids);
     }
 
     /// Starts over with a query, memory kept. `None` is SQL's NULL: every row is returned, in no order.
@@ -146,10 +167,11 @@ impl Search {
                 ),
             ));
         }
-        self.query = query.map(|values| Query::new(values, exact_scores));
+        self.query = query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta));
         self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
         self.ranking.clear();
         self.batch = 0..0;
+        self.window.shrink();
         self.window.open(None);
         self.window.seal();
         self.last = None;
@@ -182,6 +204,7 @@ impl Search {
                 }));
             }
             if self.window.overflowed() {
+                self.window.grow();
                 self.window.open(self.last);
             } else if !self.open_next_batch(store, backend, keep_waiting)? {
                 return Ok(None);
@@ -198,8 +221,15 @@ impl Search {
     ) -> Result<bool> {
         let from = self.batch.end;
         if from == 0 {
-            self.ranking
-                .score(store, &self.meta, self.query.as_ref(), backend, keep_waiting)?;
+            let centroids = self.centroids.as_deref();
+            self.ranking.score(
+                store,
+                &self.meta,
+                self.query.as_ref(),
+                centroids,
+                backend,
+                keep_waiting,
+            )?;
         } else if self.options.iterate == Iterate::Off {
             return Ok(false);
         }

@@ -1,43 +1,57 @@
 //! Ranks the lists of an index by the distance of their centroids from the query.
 //!
-//! The order never depends on the device: where a backend is not exact, the lists near the cut are scored again by
-//! the CPU's kernels.
+//! Which lists are the nearest never depends on the device, or on whether a rounded copy of the centroids was at hand:
+//! where scores are not exact, the lists near the cut are scored again by the CPU's kernels.
 
 use std::ops::Range;
 
 use crate::backend::{Backend, KeepWaiting, RowBlock};
 use crate::cpu::CpuBackend;
 use crate::error::Result;
-use crate::metric::{Score, Storage};
+use crate::metric::{Element, Score};
 use crate::quantize;
 
+use super::super::centroids::{Centroids, PAGES_BETWEEN_PAUSES};
 use super::super::layout::Meta;
 use super::super::page::{self, CONTENT_AT, Kind, RUN_BYTES};
 use super::super::store::PageStore;
 use super::Query;
 use super::run::Run;
 
-/// Centroid pages to read before interrupts are let through.
-const PAGES_BETWEEN_PAUSES: u32 = 256;
-
+/// A list and bounds of its centroid's score; smaller is nearer. Equal bounds are the score itself.
 #[derive(Debug, Clone, Copy)]
 struct Ranked {
-    key: f32,
+    low: f32,
+    high: f32,
     list: u32,
-    exact: bool,
 }
 
 impl Ranked {
+    fn exact(key: f32, list: u32) -> Self {
+        Self {
+            low: key,
+            high: key,
+            list,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.low.to_bits() == self.high.to_bits()
+    }
+
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.total_cmp(&other.key).then(self.list.cmp(&other.list))
+        self.low.total_cmp(&other.low).then(self.list.cmp(&other.list))
     }
 }
 
-/// All lists; those asked for so far are in order.
+/// All lists. Those asked for so far stand in front, the nearest ones; within a range asked for at once the order is
+/// only right where scores are exact.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     lists: Vec<Ranked>,
     scores: Vec<f32>,
+    products: Vec<[i32; 2]>,
+    bounds: Vec<(f32, f32)>,
     scratch: Vec<u8>,
     gathered: Vec<u8>,
 }
@@ -53,37 +67,47 @@ impl Ranking {
         self.lists[rank].list
     }
 
-    /// Scores all centroids.
+    /// Scores all centroids: on the pages, or their rounded copy.
     pub(super) fn score<S: PageStore>(
         &mut self,
         store: &S,
         meta: &Meta,
         query: Option<&Query>,
+        centroids: Option<&Centroids>,
         backend: &mut dyn Backend,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        self.scores.clear();
-        match query {
-            None => self.scores.resize(meta.lists as usize, 0.0),
-            Some(query) => self.score_centroids(store, meta, &query.values, backend, keep_waiting)?,
-        }
-        let sign = if meta.metric.score() == Score::Dot {
-            -1.0
-        } else {
-            1.0
-        };
-        let exact = backend.is_exact() || query.is_none();
         self.lists.clear();
+        let Some(query) = query else {
+            self.lists
+                .extend((0..meta.lists).map(|list| Ranked::exact(0.0, list)));
+            return Ok(());
+        };
+        if let Some(centroids) = centroids.filter(|copy| copy.lists() == meta.lists as usize) {
+            centroids.score_bounds(&query.values, &mut self.products, &mut self.bounds);
+            let bounds = (0..meta.lists).zip(&self.bounds);
+            self.lists
+                .extend(bounds.map(|(list, &(low, high))| Ranked { low, high, list }));
+            return Ok(());
+        }
+        self.scores.clear();
+        self.score_centroids(store, meta, &query.values, backend, keep_waiting)?;
+        let sign = sign_of(meta);
+        let exact = backend.is_exact();
         self.lists
-            .extend((0..meta.lists).zip(&self.scores).map(|(list, score)| Ranked {
-                key: order_key(sign * score),
-                list,
-                exact,
+            .extend((0..meta.lists).zip(&self.scores).map(|(list, score)| {
+                let key = order_key(sign * score);
+                let slack = if exact { 0.0 } else { score_slack(meta, query, key) };
+                Ranked {
+                    low: order_key(key - slack),
+                    high: order_key(key + slack),
+                    list,
+                }
             }));
         Ok(())
     }
 
-    /// Brings the lists of places `range` into order; everything before is in order already.
+    /// Brings the nearest lists to the places `range`; those of the places before are nearer already.
     pub(super) fn rank<S: PageStore>(
         &mut self,
         store: &S,
@@ -93,7 +117,8 @@ impl Ranking {
     ) -> Result<()> {
         let wanted = range.len();
         if let Some(query) = query
-            && self.lists[range.start..].iter().any(|list| !list.exact)
+            && wanted < self.lists.len() - range.start
+            && self.lists[range.start..].iter().any(|list| !list.is_exact())
         {
             self.settle(store, meta, query, range.start, wanted)?;
         }
@@ -105,7 +130,11 @@ impl Ranking {
         Ok(())
     }
 
-    /// Scores again, exactly, every list that may be among the `wanted` nearest from place `start` on.
+    /// Scores again, exactly, every list of which it is unknown whether it is among the `wanted` nearest (fewer than
+    /// there are) from place `start` on.
+    ///
+    /// A list is among them when fewer lists can be nearer than its high bound, and is not when as many are nearer than
+    /// its low bound.
     fn settle<S: PageStore>(
         &mut self,
         store: &S,
@@ -114,29 +143,19 @@ impl Ranking {
         start: usize,
         wanted: usize,
     ) -> Result<()> {
-        let slack = |list: &Ranked| {
-            if list.exact {
-                0.0
-            } else {
-                score_slack(meta, query, list.key)
-            }
-        };
         let rest = &self.lists[start..];
-        let mut highest: Vec<f32> = rest
-            .iter()
-            .map(|list| order_key(list.key + slack(list)))
-            .collect();
-        let (_, cut, _) = highest.select_nth_unstable_by(wanted - 1, f32::total_cmp);
-        let cut = *cut;
-        let sign = if meta.metric.score() == Score::Dot {
-            -1.0
-        } else {
-            1.0
+        let nth = |bound: fn(&Ranked) -> f32, n: usize, scratch: &mut Vec<f32>| {
+            scratch.clear();
+            scratch.extend(rest.iter().map(bound));
+            *scratch.select_nth_unstable_by(n, f32::total_cmp).1
         };
+        let in_below = nth(|list| list.low, wanted, &mut self.scores);
+        let out_above = nth(|list| list.high, wanted - 1, &mut self.scores);
+        let sign = sign_of(meta);
         let mut cpu = CpuBackend::new();
         for place in start..self.lists.len() {
             let list = self.lists[place];
-            if list.exact || list.key - slack(&list) > cut {
+            if list.is_exact() || list.high < in_below || list.low > out_above {
                 continue;
             }
             self.scores.clear();
@@ -149,11 +168,7 @@ impl Ranking {
                 &mut self.scores,
                 &mut || true,
             )?;
-            self.lists[place] = Ranked {
-                key: order_key(sign * self.scores[0]),
-                list: list.list,
-                exact: true,
-            };
+            self.lists[place] = Ranked::exact(order_key(sign * self.scores[0]), list.list);
         }
         Ok(())
     }
@@ -219,7 +234,7 @@ pub fn nearest_list<S: PageStore>(
 ) -> Result<u32> {
     let query = Query::new(vector, backend.is_exact());
     let mut ranking = Ranking::default();
-    ranking.score(store, meta, Some(&query), backend, keep_waiting)?;
+    ranking.score(store, meta, Some(&query), None, backend, keep_waiting)?;
     ranking.rank(store, meta, Some(&query), 0..1)?;
     Ok(ranking.list(0))
 }
@@ -227,8 +242,17 @@ pub fn nearest_list<S: PageStore>(
 fn centroid_block(codes: &[u8], dims: usize) -> RowBlock<'_> {
     RowBlock {
         codes,
-        storage: Storage::F32,
+        element: Element::F32,
         dims,
+    }
+}
+
+/// Scores that grow with nearness count negatively.
+fn sign_of(meta: &Meta) -> f32 {
+    if meta.metric.score() == Score::Dot {
+        -1.0
+    } else {
+        1.0
     }
 }
 

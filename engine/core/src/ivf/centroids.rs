@@ -1,0 +1,137 @@
+//! The centroids of an index, rounded to int8, for a process that ranks them for many queries.
+//!
+//! Reading them from the pages takes a large part of a short scan: their number grows with the rows' square root, and
+//! their vectors are not rounded there. The copy tells which lists are certainly among the nearest and which are not;
+//! those in between are read from the pages. It is valid as long as the index is not rebuilt: nothing else changes
+//! centroids.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::metric::Metric;
+use crate::quantize::int8;
+use crate::quantize::int8_query::{Int8Factors, Int8Query, code_norm_squared};
+
+use super::layout::Meta;
+use super::page::{self, CONTENT_AT, Kind};
+use super::search::Run;
+use super::store::PageStore;
+
+/// Centroid pages to read before interrupts are let through.
+pub(super) const PAGES_BETWEEN_PAUSES: u32 = 256;
+
+/// Rounded centroids, in the order of their lists.
+#[derive(Debug)]
+pub struct Centroids {
+    dims: usize,
+    metric: Metric,
+    codes: Vec<u8>,
+    factors: Vec<Int8Factors>,
+}
+
+impl Centroids {
+    /// Bytes that the copy of `meta`'s centroids takes.
+    pub fn bytes_for(meta: &Meta) -> usize {
+        meta.lists as usize * (meta.dims as usize + size_of::<Int8Factors>())
+    }
+
+    /// Reads and rounds them.
+    ///
+    /// # Errors
+    /// `CorruptIndex`, `OutOfMemory`; what the store reports.
+    pub fn read<S: PageStore>(store: &S, meta: &Meta) -> Result<Self> {
+        let (dims, lists) = (meta.dims as usize, meta.lists as usize);
+        let mut read = Self {
+            dims,
+            metric: ranking_metric(meta.metric),
+            codes: Vec::new(),
+            factors: Vec::new(),
+        };
+        let reserved = read.codes.try_reserve_exact(lists * dims);
+        reserved
+            .and_then(|()| read.factors.try_reserve_exact(lists))
+            .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while reading centroids"))?;
+        let (mut scratch, mut centroid) = (Vec::new(), Vec::with_capacity(dims));
+        let mut run = Run::new(dims * 4, lists, &mut scratch);
+        let mut block = meta.centroids_first;
+        while run.is_unfinished() {
+            if (block - meta.centroids_first) % PAGES_BETWEEN_PAUSES == PAGES_BETWEEN_PAUSES - 1 {
+                store.pause()?;
+            }
+            let page = store.share(block)?;
+            page::expect(&page, block, Kind::Centroids)?;
+            run.feed(&page[CONTENT_AT..], &mut |rows| {
+                for row in rows.chunks_exact(dims * 4) {
+                    centroid.clear();
+                    centroid.extend(row.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
+                    read.push(&centroid)?;
+                }
+                Ok(())
+            })?;
+            block += 1;
+        }
+        Ok(read)
+    }
+
+    fn push(&mut self, centroid: &[f32]) -> Result<()> {
+        let start = self.codes.len();
+        let scale = int8::encode(centroid, &mut self.codes).map_err(|_| {
+            Error::corrupt("a centroid of the index holds no number").with_hint("REINDEX the index.")
+        })?;
+        let codes = &self.codes[start..];
+        self.factors.push(Int8Factors {
+            scale,
+            residual: int8::residual_bound(centroid, codes, scale),
+            norm_sq: match self.metric {
+                Metric::L2 => code_norm_squared(codes, scale),
+                Metric::InnerProduct | Metric::Cosine => crate::distance::norm_squared(centroid),
+            },
+        });
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn lists(&self) -> usize {
+        self.factors.len()
+    }
+
+    /// Bounds of what [`Metric::score`] makes of each centroid and `query`, in the order of the lists: smaller is
+    /// nearer, so the dot product counts negatively.
+    pub(super) fn score_bounds(
+        &self,
+        query: &[f32],
+        products: &mut Vec<[i32; 2]>,
+        bounds: &mut Vec<(f32, f32)>,
+    ) {
+        let query = Int8Query::new(self.metric, query);
+        products.clear();
+        products.resize(self.factors.len(), [0; 2]);
+        debug_assert_eq!(self.codes.len(), self.factors.len() * self.dims);
+        query.products(&self.codes, products);
+        let both = products.iter().zip(&self.factors);
+        bounds.clear();
+        bounds.extend(both.map(|(products, factors)| {
+            let (lower, upper) = query.interval(*products, *factors);
+            match self.metric {
+                Metric::L2 => (outward(lower.max(0.0).powi(2), -1.0), outward(upper.powi(2), 1.0)),
+                Metric::InnerProduct | Metric::Cosine => (outward(lower, -1.0), outward(upper, 1.0)),
+            }
+        }));
+    }
+}
+
+/// Lists of the spherical metrics are ranked by their inner products.
+fn ranking_metric(metric: Metric) -> Metric {
+    if metric.is_spherical() {
+        Metric::InnerProduct
+    } else {
+        Metric::L2
+    }
+}
+
+/// Rounds to f32 and a little further, downwards or upwards. A square below zero is an unknown distance's.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "corrected by more than the rounding"
+)]
+fn outward(bound: f64, direction: f64) -> f32 {
+    (bound + direction * (bound.abs() * 1e-6 + f64::from(f32::MIN_POSITIVE))) as f32
+}

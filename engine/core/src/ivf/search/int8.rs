@@ -1,0 +1,97 @@
+//! Scores the int8 rows of a group where they lie, and puts those that may be near into the window.
+
+use crate::error::Result;
+use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
+
+use super::super::layout::{self, Shape};
+use super::super::store::PageStore;
+use super::super::window::Entry;
+use super::collect::{Pass, bad_factors, read_codes};
+
+/// Scratch memory.
+#[derive(Debug, Default)]
+pub(super) struct Int8Rows {
+    products: Vec<[i32; 2]>,
+    kept: Vec<usize>,
+    runs: [Vec<f32>; 3],
+}
+
+impl Int8Rows {
+    /// Reads one group of `rows` rows, whose first page is locked.
+    pub(super) fn group<S: PageStore>(
+        &mut self,
+        pass: &mut Pass<'_, '_, S>,
+        query: &Int8Query,
+        page: &[u8],
+        block: u32,
+        rows: usize,
+        straddling: &mut Vec<u8>,
+    ) -> Result<()> {
+        let shape = pass.shape;
+        self.products.clear();
+        let products = &mut self.products;
+        read_codes(pass.store, shape, page, block, rows, straddling, &mut |codes| {
+            let start = products.len();
+            products.resize(start + codes.len() / shape.code_bytes, [0; 2]);
+            query.products(codes, &mut products[start..]);
+            Ok(())
+        })?;
+        let [scale, residual, norm_sq] = &mut self.runs;
+        let places = run_places(shape);
+        let runs = Int8Runs {
+            scale: run(page, shape, places.scale, rows, scale),
+            residual: run(page, shape, places.residual, rows, residual),
+            norm_sq: run(page, shape, places.norm_sq, rows, norm_sq),
+        };
+        // A negative or missing bound would let a row pass for nearer than it is; NaN fails the comparison, too.
+        let factors = runs.residual.iter().chain(runs.norm_sq).chain(runs.scale);
+        if !factors.fold(true, |good, factor| good & (*factor >= 0.0)) {
+            return Err(bad_factors(block));
+        }
+        self.kept.clear();
+        query.candidates(pass.window.cut(), &self.products, runs, &mut self.kept);
+        for &slot in &self.kept {
+            let tid = layout::tid(page, slot);
+            if tid.is_tombstone() {
+                continue;
+            }
+            let factors = Int8Factors {
+                scale: runs.scale[slot],
+                residual: runs.residual[slot],
+                norm_sq: runs.norm_sq[slot],
+            };
+            pass.window.push(Entry {
+                key: query.lower_bound(self.products[slot], factors),
+                tid: tid.0,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Which run holds what.
+struct RunPlaces {
+    residual: usize,
+    scale: usize,
+    norm_sq: usize,
+}
+
+/// The runs of an int8 row: its own norm first, or last that of its code.
+fn run_places(shape: &Shape) -> RunPlaces {
+    let first = usize::from(shape.factors.norm_sq);
+    RunPlaces {
+        residual: first,
+        scale: first + 1,
+        norm_sq: if shape.factors.norm_sq { 0 } else { 2 },
+    }
+}
+
+/// A run where it lies, or a copy of it where the page is not aligned.
+fn run<'a>(page: &'a [u8], shape: &Shape, run: usize, rows: usize, copy: &'a mut Vec<f32>) -> &'a [f32] {
+    if let Some(run) = shape.factor_run(page, run, rows) {
+        return run;
+    }
+    copy.clear();
+    copy.extend((0..rows).map(|slot| layout::factor(page, shape, run, slot)));
+    copy
+}
