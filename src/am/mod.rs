@@ -7,6 +7,7 @@
 mod build;
 mod cost;
 mod insert;
+mod kept;
 mod opclass;
 mod scan;
 mod vacuum;

@@ -171,9 +171,15 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         ));
     }
     // SAFETY: the index outlives the scan.
-    let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
+    let mut store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = Meta::read(&store.share(0)?)?;
-    let search = Search::new(meta, search_options(index, &meta));
+    let mut search = Search::new(meta, search_options(index, &meta));
+    // SAFETY: the index is open.
+    let kept = unsafe { super::kept::of(index, &store, &meta) }?;
+    store.use_recent(kept.recent);
+    if let Some(centroids) = kept.centroids {
+        search.use_centroids(centroids);
+    }
     // SAFETY: the index is open.
     let oid = unsafe { (*index).rd_id };
     Ok(ScanState {

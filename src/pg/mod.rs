@@ -10,6 +10,7 @@ pub(crate) mod bulk;
 pub(crate) mod interrupt;
 pub(crate) mod options;
 pub(crate) mod progress;
+pub(crate) mod recent;
 pub(crate) mod relation;
 pub(crate) mod sort;
 pub(crate) mod store;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::slice;
 
 use pgrx::pg_sys;
@@ -9,6 +10,7 @@ use vectorgpu_core::ivf::page::{self, PAGE_SIZE};
 use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
 use vectorgpu_core::{Error, Result};
 
+use super::recent::RecentBuffers;
 use super::{INVALID_SUBTRANSACTION, interrupt};
 
 const _: () = assert!(
@@ -30,6 +32,7 @@ pub(crate) struct PgStore {
     index: pg_sys::Relation,
     strategy: pg_sys::BufferAccessStrategy,
     known_blocks: Cell<u32>,
+    recent: Option<Rc<RecentBuffers>>,
 }
 
 /// A pinned, share-locked page.
@@ -53,7 +56,13 @@ impl PgStore {
             index,
             strategy,
             known_blocks: Cell::new(0),
+            recent: None,
         }
+    }
+
+    /// Looks for pages first where they were last.
+    pub(crate) fn use_recent(&mut self, recent: Rc<RecentBuffers>) {
+        self.recent = Some(recent);
     }
 
     fn lock(&self, block: u32, mode: u32) -> Result<LockedBuffer> {
@@ -64,7 +73,23 @@ impl PgStore {
             ))
             .with_hint("REINDEX the index."));
         }
-        // SAFETY: `new`'s caller keeps the relation open; the block exists.
+        let buffer = self.pin(block);
+        // SAFETY: `buffer` was pinned just now and is not locked by this backend.
+        unsafe { pg_sys::LockBuffer(buffer, mode.cast_signed()) };
+        // SAFETY: `buffer` is pinned.
+        let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
+        Ok(LockedBuffer { buffer, page })
+    }
+
+    /// Pins the buffer of `block`, which exists.
+    fn pin(&self, block: u32) -> pg_sys::Buffer {
+        if let Some(recent) = &self.recent {
+            // SAFETY: `new`'s caller keeps the relation open; the block exists.
+            if let Some(buffer) = unsafe { recent.pin(self.index, block) } {
+                return buffer;
+            }
+        }
+        // SAFETY: as above.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(
                 self.index,
@@ -74,11 +99,10 @@ impl PgStore {
                 self.strategy,
             )
         };
-        // SAFETY: `buffer` was pinned just now and is not locked by this backend.
-        unsafe { pg_sys::LockBuffer(buffer, mode.cast_signed()) };
-        // SAFETY: `buffer` is pinned.
-        let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
-        Ok(LockedBuffer { buffer, page })
+        if let Some(recent) = &self.recent {
+            recent.note(block, buffer);
+        }
+        buffer
     }
 
     fn is_local(&self) -> bool {

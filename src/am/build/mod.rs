@@ -33,7 +33,11 @@ pub(super) unsafe extern "C-unwind" fn ambuild(
     index_info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: the server passes open relations and a valid IndexInfo.
-    let built = unsafe { build(table, index, index_info) }.or_raise();
+    let built = unsafe {
+        super::kept::forget(index);
+        build(table, index, index_info)
+    }
+    .or_raise();
     logging::flush();
     // SAFETY: zeroed memory of that type in the current context.
     let mut result = unsafe { PgBox::<pg_sys::IndexBuildResult>::alloc0() };

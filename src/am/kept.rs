@@ -1,0 +1,131 @@
+//! What this backend keeps of an index between scans: a rounded copy of its centroids, and where its pages were in the
+//! buffer cache.
+//!
+//! Both are valid until the index is rebuilt. The server says so itself: it frees `rd_amcache` whenever a relation's
+//! entry is invalidated, so a number kept there names what is still good.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+use vectorgpu_core::Result;
+use vectorgpu_core::ivf::centroids::Centroids;
+use vectorgpu_core::ivf::layout::Meta;
+
+use crate::pg::recent::RecentBuffers;
+use crate::pg::store::PgStore;
+
+/// What all copies of centroids may take.
+const BYTES_MAX: usize = 32 << 20;
+/// Indexes of which something is kept.
+const INDEXES_MAX: usize = 64;
+
+/// What is kept of one index.
+#[derive(Clone)]
+pub(super) struct Kept {
+    /// A copy of its centroids, unless that would be too large.
+    pub(super) centroids: Option<Rc<Centroids>>,
+    /// Where its pages were.
+    pub(super) recent: Rc<RecentBuffers>,
+}
+
+struct Entry {
+    index: pg_sys::Oid,
+    number: u64,
+    bytes: usize,
+    kept: Kept,
+}
+
+thread_local! {
+    /// The one used last comes last.
+    static ENTRIES: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    static LAST_NUMBER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What is kept of `index`; its centroids are read now if they were not yet.
+///
+/// # Errors
+/// What reading the centroids reports.
+///
+/// # Safety
+/// `index` is open.
+pub(super) unsafe fn of(index: pg_sys::Relation, store: &PgStore, meta: &Meta) -> Result<Kept> {
+    // SAFETY: as the caller's; a non-NULL rd_amcache is the u64 that `remember` put there.
+    let (oid, number) = unsafe {
+        (
+            (*index).rd_id,
+            (*index).rd_amcache.cast::<u64>().as_ref().copied(),
+        )
+    };
+    if let Some(kept) = number.and_then(|number| take(oid, number)) {
+        return Ok(kept);
+    }
+    let bytes = Centroids::bytes_for(meta);
+    let copied = bytes <= BYTES_MAX;
+    let kept = Kept {
+        centroids: if copied {
+            Some(Rc::new(Centroids::read(store, meta)?))
+        } else {
+            None
+        },
+        recent: Rc::default(),
+    };
+    let number = LAST_NUMBER.get() + 1;
+    LAST_NUMBER.set(number);
+    // SAFETY: as the caller's.
+    unsafe { remember(index, number) };
+    ENTRIES.with_borrow_mut(|entries| {
+        entries.retain(|entry| entry.index != oid);
+        entries.push(Entry {
+            index: oid,
+            number,
+            bytes: if copied { bytes } else { 0 },
+            kept: kept.clone(),
+        });
+        while entries.len() > INDEXES_MAX
+            || entries.iter().map(|entry| entry.bytes).sum::<usize>() > BYTES_MAX
+        {
+            entries.remove(0);
+        }
+    });
+    Ok(kept)
+}
+
+/// Forgets what is kept of `index`, which is being rebuilt.
+///
+/// # Safety
+/// `index` is open.
+pub(super) unsafe fn forget(index: pg_sys::Relation) {
+    // SAFETY: as the caller's; rd_amcache is NULL or allocated by `remember`.
+    unsafe {
+        if !(*index).rd_amcache.is_null() {
+            pg_sys::pfree((*index).rd_amcache);
+            (*index).rd_amcache = std::ptr::null_mut();
+        }
+    }
+}
+
+fn take(index: pg_sys::Oid, number: u64) -> Option<Kept> {
+    ENTRIES.with_borrow_mut(|entries| {
+        let is_it = |entry: &Entry| entry.index == index && entry.number == number;
+        let entry = entries
+            .iter()
+            .position(is_it)
+            .map(|place| entries.remove(place))?;
+        let kept = entry.kept.clone();
+        entries.push(entry);
+        Some(kept)
+    })
+}
+
+/// # Safety
+/// `index` is open.
+unsafe fn remember(index: pg_sys::Relation, number: u64) {
+    // SAFETY: as the caller's; the server frees the chunk with the entry, or when it is invalidated.
+    unsafe {
+        forget(index);
+        let place = pg_sys::MemoryContextAlloc((*index).rd_indexcxt, size_of::<u64>()).cast::<u64>();
+        place.write(number);
+        (*index).rd_amcache = place.cast();
+    }
+}

@@ -1,0 +1,69 @@
+//! Where the pages of an index were in the buffer cache when they were last read.
+//!
+//! Looking a page up takes several cache misses in the server's hash table, which for a page of a few vectors is a large
+//! part of reading it. A buffer that held the page a moment ago nearly always still does, and says so itself.
+
+use std::cell::{Cell, RefCell};
+
+use pgrx::pg_sys;
+
+/// A page in so many is looked up all the same: only that tells the server that it is in use (`ReadRecentBuffer` does
+/// not raise a buffer's usage count before PostgreSQL 17).
+const LOOK_UP_EVERY: u32 = 8;
+/// Pages that are remembered at most, from the first; four bytes each.
+const PAGES_MAX: usize = 1 << 20;
+
+/// Buffers by block.
+#[derive(Debug, Default)]
+pub(crate) struct RecentBuffers {
+    buffers: RefCell<Vec<pg_sys::Buffer>>,
+    reads: Cell<u32>,
+}
+
+impl RecentBuffers {
+    /// Pins the buffer that held `block` of `index` last, if it still does.
+    ///
+    /// # Safety
+    /// `index` is open and has the block.
+    pub(super) unsafe fn pin(&self, index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer> {
+        let reads = self.reads.get().wrapping_add(1);
+        self.reads.set(reads);
+        let buffer = *self.buffers.borrow().get(block as usize)?;
+        if buffer == 0 || reads.is_multiple_of(LOOK_UP_EVERY) {
+            return None;
+        }
+        // SAFETY: as the caller's; the buffer was one of the server's, which never go away.
+        let pinned = unsafe {
+            pg_sys::ReadRecentBuffer((*index).rd_node, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
+        };
+        if !pinned {
+            return None;
+        }
+        // SAFETY: as the caller's; what `pgstat_count_buffer_read` and `pgstat_count_buffer_hit` do.
+        unsafe {
+            if let Some(stats) = (*index).pgstat_info.as_mut() {
+                stats.t_counts.t_blocks_fetched += 1;
+                stats.t_counts.t_blocks_hit += 1;
+            }
+        }
+        Some(buffer)
+    }
+
+    /// Notes that `buffer` holds `block`.
+    pub(super) fn note(&self, block: u32, buffer: pg_sys::Buffer) {
+        let place = block as usize;
+        if place >= PAGES_MAX {
+            return;
+        }
+        let mut buffers = self.buffers.borrow_mut();
+        if place >= buffers.len() {
+            let len = (place + 1).next_power_of_two();
+            let missing = len - buffers.len();
+            if buffers.try_reserve_exact(missing).is_err() {
+                return;
+            }
+            buffers.resize(len, 0);
+        }
+        buffers[place] = buffer;
+    }
+}
