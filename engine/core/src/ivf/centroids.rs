@@ -8,7 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
 use crate::quantize::int8;
-use crate::quantize::int8_query::{Int8Factors, Int8Query, code_norm_squared};
+use crate::quantize::int8_query::{Int8Factors, Int8Query};
 
 use super::layout::Meta;
 use super::page::{self, CONTENT_AT, Kind};
@@ -77,14 +77,8 @@ impl Centroids {
             Error::corrupt("a centroid of the index holds no number").with_hint("REINDEX the index.")
         })?;
         let codes = &self.codes[start..];
-        self.factors.push(Int8Factors {
-            scale,
-            residual: int8::residual_bound(centroid, codes, scale),
-            norm_sq: match self.metric {
-                Metric::L2 => code_norm_squared(codes, scale),
-                Metric::InnerProduct | Metric::Cosine => crate::distance::norm_squared(centroid),
-            },
-        });
+        self.factors
+            .push(Int8Factors::new(self.metric, centroid, codes, scale));
         Ok(())
     }
 

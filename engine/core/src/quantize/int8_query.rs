@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares};
+use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares, int8};
 use crate::cpu::{Kernels, kernels};
 use crate::distance;
 use crate::metric::Metric;
@@ -24,6 +24,24 @@ pub struct Int8Factors {
     pub residual: f32,
     /// For `L2` [`code_norm_squared`]; for the others [`crate::distance::norm_squared`] of the row's own vector.
     pub norm_sq: f32,
+}
+
+impl Int8Factors {
+    /// The factors of `x` under `metric`, whose codes and scale are [`super::int8::encode`]'s.
+    ///
+    /// # Panics
+    /// When `codes` is not `x.len()` bytes long.
+    pub fn new(metric: Metric, x: &[f32], codes: &[u8], scale: f32) -> Self {
+        Self {
+            scale,
+            residual: int8::residual_bound(x, codes, scale),
+            norm_sq: if metric.is_spherical() {
+                distance::norm_squared(x)
+            } else {
+                code_norm_squared(codes, scale)
+            },
+        }
+    }
 }
 
 /// The factors of many rows, as runs.
@@ -139,17 +157,9 @@ impl Int8Query {
         let dot = self.dot(products, row.scale);
         let bound = match self.metric {
             Metric::L2 => {
-                let code_norm_sq = f64::from(row.norm_sq);
-                // The stored square may have underflowed: then it is below the smallest f32.
-                let code_norm = (code_norm_sq * (1.0 + 2.0 * U) + f64::from(f32::MIN_POSITIVE)).sqrt();
-                let sum = self.norm_sq + 2.0 * dot.abs() + code_norm_sq;
-                let off = 2.0 * self.residual * code_norm
-                    + U * code_norm_sq
-                    + f64::from(f32::MIN_POSITIVE)
-                    + (self.norms.dims + 32.0) * f64::EPSILON * sum;
-                let squared = self.norm_sq - 2.0 * dot + code_norm_sq - off;
-                if sum.is_finite() && row.residual.is_finite() {
-                    self.norms.l2_bound_of(squared.max(0.0), row.residual)
+                let (squared, off) = self.squared(dot, row.norm_sq);
+                if (squared + off).is_finite() && row.residual.is_finite() {
+                    self.norms.l2_bound_of((squared - off).max(0.0), row.residual)
                 } else {
                     f64::NEG_INFINITY
                 }
@@ -174,13 +184,9 @@ impl Int8Query {
         let dot = self.dot(products, row.scale);
         let upper = match self.metric {
             Metric::L2 => {
-                let code_norm_sq = f64::from(row.norm_sq);
-                let sum = self.norm_sq + 2.0 * dot.abs() + code_norm_sq;
-                let off = 2.0 * self.residual * code_norm_sq.sqrt()
-                    + sum * (4.0 * U)
-                    + f64::from(f32::MIN_POSITIVE);
-                let of_code = (self.norm_sq - 2.0 * dot + code_norm_sq + off).max(0.0).sqrt();
-                (of_code + f64::from(row.residual)) * (1.0 + self.norms.operator_gamma + 1e-9)
+                let (squared, off) = self.squared(dot, row.norm_sq);
+                ((squared + off).max(0.0).sqrt() + f64::from(row.residual))
+                    * (1.0 + self.norms.operator_gamma + 1e-9)
                     + self.norms.dims * f64::from(f32::MIN_POSITIVE).sqrt()
             }
             // As far above the estimate as the other bound is below it.
@@ -192,6 +198,19 @@ impl Int8Query {
         } else {
             (lower, upper)
         }
+    }
+
+    /// `|q - x'|^2` from `q.x'` and the stored `|x'|^2`, and how far it may be off.
+    fn squared(&self, dot: f64, code_norm_sq: f32) -> (f64, f64) {
+        let code_norm_sq = f64::from(code_norm_sq);
+        // The stored square may have underflowed: then it is below the smallest f32.
+        let code_norm = (code_norm_sq * (1.0 + 2.0 * U) + f64::from(f32::MIN_POSITIVE)).sqrt();
+        let sum = self.norm_sq + 2.0 * dot.abs() + code_norm_sq;
+        let off = 2.0 * self.residual * code_norm
+            + U * code_norm_sq
+            + f64::from(f32::MIN_POSITIVE)
+            + (self.norms.dims + 32.0) * f64::EPSILON * sum;
+        (self.norm_sq - 2.0 * dot + code_norm_sq, off)
     }
 
     fn dot(&self, products: [i32; 2], scale: f32) -> f64 {
@@ -312,17 +331,6 @@ mod tests {
         }
     }
 
-    fn factors_of(metric: Metric, x: &[f32], codes: &[u8], scale: f32) -> Int8Factors {
-        Int8Factors {
-            scale,
-            residual: int8::residual_bound(x, codes, scale),
-            norm_sq: match metric {
-                Metric::L2 => code_norm_squared(codes, scale),
-                Metric::InnerProduct | Metric::Cosine => distance::norm_squared(x),
-            },
-        }
-    }
-
     const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
     /// Bounds of `rows` must not pass the operator's values; returns them.
@@ -332,7 +340,7 @@ mod tests {
         for x in rows {
             let start = codes.len();
             let scale = int8::encode(x, &mut codes).expect("finite");
-            factors.push(factors_of(metric, x, &codes[start..], scale));
+            factors.push(Int8Factors::new(metric, x, &codes[start..], scale));
         }
         let mut products = vec![[0; 2]; rows.len()];
         for table in Kernels::all_supported() {
@@ -412,7 +420,7 @@ mod tests {
                 .map(|x| {
                     let start = codes.len();
                     let scale = int8::encode(x, &mut codes).expect("finite");
-                    factors_of(metric, x, &codes[start..], scale)
+                    Int8Factors::new(metric, x, &codes[start..], scale)
                 })
                 .collect();
             query.products(&codes, &mut products);
