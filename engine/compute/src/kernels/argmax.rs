@@ -4,22 +4,16 @@ use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{scratch, together, workgroups};
+use super::plan::{TILE_WG, scratch, together, workgroups};
 use crate::array::Array;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::runtime::{as_u32, as_usize};
-use crate::shader::{Kernel, Tunable, Variant, kernel};
+use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
 
-const WG: Tunable = Tunable {
-    name: "WG",
-    default: 256,
-    candidates: &[128, 256, 512],
-};
-
-static ARGMAX: Kernel = kernel!("argmax", "select/argmax.wgsl", [WG]);
+static ARGMAX: Kernel = kernel!("argmax", "select/argmax.wgsl", [TILE_WG]);
 
 /// Numbers that an invocation of the first pass looks at, as long as there are enough for [`WINNERS_MAX`] workgroups.
 const ITEMS: u32 = 16;
@@ -154,7 +148,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&ARGMAX];
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     use crate::shader::Sum;
     let mut variants = Vec::new();
-    for &size in WG.candidates {
+    for &size in TILE_WG.candidates {
         for sum in [Sum::Workgroup, Sum::Subgroup] {
             let of = |minimum| {
                 Variant::default()

@@ -72,6 +72,13 @@ pub(crate) const ROW_WG: Tunable = Tunable {
     candidates: &[64, 128, 256],
 };
 
+/// Invocations of a workgroup, for kernels that share a tile of many numbers.
+pub(crate) const TILE_WG: Tunable = Tunable {
+    name: "WG",
+    default: 256,
+    candidates: &[128, 256, 512],
+};
+
 /// Invocations that share a row: enough to read a long row in wide pieces, one for a short row; within a subgroup
 /// where those are used.
 pub(crate) fn lanes(capabilities: &Capabilities, quads: usize) -> u32 {

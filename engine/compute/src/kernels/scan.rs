@@ -4,22 +4,16 @@ use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 
-use super::plan::{scratch, stride_workgroups, together};
+use super::plan::{TILE_WG, scratch, stride_workgroups, together};
 use crate::array::Array;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::runtime::{as_u32, as_usize};
-use crate::shader::{Kernel, Tunable, Variant, kernel};
+use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
 
-const WG: Tunable = Tunable {
-    name: "WG",
-    default: 256,
-    candidates: &[128, 256, 512],
-};
-
-static SCAN: Kernel = kernel!("scan", "select/scan.wgsl", [WG]);
+static SCAN: Kernel = kernel!("scan", "select/scan.wgsl", [TILE_WG]);
 static SCAN_ADD: Kernel = kernel!("scan_add", "select/scan_add.wgsl");
 
 /// Numbers of an invocation of scan.wgsl.
@@ -121,7 +115,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&SCAN, &SCAN_ADD];
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     use crate::shader::Sum;
     let of = |sum: Sum, size: u32| Variant::default().sum(sum).constant("WG", size);
-    let scans = WG
+    let scans = TILE_WG
         .candidates
         .iter()
         .flat_map(|&size| [Sum::Workgroup, Sum::Subgroup].map(|sum| (&SCAN, of(sum, size))));

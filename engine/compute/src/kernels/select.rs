@@ -7,30 +7,23 @@ use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{ranges, scratch, stride_workgroups, together};
+use super::plan::{TILE_WG, ranges, scratch, stride_workgroups, together};
 use super::sort::{KIND_F32, KIND_U32, Source, Target};
 use crate::array::Array;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::runtime::{as_u32, as_u64, as_usize};
-use crate::shader::{Kernel, Tunable, Variant, kernel};
+use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
 
-/// Invocations of a workgroup; a tile is 8 times as many pairs.
-const WG: Tunable = Tunable {
-    name: "WG",
-    default: 256,
-    candidates: &[128, 256, 512],
-};
-
-static SELECT_COUNT: Kernel = kernel!("select_count", "select/select_count.wgsl", [WG]);
+static SELECT_COUNT: Kernel = kernel!("select_count", "select/select_count.wgsl", [TILE_WG]);
 static SELECT_PICK: Kernel = kernel!("select_pick", "select/select_pick.wgsl");
 /// Shares the tile, and so the tuned constant, with `select_gather`.
 static SELECT_MARK: Kernel = kernel!("select_mark", "select/select_mark.wgsl");
-static SELECT_GATHER: Kernel = kernel!("select_gather", "select/select_gather.wgsl", [WG]);
+static SELECT_GATHER: Kernel = kernel!("select_gather", "select/select_gather.wgsl", [TILE_WG]);
 
-/// Pairs of an invocation.
+/// Pairs of an invocation; a tile has those of a workgroup.
 const ITEMS: u32 = 8;
 const DIGIT_BITS: usize = 8;
 const DIGITS: usize = 256;
@@ -315,7 +308,7 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     use crate::shader::Sum;
     let of = |sum: Sum, size: u32| Variant::default().sum(sum).constant("WG", size);
     let mut variants = Vec::new();
-    for &size in WG.candidates {
+    for &size in TILE_WG.candidates {
         variants.push((&SELECT_COUNT, of(Sum::Workgroup, size)));
         for sum in [Sum::Workgroup, Sum::Subgroup] {
             variants.push((&SELECT_MARK, of(sum, size)));

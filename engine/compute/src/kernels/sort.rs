@@ -9,28 +9,21 @@ use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::plan::{ranges, scratch, stride_workgroups, together};
+use super::plan::{TILE_WG, ranges, scratch, stride_workgroups, together};
 use super::sort_local::LOCAL_MAX;
 use crate::array::Array;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::runtime::{as_u32, as_u64, as_usize};
-use crate::shader::{Kernel, Tunable, Variant, kernel};
+use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 use crate::tuning::{constant, tuned};
 
-/// Invocations of a workgroup; a tile is 8 times as many pairs.
-const WG: Tunable = Tunable {
-    name: "WG",
-    default: 256,
-    candidates: &[128, 256, 512],
-};
-
 /// Shares the tile, and so the tuned constant, with `sort_scatter`.
 static SORT_COUNT: Kernel = kernel!("sort_count", "select/sort_count.wgsl");
-static SORT_SCATTER: Kernel = kernel!("sort_scatter", "select/sort_scatter.wgsl", [WG]);
+static SORT_SCATTER: Kernel = kernel!("sort_scatter", "select/sort_scatter.wgsl", [TILE_WG]);
 
-/// Pairs of an invocation.
+/// Pairs of an invocation; a tile has those of a workgroup.
 const ITEMS: u32 = 8;
 /// Bits that a pass sorts by.
 const DIGIT_BITS: u32 = 8;
@@ -327,7 +320,7 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     use crate::shader::Sum;
     let of = |sum: Sum, size: u32| Variant::default().sum(sum).constant("WG", size);
     let mut variants = Vec::new();
-    for &size in WG.candidates {
+    for &size in TILE_WG.candidates {
         variants.push((&SORT_COUNT, of(Sum::Workgroup, size)));
         variants.extend([Sum::Workgroup, Sum::Subgroup].map(|sum| (&SORT_SCATTER, of(sum, size))));
     }
