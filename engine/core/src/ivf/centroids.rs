@@ -12,7 +12,7 @@ use crate::quantize::int8_query::{Int8Factors, Int8Query};
 
 use super::layout::Meta;
 use super::page::{self, CONTENT_AT, Kind};
-use super::search::Run;
+use super::run::Run;
 use super::store::PageStore;
 
 /// Centroid pages to read before interrupts are let through.

@@ -44,6 +44,7 @@ pub mod insert;
 pub mod layout;
 pub mod memory;
 pub mod page;
+mod run;
 pub mod search;
 pub mod stats;
 pub mod store;

@@ -6,7 +6,7 @@ use crate::error::Result;
 
 /// A position in a run of records.
 #[derive(Debug)]
-pub(in crate::ivf) struct Run<'a> {
+pub(super) struct Run<'a> {
     record_bytes: usize,
     remaining: usize,
     scratch: &'a mut Vec<u8>,
@@ -14,7 +14,7 @@ pub(in crate::ivf) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A run of `records` records of `record_bytes` bytes.
-    pub(in crate::ivf) fn new(record_bytes: usize, records: usize, scratch: &'a mut Vec<u8>) -> Self {
+    pub(super) fn new(record_bytes: usize, records: usize, scratch: &'a mut Vec<u8>) -> Self {
         scratch.clear();
         Self {
             record_bytes,
@@ -24,16 +24,12 @@ impl<'a> Run<'a> {
     }
 
     /// Whether further pages are needed.
-    pub(in crate::ivf) fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unfinished(&self) -> bool {
         self.remaining > 0
     }
 
     /// Takes the next page's part of the run; `sink` gets one or more whole records at a time, in order.
-    pub(in crate::ivf) fn feed(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if !self.scratch.is_empty() {
             let missing = (self.record_bytes - self.scratch.len()).min(bytes.len());
             self.scratch.extend_from_slice(&bytes[..missing]);

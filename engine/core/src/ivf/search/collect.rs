@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 
 use super::super::layout::{self, ListHead, Meta, Shape};
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
+use super::super::run::Run;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Window};
 use super::int8::Int8Rows;
-use super::run::Run;
 use super::{Overtaken, Query, SearchCounts, key_of, list_head_block};
 
 /// Groups to read before interrupts are let through.

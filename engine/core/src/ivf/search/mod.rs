@@ -11,7 +11,6 @@
 mod collect;
 mod int8;
 mod rank;
-mod run;
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -31,7 +30,6 @@ use super::window::{Entry, Window};
 use collect::Collector;
 use rank::Ranking;
 pub use rank::nearest_list;
-pub(super) use run::Run;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use crate::quantize;
 use super::super::centroids::{Centroids, PAGES_BETWEEN_PAUSES};
 use super::super::layout::Meta;
 use super::super::page::{self, CONTENT_AT, Kind, RUN_BYTES};
+use super::super::run::Run;
 use super::super::store::PageStore;
 use super::Query;
-use super::run::Run;
 
 /// A list and bounds of its centroid's score; smaller is nearer. Equal bounds are the score itself.
 #[derive(Debug, Clone, Copy)]
