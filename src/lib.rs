@@ -48,6 +48,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::register();
     pg::options::register();
     logging::register();
+    am::register();
     error::hide_backtraces();
 }
 

@@ -9,6 +9,7 @@ mod cost;
 mod insert;
 mod kept;
 mod opclass;
+mod planner;
 mod scan;
 mod vacuum;
 
@@ -22,6 +23,11 @@ pub(crate) use scan::{last_scan, probes_of};
 
 /// Name of the access method.
 pub(crate) const NAME: &str = "ivf";
+
+/// Called once, from `_PG_init`.
+pub(crate) fn register() {
+    planner::register();
+}
 
 /// `ivfhandler(internal) -> index_am_handler`.
 #[pg_extern(sql = false)]

@@ -110,3 +110,61 @@ def test_index_option_sets_the_probes_and_the_setting_overrides_it(connection):
     connection.execute("SET vectorgpu.probes = 3")
     connection.execute(nearest).fetchall()
     assert connection.execute(probed).fetchone() == (3,)
+
+
+def outputs(connection: psycopg.Connection, sql: str) -> str:
+    """What the nodes of a plan put out."""
+    connection.execute("LOAD 'vectorgpu'")
+    connection.execute("SET enable_seqscan = off")
+    rows = connection.execute("EXPLAIN (COSTS off, VERBOSE) " + sql.replace("{q}", f"'{QUERY}'"))
+    lines = [line for (line,) in rows]
+    assert any("Index Scan using items_ivf" in line for line in lines), lines
+    return "\n".join(line for line in lines if "Output:" in line)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10",
+        "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10 OFFSET 5",
+        "SELECT id FROM items WHERE id % 2 = 0 ORDER BY embedding <-> {q} LIMIT 10",
+        "SELECT sum(id) FROM (SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10) s",
+        "WITH s AS MATERIALIZED (SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10) SELECT * FROM s",
+        "SELECT (SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 1)",
+    ],
+    ids=["limit", "offset", "filter", "subquery", "cte", "scalar"],
+)
+def test_a_distance_that_is_not_returned_is_not_computed(table, sql):
+    found = outputs(table, sql)
+    assert "<->" not in found
+    assert "NULL::double precision" in found
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id, embedding <-> {q} FROM items ORDER BY embedding <-> {q} LIMIT 10",
+        "SELECT id, embedding <-> {q} AS d FROM items ORDER BY d LIMIT 10",
+        "SELECT id, 1 - (embedding <-> {q}) FROM items ORDER BY embedding <-> {q} LIMIT 10",
+        "SELECT sum(d) FROM (SELECT embedding <-> {q} AS d FROM items ORDER BY d LIMIT 10) s",
+        "SELECT id FROM items ORDER BY embedding <-> {q} FETCH FIRST 10 ROWS WITH TIES",
+    ],
+    ids=["returned", "by_name", "expression", "subquery", "with_ties"],
+)
+def test_a_distance_that_is_needed_is_computed(table, sql):
+    assert "<->" in outputs(table, sql)
+
+
+def test_answers_are_the_same_with_and_without_the_distance(table):
+    table.execute("SET enable_seqscan = off")
+    for limit in ("LIMIT 20", "LIMIT 20 FOR UPDATE", "FETCH FIRST 20 ROWS WITH TIES", "LIMIT ALL"):
+        ordered = f"FROM items ORDER BY embedding <-> '{QUERY}' {limit}"
+        ids = table.execute(f"SELECT id {ordered}").fetchall()
+        with_distance = table.execute(f"SELECT id, embedding <-> '{QUERY}' {ordered}").fetchall()
+        assert ids == [(identifier,) for identifier, _ in with_distance]
+        assert len(ids) >= 20
+    cursor = f"DECLARE near SCROLL CURSOR WITH HOLD FOR SELECT id FROM items ORDER BY embedding <-> '{QUERY}' LIMIT 20"
+    table.execute(cursor)
+    assert table.execute("FETCH ALL FROM near").fetchall() == ids[:20]
+    table.execute("CREATE TABLE nearest AS " + cursor.partition(" FOR ")[2])
+    assert table.execute("SELECT id FROM nearest").fetchall() == ids[:20]
