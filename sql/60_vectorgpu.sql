@@ -52,7 +52,8 @@ COMMENT ON VIEW vectorgpu.kernel_times IS 'device time by kernel, measured in th
 GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.kernel_times TO PUBLIC;
 
 CREATE FUNCTION vectorgpu.last_scan(
-    OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT restarts int8)
+    OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT rows_compared int8,
+    OUT restarts int8)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'last_scan_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION vectorgpu.last_scan() IS 'what the session''s last finished ivf scan did';

@@ -4,7 +4,6 @@ use pgrx::itemptr::item_pointer_get_both;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -48,14 +47,12 @@ pub(super) fn tid_of(tid: pg_sys::ItemPointerData) -> Tid {
 fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
     let meta = Meta::read(&store.share(0)?)?;
     check_dims(&meta, vector)?;
-    let mut encoder = RowEncoder::new(meta.metric, meta.storage);
-    let row = encoder.encode(tid, vector)?;
     vectorgpu_core::ivf::insert::insert(
         store,
         &meta,
         &mut CpuBackend::new(),
+        tid,
         vector,
-        row,
         &mut interrupt::keep_waiting,
     )
 }

@@ -1,5 +1,5 @@
-//! What this backend keeps of an index between scans: a rounded copy of its centroids, and where its pages were in the
-//! buffer cache.
+//! What this backend keeps of an index between scans: a rounded copy of its centroids, where its pages were in the
+//! buffer cache, and how many rows scans took.
 //!
 //! Both are valid until the index is rebuilt. The server says so itself: it frees `rd_amcache` whenever a relation's
 //! entry is invalidated, so a number kept there names what is still good.
@@ -17,6 +17,8 @@ use crate::pg::store::PgStore;
 
 /// What all copies of centroids may take.
 const BYTES_MAX: usize = 32 << 20;
+/// Rows that the first scan is expected to take.
+const TAKEN_FIRST: usize = 128;
 /// Indexes of which something is kept.
 const INDEXES_MAX: usize = 64;
 
@@ -27,6 +29,8 @@ pub(super) struct Kept {
     pub(super) centroids: Option<Rc<Centroids>>,
     /// Where its pages were.
     pub(super) recent: Rc<RecentBuffers>,
+    /// Rows that its scans took of late.
+    pub(super) taken: Rc<Cell<usize>>,
 }
 
 struct Entry {
@@ -69,6 +73,7 @@ pub(super) unsafe fn of(index: pg_sys::Relation, store: &PgStore, meta: &Meta) -
             None
         },
         recent: Rc::default(),
+        taken: Rc::new(Cell::new(TAKEN_FIRST)),
     };
     let number = LAST_NUMBER.get() + 1;
     LAST_NUMBER.set(number);

@@ -4,7 +4,8 @@
 //! with its bound and `xs_recheckorderby`: the executor, which fetches the heap row anyway, computes the operator's
 //! value and re-orders. Source: `IndexNextWithReorder` in nodeIndexscan.c.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::prelude::*;
@@ -23,13 +24,15 @@ use crate::pg::{interrupt, options};
 use crate::types::vector::Vector;
 
 /// Bytes of a row in the scan's window.
-const WINDOW_ROW_BYTES: usize = 16;
+const WINDOW_ROW_BYTES: usize = 24;
 
 struct ScanState {
     store: PgStore,
     search: Search,
     backend: Box<dyn Backend>,
     started: bool,
+    /// What scans like this one took.
+    taken: Rc<Cell<usize>>,
     index: pg_sys::Oid,
 }
 
@@ -141,6 +144,9 @@ impl ScanState {
                 counts: self.search.counts(),
             };
             LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
+            // The most of late: one small scan after many large ones says little.
+            self.taken
+                .set(self.search.taken().max(self.taken.get() - self.taken.get() / 16));
         }
     }
 }
@@ -173,9 +179,9 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     // SAFETY: the index outlives the scan.
     let mut store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = Meta::read(&store.share(0)?)?;
-    let mut search = Search::new(meta, search_options(index, &meta));
     // SAFETY: the index is open.
     let kept = unsafe { super::kept::of(index, &store, &meta) }?;
+    let mut search = Search::new(meta, search_options(index, &meta, kept.taken.get()));
     store.use_recent(kept.recent);
     if let Some(centroids) = kept.centroids {
         search.use_centroids(centroids);
@@ -187,11 +193,12 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         search,
         backend: policy::scan_backend(meta.storage)?,
         started: false,
+        taken: kept.taken,
         index: oid,
     })
 }
 
-fn search_options(index: pg_sys::Relation, meta: &Meta) -> SearchOptions {
+fn search_options(index: pg_sys::Relation, meta: &Meta, expected_rows: usize) -> SearchOptions {
     // SAFETY: a setting of this process.
     let work_mem_kb = unsafe { pg_sys::work_mem };
     let window_bytes = usize::try_from(work_mem_kb).unwrap_or(64) * 1024;
@@ -200,6 +207,7 @@ fn search_options(index: pg_sys::Relation, meta: &Meta) -> SearchOptions {
         max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
         iterate: guc::iterate(),
         window_rows: window_bytes / WINDOW_ROW_BYTES,
+        expected_rows,
     }
 }
 

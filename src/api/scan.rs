@@ -14,6 +14,7 @@ fn last_scan() -> TableIterator<
         name!(device, String),
         name!(lists_probed, i64),
         name!(rows_scored, i64),
+        name!(rows_compared, i64),
         name!(restarts, i64),
     ),
 > {
@@ -23,6 +24,7 @@ fn last_scan() -> TableIterator<
             last.device,
             last.counts.lists.cast_signed(),
             last.counts.rows.cast_signed(),
+            last.counts.compared.cast_signed(),
             last.counts.restarts.cast_signed(),
         )
     }))

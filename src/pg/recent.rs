@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 
 /// A page in so many is looked up all the same: only that tells the server that it is in use (`ReadRecentBuffer` does
 /// not raise a buffer's usage count before PostgreSQL 17).
-const LOOK_UP_EVERY: u32 = 8;
+const LOOK_UP_EVERY: u32 = 16;
 /// Pages that are remembered at most, from the first; four bytes each.
 const PAGES_MAX: usize = 1 << 20;
 
@@ -47,6 +47,12 @@ impl RecentBuffers {
             }
         }
         Some(buffer)
+    }
+
+    /// The shared buffer that held `block` last.
+    pub(super) fn last(&self, block: u32) -> Option<pg_sys::Buffer> {
+        let buffer = self.buffers.borrow().get(block as usize).copied();
+        buffer.filter(|buffer| *buffer > 0)
     }
 
     /// Notes that `buffer` holds `block`.

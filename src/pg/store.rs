@@ -1,11 +1,12 @@
 //! The index's pages: PostgreSQL's buffers, locks and generic WAL behind [`PageStore`].
 
 use std::cell::Cell;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::slice;
 
 use pgrx::pg_sys;
+use vectorgpu_core::cpu;
 use vectorgpu_core::ivf::page::{self, PAGE_SIZE};
 use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
 use vectorgpu_core::{Error, Result};
@@ -218,6 +219,18 @@ impl PageStore for PgStore {
             unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
         self.known_blocks.set(blocks);
         Ok(blocks)
+    }
+
+    fn prefetch(&self, block: u32, part: Range<usize>) {
+        if let Some(buffer) = self.recent.as_ref().and_then(|recent| recent.last(block)) {
+            // SAFETY: a buffer's memory is there whatever it holds, and it is not read here.
+            let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
+            cpu::prefetch_at(page.wrapping_add(part.start), part.len());
+            // Pinning it touches its descriptor.
+            // SAFETY: shared buffers are numbered from 1 and each has a descriptor, which is not read here.
+            let descriptor = unsafe { pg_sys::BufferDescriptors.wrapping_add(buffer as usize - 1) };
+            cpu::prefetch_at(descriptor.cast(), size_of::<pg_sys::BufferDescPadded>());
+        }
     }
 
     fn pause(&self) -> Result<()> {

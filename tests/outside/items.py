@@ -18,7 +18,7 @@ SEED = 20_240_607
 METRICS = {"l2": ("<->", "vector_l2_ops"), "ip": ("<#>", "vector_ip_ops"), "cosine": ("<=>", "vector_cosine_ops")}
 
 # How an index may store its rows.
-STORAGES = ["f32", "f16", "int8"]
+STORAGES = ["f32", "f16", "int8", "rabitq"]
 
 Row = tuple[int, float]
 

@@ -69,10 +69,10 @@ def test_ten_writers_with_vacuum_searches_and_concurrent_builds_lose_nothing(con
         assert count > 0
 
     def build(client: psycopg.Connection) -> None:
-        for number in range(2):
+        for number in range(3):
             client.execute(
                 f"CREATE INDEX CONCURRENTLY later_{number} ON items USING ivf (embedding vector_l2_ops) "
-                f"WITH (lists = {LISTS}, storage = '{('int8', 'f16')[number]}')"
+                f"WITH (lists = {LISTS}, storage = '{('int8', 'f16', 'rabitq')[number]}')"
             )
         client.execute("REINDEX INDEX CONCURRENTLY later_0")
 
@@ -93,7 +93,7 @@ def test_ten_writers_with_vacuum_searches_and_concurrent_builds_lose_nothing(con
     stored = items.heap_ids(connection)
     assert len(stored) == 5_000 + WRITERS * BATCHES * BATCH * 4 // 5
     items.vacuum(connection)
-    for index in ("items_ivf", "later_0", "later_1"):
+    for index in ("items_ivf", "later_0", "later_1", "later_2"):
         assert items.verify(connection, index) == len(stored), index
         assert ids_through_only(connection, index) == stored, index
 
@@ -101,7 +101,7 @@ def test_ten_writers_with_vacuum_searches_and_concurrent_builds_lose_nothing(con
 def ids_through_only(connection: psycopg.Connection, index: str) -> list[int]:
     """All ids that a scan through `index` returns; the other indexes are out of the way for the time being."""
     with connection.transaction(force_rollback=True):
-        for other in {"items_ivf", "later_0", "later_1"} - {index}:
+        for other in {"items_ivf", "later_0", "later_1", "later_2"} - {index}:
             connection.execute(f"DROP INDEX {other}")
         connection.execute(f"ALTER INDEX {index} RENAME TO items_ivf_only")
         return items.indexed_ids(connection, LISTS)

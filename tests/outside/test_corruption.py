@@ -18,7 +18,9 @@ LISTS = 10
 # XX001: PostgreSQL found the damage (page header, a row that is not there); XX002: the access method did. A flipped bit
 # in a stored vector or in its error bound cannot be seen on the page; PostgreSQL sees that the order is wrong.
 WRONG_ORDER = "index returned tuples in wrong order"
-DAMAGE = {"XX001", "XX002", WRONG_ORDER}
+# A row pointer far beyond the table's end: PostgreSQL says XX000 and this.
+NO_SUCH_BLOCK = "previous segment is only"
+DAMAGE = {"XX001", "XX002", WRONG_ORDER, NO_SUCH_BLOCK}
 STATEMENTS = (
     "SELECT id FROM items ORDER BY embedding <-> '{q}' LIMIT 10",
     "SELECT count(*) FROM (SELECT id FROM items ORDER BY embedding <-> '{q}') AS everything",
@@ -86,7 +88,9 @@ class Damaged:
             assert error.sqlstate is not None, f"the backend died in: {sql}"
             state = error.sqlstate
         except psycopg.Error as error:
-            state = WRONG_ORDER if error.diag.message_primary == WRONG_ORDER else error.sqlstate or "?"
+            message = error.diag.message_primary or ""
+            known = [part for part in (WRONG_ORDER, NO_SUCH_BLOCK) if part in message]
+            state = known[0] if known else error.sqlstate or "?"
         assert connection.execute("SELECT 1").fetchone() == (1,)
         return state
 

@@ -49,7 +49,7 @@ def test_gpu_and_cpu_give_equal_answers(gpu_connection, gpu_device, metric, stor
             use_gpu(gpu_connection)
             on_gpu = items.through_index(gpu_connection, query, scan)
             # Integer codes are scored on the CPU.
-            assert (last_device(gpu_connection) == gpu_device) == (storage != "int8")
+            assert (last_device(gpu_connection) == gpu_device) == (storage in ("f32", "f16"))
             gpu_connection.execute("SET vectorgpu.device = 'cpu'")
             on_cpu = items.through_index(gpu_connection, query, scan)
             assert last_device(gpu_connection) != gpu_device

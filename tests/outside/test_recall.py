@@ -43,8 +43,8 @@ def test_recall_rises_with_probes_to_exact(connection, cube, metric, workers):
     assert items.verify(connection) == len(cube)
 
 
-@pytest.mark.parametrize("storage", ["f16", "int8"])
-def test_rounded_storage_finds_what_f32_finds(connection, cube, storage):
+@pytest.mark.parametrize("storage", ["f16", "int8", "rabitq"])
+def test_other_storage_finds_what_f32_finds(connection, cube, storage):
     items.create_items(connection, cube[:20_000])
     items.create_index(connection, LISTS, storage=storage)
     for probes, floor in {1: 0.71, 10: 0.95, LISTS: 1.0}.items():
@@ -131,7 +131,7 @@ def test_fashion_mnist_reaches_the_promised_recall_and_size(connection):
         items.through_index(connection, data.queries[0], Scan(probes=245, limit=100)),
         items.exact(connection, data.queries[0], Scan(limit=100)),
     )
-    assert storage_of(connection) == "int8"
+    assert storage_of(connection) == "rabitq"
 
     def size(storage: str) -> int:
         connection.execute("DROP INDEX items_ivf")
@@ -143,13 +143,38 @@ def test_fashion_mnist_reaches_the_promised_recall_and_size(connection):
     assert size("f32") <= 1.05 * ivfflat
     assert size("f16") <= 0.5 * ivfflat
     assert size("int8") <= 0.25 * ivfflat
+    assert size("rabitq") <= 1.0 * ivfflat
 
 
 @pytest.mark.parametrize(("dims", "storage"), [(3, "f32"), (15, "f32"), (16, "int8"), (3000, "int8")])
-def test_auto_picks_the_smaller_storage(connection, dims, storage):
+def test_auto_picks_a_small_storage_for_few_rows(connection, dims, storage):
     items.create_items(connection, items.uniform(50, dims))
     items.create_index(connection, 2)
     assert storage_of(connection) == storage
+
+
+@pytest.mark.parametrize(("dims", "storage"), [(383, "int8"), (384, "rabitq")])
+def test_auto_picks_one_bit_codes_for_many_long_rows(connection, dims, storage):
+    items.create_items(connection, items.uniform(12_000, dims))
+    items.create_index(connection, 20)
+    assert storage_of(connection) == storage
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_bit_codes_leave_few_vectors_to_read(connection, metric):
+    # As in real data, a few dimensions tell most: in a cloud that is round, all rows are about as far.
+    rows = (items.uniform(20_000, 400) - 0.5) * np.exp(-np.arange(400) / 40).astype(np.float32)
+    items.create_items(connection, rows)
+    items.create_index(connection, 20, metric, "rabitq")
+    for query in rows[:20] + 0.3 * rows[20:40]:
+        items.assert_same_answer(
+            items.through_index(connection, query, Scan(metric, probes=20)),
+            items.exact(connection, query, Scan(metric)),
+        )
+        scanned = "SELECT rows_scored, rows_compared FROM vectorgpu.last_scan()"
+        scored, compared = connection.execute(scanned).fetchone()
+        assert scored >= 20_000
+        assert 10 <= compared < 2_000
 
 
 def storage_of(connection) -> str:

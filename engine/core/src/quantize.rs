@@ -17,6 +17,8 @@ use crate::metric::{Element, Metric};
 pub mod bits;
 pub mod int8;
 pub mod int8_query;
+pub mod rabitq;
+pub mod rotation;
 
 /// Unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;

@@ -24,6 +24,7 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) struct Assigner<'a> {
     dims: usize,
     encoder: RowEncoder,
+    centroids: &'a [f32],
     nearest: &'a mut dyn Nearest,
     sort: RowSort,
     batch_rows: usize,
@@ -38,12 +39,19 @@ pub(super) struct Assigner<'a> {
 }
 
 impl<'a> Assigner<'a> {
-    /// A participant that puts its rows into `sort`.
-    pub(super) fn new(plan: &Plan, nearest: &'a mut dyn Nearest, sort: RowSort, reports: bool) -> Self {
+    /// A participant that puts its rows into `sort`; `nearest` finds the nearest of `centroids`.
+    pub(super) fn new(
+        plan: &Plan,
+        centroids: &'a [f32],
+        nearest: &'a mut dyn Nearest,
+        sort: RowSort,
+        reports: bool,
+    ) -> Self {
         let batch_rows = (BATCH_BYTES / (plan.dims() * 4)).clamp(16, 8192);
         Self {
             dims: plan.dims(),
-            encoder: RowEncoder::new(plan.metric, plan.storage),
+            encoder: RowEncoder::new(&plan.meta(0)),
+            centroids,
             nearest,
             sort,
             batch_rows,
@@ -118,9 +126,11 @@ impl<'a> Assigner<'a> {
             .zip(&self.tids)
             .zip(&self.labels)
         {
-            let row = self.encoder.encode(*tid, vector)?;
+            let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
+            let row = self.encoder.encode(*tid, vector, centroid)?;
             self.payload.clear();
             self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
+            self.payload.extend_from_slice(row.filter);
             self.payload.extend_from_slice(row.code);
             self.sort.put(*list, tid.0, &self.payload);
             self.list_rows[*list as usize] += 1;

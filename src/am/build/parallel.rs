@@ -45,6 +45,7 @@ struct Shared {
     storage: u8,
     dims: u32,
     lists: u32,
+    seed: u64,
     work_mem_kb: i32,
     finished: AtomicU32,
     table_rows: AtomicU64,
@@ -104,11 +105,11 @@ pub(super) unsafe fn assign(
         let started = unsafe { start(table, index, index_info, plan, centroids, workers) };
         if let Some(team) = started {
             // SAFETY: as above.
-            return unsafe { lead(team, table, index, index_info, plan, nearest) };
+            return unsafe { lead(team, table, index, index_info, plan, centroids, nearest) };
         }
     }
     let sort = RowSort::begin(Part::Whole, plan.memory_kb);
-    let mut assigner = Assigner::new(plan, nearest, sort, true);
+    let mut assigner = Assigner::new(plan, centroids, nearest, sort, true);
     // SAFETY: as above; a NULL scan makes the server start its own.
     let table_rows = unsafe { assigner.scan(table, index, index_info, std::ptr::null_mut()) }?;
     let (sort, list_rows) = assigner.finish();
@@ -256,6 +257,7 @@ unsafe fn start(
             storage: plan.storage.code(),
             dims: plan.dims,
             lists: plan.lists,
+            seed: plan.seed,
             work_mem_kb: plan.memory_kb / (workers + 1),
             finished: AtomicU32::new(0),
             table_rows: AtomicU64::new(0),
@@ -296,6 +298,7 @@ unsafe fn lead(
     index: pg_sys::Relation,
     index_info: *mut pg_sys::IndexInfo,
     plan: &Plan,
+    centroids: &[f32],
     nearest: &mut dyn Nearest,
 ) -> Result<Assigned> {
     let lists = plan.lists as usize;
@@ -304,7 +307,7 @@ unsafe fn lead(
         let shared = &*team.shared;
         let list_rows = std::slice::from_raw_parts(team.list_rows, lists);
         let sort = RowSort::begin(Part::Worker(team.sort), shared.work_mem_kb);
-        let mut assigner = Assigner::new(plan, nearest, sort, true);
+        let mut assigner = Assigner::new(plan, centroids, nearest, sort, true);
         take_part(&mut assigner, table, index, index_info, team.scan, shared)?;
         add_up(assigner, list_rows).end();
         pg_sys::WaitForParallelWorkersToFinish(team.leader.context);
@@ -398,7 +401,7 @@ unsafe fn work(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> 
             &mut interrupt::keep_waiting,
         )?;
         let sort = RowSort::begin(Part::Worker(sort), shared.work_mem_kb);
-        let mut assigner = Assigner::new(&plan, &mut *nearest, sort, false);
+        let mut assigner = Assigner::new(&plan, centroids, &mut *nearest, sort, false);
         take_part(&mut assigner, table, index, index_info, scan, shared)?;
         add_up(assigner, list_rows).end();
         pg_sys::index_close(index, index_lock);
@@ -413,7 +416,7 @@ fn worker_plan(shared: &Shared) -> Result<Plan> {
         storage: Storage::from_code(shared.storage)?,
         dims: shared.dims,
         lists: shared.lists,
-        seed: 0,
+        seed: shared.seed,
         estimated_rows: 0.0,
         table_pages: 0,
         memory_kb: shared.work_mem_kb,

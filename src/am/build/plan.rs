@@ -57,9 +57,12 @@ impl Plan {
         }
         // SAFETY: as the caller's.
         let plan = unsafe { Self::for_empty(index) }?;
-        let lists = options::of_index(index).lists.unwrap_or_else(|| lists_for(rows));
+        let options = options::of_index(index);
+        let lists = options.lists.unwrap_or_else(|| lists_for(rows));
+        let suited = || Storage::suited(plan.dims(), rows);
         Ok(Self {
             lists,
+            storage: options.storage.unwrap_or_else(suited),
             estimated_rows: rows,
             table_pages: pages,
             ..plan
@@ -87,7 +90,7 @@ impl Plan {
             );
         };
         let options = options::of_index(index);
-        let storage = options.storage.unwrap_or_else(|| Storage::for_dims(dims));
+        let storage = options.storage.unwrap_or_else(|| Storage::suited(dims, 0.0));
         Ok(Self {
             metric: metric_of(index)?,
             storage,

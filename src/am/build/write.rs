@@ -27,13 +27,15 @@ pub(super) unsafe fn write(
     Phase::Writing.report(0.0);
     let rows = assigned.rows();
     progress::tuples_total(rows);
-    let runs = meta.shape().factors.count();
+    let shape = meta.shape();
+    let runs = shape.factors.count();
     // SAFETY: as the caller's.
     let sink = unsafe { BulkFork::new(index, pg_sys::ForkNumber::MAIN_FORKNUM) };
     let mut builder = Builder::new(sink, meta, centroids, assigned.list_rows().to_vec())?;
     let (mut done, mut factors) = (0, vec![0.0f32; runs]);
     assigned.drain(&mut |list, tid, payload| {
-        let (factor_bytes, code) = payload.split_at(runs * size_of::<f32>());
+        let (factor_bytes, codes) = payload.split_at(runs * size_of::<f32>());
+        let (filter, code) = codes.split_at(shape.filter_bytes);
         bytemuck::cast_slice_mut(&mut factors).copy_from_slice(factor_bytes);
         builder
             .push(
@@ -41,6 +43,7 @@ pub(super) unsafe fn write(
                 EncodedRow {
                     tid: Tid(tid),
                     factors: &factors,
+                    filter,
                     code,
                 },
             )

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -27,6 +27,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::avx2::KERNELS,
+    rotate,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -254,6 +255,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn rotate(x: &mut [f32], signs: &[u32]) {
+    rotate::rotate(x, signs);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

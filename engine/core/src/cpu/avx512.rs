@@ -11,11 +11,11 @@ use std::arch::x86_64::*;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch, rotate};
 
 pub(super) static KERNELS: Kernels = AVX512;
 
-/// The same with kernels for codes of machines that have VNNI and VPOPCNTDQ too.
+/// The same with kernels for codes of machines that have VNNI, VBMI and VPOPCNTDQ too.
 pub(super) static KERNELS_VNNI: Kernels = Kernels {
     name: "avx512-vnni",
     codes: codes::avx512::KERNELS,
@@ -37,6 +37,7 @@ const AVX512: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::avx2::KERNELS,
+    rotate,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -244,6 +245,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn rotate(x: &mut [f32], signs: &[u32]) {
+    rotate::rotate(x, signs);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

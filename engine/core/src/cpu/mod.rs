@@ -15,6 +15,7 @@ mod backend;
 mod codes;
 mod encode;
 mod nearest;
+mod rotate;
 mod scalar;
 mod table;
 
@@ -26,7 +27,7 @@ mod avx512;
 mod neon;
 
 pub use backend::CpuBackend;
-pub use table::{CosineParts, Kernels};
+pub use table::{CosineParts, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 
 #[cfg(target_endian = "big")]
 compile_error!(
@@ -67,19 +68,25 @@ pub fn kernels() -> &'static Kernels {
 /// Asks the machine to bring `bytes` into its caches, so that a scan can have the next page under way while it scores
 /// this one; without effect where the instruction set has no such hint.
 #[inline]
+pub fn prefetch(bytes: &[u8]) {
+    prefetch_at(bytes.as_ptr(), bytes.len());
+}
+
+/// The same for `len` bytes from `start` on, which need not be there: nothing is read.
+#[inline]
 #[cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "std::arch marks the hint unsafe outside SSE functions")
 )]
-pub fn prefetch(bytes: &[u8]) {
+pub fn prefetch_at(start: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(CACHE_LINE) {
+    for at in (0..len).step_by(CACHE_LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: SSE belongs to every x86-64, and a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = (start, len);
 }
 
 impl Kernels {
@@ -93,7 +100,10 @@ impl Kernels {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx2")
             {
-                if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vpopcntdq") {
+                if is_x86_feature_detected!("avx512vnni")
+                    && is_x86_feature_detected!("avx512vbmi")
+                    && is_x86_feature_detected!("avx512vpopcntdq")
+                {
                     tables.push(&avx512::KERNELS_VNNI);
                 }
                 tables.push(&avx512::KERNELS);

@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -28,6 +28,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::neon::KERNELS,
+    rotate,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -234,6 +235,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "neon")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "neon")]
+fn rotate(x: &mut [f32], signs: &[u32]) {
+    rotate::rotate(x, signs);
 }
 
 #[target_feature(enable = "neon")]

@@ -8,7 +8,7 @@ use half::f16;
 
 use super::nearest::{LaneBest, fold_lanes};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -25,6 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::scalar::KERNELS,
+    rotate,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -156,6 +157,10 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+fn rotate(x: &mut [f32], signs: &[u32]) {
+    rotate::rotate(x, signs);
 }
 
 fn encode_f16(x: &[f32], codes: &mut [u8]) {

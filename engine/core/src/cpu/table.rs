@@ -21,6 +21,8 @@ pub(super) type CodeRowKernel = unsafe fn(&[u8], &[u8]) -> i32;
 pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
 /// `fn(queries, rows, scores)`: equally long queries; the rows hold exactly `scores.len() * queries[0].len()` bytes.
 pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
+/// `fn(tables, block, sums)`: see [`Kernels::lookup_block`].
+pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS]);
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
 /// `panel.len() / tile_width` elements long and `stride` elements apart, with a panel (`[k, tile_width]`) of
 /// centroids; `first` ignores what `dots` held.
@@ -58,6 +60,7 @@ pub struct Kernels {
     pub(super) l1_f32_block: BlockKernel,
     pub(super) l1_f16_block: BlockKernel,
     pub(super) codes: CodeKernels,
+    pub(super) rotate: unsafe fn(&mut [f32], &[u32]),
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
@@ -79,7 +82,15 @@ pub(super) struct CodeKernels {
     pub(super) squared_l2_i8_block: CodeBlockKernel,
     pub(super) hamming_block: CodeBlockKernel,
     pub(super) and_count_block: CodeBlockKernel,
+    pub(super) lookup_block: LookupKernel,
 }
+
+/// Rows of a block of 1-bit codes that is scored by looking up sums: a register of 16 bytes.
+pub const LOOKUP_ROWS: usize = 16;
+/// Bytes of tables for each byte of a row's code: two nibbles, 16 sums of 16 bits each.
+pub const LOOKUP_BYTES: usize = 64;
+/// Bytes of a row's code whose tables lie together.
+pub const LOOKUP_QUAD: usize = 4;
 
 /// The three sums of a cosine, each bit for bit what [`Kernels::row`] returns for `Score::Dot` on the same inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,7 +104,7 @@ pub struct CosineParts {
 }
 
 impl Kernels {
-    /// Names the instruction set: "avx512-vnni" (with VPOPCNTDQ too), "avx512", "avx2", "neon" or "scalar".
+    /// Names the instruction set: "avx512-vnni" (with VBMI and VPOPCNTDQ too), "avx512", "avx2", "neon" or "scalar".
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -202,6 +213,32 @@ impl Kernels {
         assert_eq!(Some(rows.len()), bytes, "block length");
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
         unsafe { (self.codes.dot_i8_pair_block)(queries, rows, scores) }
+    }
+
+    /// Sums, for each of 16 rows, one 16-bit number for each nibble of its code.
+    ///
+    /// Byte `k` of row `r` is `block[16 k + r]`, so that a register holds the same byte of every row. The tables of four
+    /// bytes lie together, in parts of 64 bytes: the low bytes of the numbers for the low nibbles, their high bytes, and
+    /// the same for the high nibbles; a part holds 16 bytes, one for each value of a nibble, for each of the four.
+    /// Source of the idea: F. Andre, A.-M. Kermarrec and N. Le Scouarnec, "Cache locality is not enough", VLDB 2015.
+    ///
+    /// # Panics
+    /// When the block does not hold whole quads of code bytes, at most 16,384 of them a row, or `tables` not theirs.
+    pub fn lookup_block(&self, tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+        let bytes = block.len() / LOOKUP_ROWS;
+        assert!(
+            block.len().is_multiple_of(LOOKUP_ROWS * LOOKUP_QUAD) && bytes <= 16_384,
+            "block length"
+        );
+        assert_eq!(tables.len(), bytes * LOOKUP_BYTES, "length of tables");
+        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+        unsafe { (self.codes.lookup_block)(tables, block, sums) }
+    }
+
+    /// Turns `x` as `quantize::rotation` describes, a round for each run of `x.len().div_ceil(32)` words of signs.
+    pub fn rotate(&self, x: &mut [f32], signs: &[u32]) {
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.rotate)(x, signs) }
     }
 
     /// Computes the three sums of a cosine in one pass.

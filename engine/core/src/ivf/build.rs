@@ -25,6 +25,8 @@ pub struct EncodedRow<'a> {
     pub tid: Tid,
     /// Its factors, in the order of the runs.
     pub factors: &'a [f32],
+    /// Its 1-bit code, `filter_bytes` long.
+    pub filter: &'a [u8],
     /// Its code, `code_bytes` long.
     pub code: &'a [u8],
 }
@@ -205,7 +207,7 @@ pub(super) fn new_group(shape: &Shape, list: u32) -> Vec<u8> {
 
 /// Formats page `index` of an empty group of `list`.
 pub(super) fn format_group_page(page: &mut [u8], shape: &Shape, index: usize, list: u32) {
-    let code_bytes = shape.rows * shape.code_bytes;
+    let code_bytes = shape.run_bytes(shape.rows);
     let before = if index == 0 {
         0
     } else {
@@ -231,6 +233,9 @@ fn put_row(group: &mut [u8], shape: &Shape, slot: usize, row: EncodedRow<'_>) {
     layout::set_tid(group, slot, row.tid);
     for (run, value) in row.factors.iter().enumerate() {
         layout::set_factor(group, shape, run, slot, *value);
+    }
+    for ((page, at), byte) in shape.filter_places(slot).zip(row.filter) {
+        group[page * PAGE_SIZE + at] = *byte;
     }
     for piece in shape.pieces(slot) {
         let at = piece.page * PAGE_SIZE + piece.at;

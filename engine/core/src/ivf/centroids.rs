@@ -8,10 +8,10 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
 use crate::quantize::int8;
-use crate::quantize::int8_query::{Int8Factors, Int8Query};
+use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
 
 use super::layout::Meta;
-use super::page::{self, CONTENT_AT, Kind};
+use super::page::{self, CONTENT_AT, Kind, RUN_BYTES};
 use super::run::Run;
 use super::store::PageStore;
 
@@ -24,7 +24,9 @@ pub struct Centroids {
     dims: usize,
     metric: Metric,
     codes: Vec<u8>,
-    factors: Vec<Int8Factors>,
+    scale: Vec<f32>,
+    residual: Vec<f32>,
+    norm_sq: Vec<f32>,
 }
 
 impl Centroids {
@@ -43,11 +45,15 @@ impl Centroids {
             dims,
             metric: ranking_metric(meta.metric),
             codes: Vec::new(),
-            factors: Vec::new(),
+            scale: Vec::new(),
+            residual: Vec::new(),
+            norm_sq: Vec::new(),
         };
         let reserved = read.codes.try_reserve_exact(lists * dims);
         reserved
-            .and_then(|()| read.factors.try_reserve_exact(lists))
+            .and_then(|()| read.scale.try_reserve_exact(lists))
+            .and_then(|()| read.residual.try_reserve_exact(lists))
+            .and_then(|()| read.norm_sq.try_reserve_exact(lists))
             .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while reading centroids"))?;
         let (mut scratch, mut centroid) = (Vec::new(), Vec::with_capacity(dims));
         let mut run = Run::new(dims * 4, lists, &mut scratch);
@@ -77,14 +83,16 @@ impl Centroids {
             Error::corrupt("a centroid of the index holds no number").with_hint("REINDEX the index.")
         })?;
         let codes = &self.codes[start..];
-        self.factors
-            .push(Int8Factors::new(self.metric, centroid, codes, scale));
+        let factors = Int8Factors::new(self.metric, centroid, codes, scale);
+        self.scale.push(factors.scale);
+        self.residual.push(factors.residual);
+        self.norm_sq.push(factors.norm_sq);
         Ok(())
     }
 
     /// How many there are.
     pub fn lists(&self) -> usize {
-        self.factors.len()
+        self.scale.len()
     }
 
     /// Bounds of what [`Metric::score`] makes of each centroid and `query`, in the order of the lists: smaller is
@@ -97,19 +105,44 @@ impl Centroids {
     ) {
         let query = Int8Query::new(self.metric, query);
         products.clear();
-        products.resize(self.factors.len(), [0; 2]);
-        debug_assert_eq!(self.codes.len(), self.factors.len() * self.dims);
+        products.resize(self.lists(), [0; 2]);
+        debug_assert_eq!(self.codes.len(), self.lists() * self.dims);
         query.products(&self.codes, products);
-        let both = products.iter().zip(&self.factors);
         bounds.clear();
-        bounds.extend(both.map(|(products, factors)| {
-            let (lower, upper) = query.interval(*products, *factors);
-            match self.metric {
-                Metric::L2 => (outward(lower.max(0.0).powi(2), -1.0), outward(upper.powi(2), 1.0)),
-                Metric::InnerProduct | Metric::Cosine => (outward(lower, -1.0), outward(upper, 1.0)),
-            }
-        }));
+        let runs = Int8Runs {
+            scale: &self.scale,
+            residual: &self.residual,
+            norm_sq: &self.norm_sq,
+        };
+        query.score_bounds(products, runs, bounds);
     }
+}
+
+/// Hands the centroid of one list to `read`, as it lies on the pages.
+pub(super) fn with_one<S: PageStore, T>(
+    store: &S,
+    meta: &Meta,
+    list: u32,
+    scratch: &mut Vec<u8>,
+    read: impl FnOnce(&[u8]) -> T,
+) -> Result<T> {
+    let bytes = meta.dims as usize * 4;
+    let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
+    scratch.clear();
+    while from < end {
+        let block =
+            meta.centroids_first + u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
+        let page = store.share(block)?;
+        page::expect(&page, block, Kind::Centroids)?;
+        let at = CONTENT_AT + from % RUN_BYTES;
+        let len = (page.len() - at).min(end - from);
+        if len == bytes {
+            return Ok(read(&page[at..at + len]));
+        }
+        scratch.extend_from_slice(&page[at..at + len]);
+        from += len;
+    }
+    Ok(read(scratch))
 }
 
 /// Lists of the spherical metrics are ranked by their inner products.
@@ -119,13 +152,4 @@ fn ranking_metric(metric: Metric) -> Metric {
     } else {
         Metric::L2
     }
-}
-
-/// Rounds to f32 and a little further, downwards or upwards. A square below zero is an unknown distance's.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "corrected by more than the rounding"
-)]
-fn outward(bound: f64, direction: f64) -> f32 {
-    (bound + direction * (bound.abs() * 1e-6 + f64::from(f32::MIN_POSITIVE))) as f32
 }

@@ -1,39 +1,53 @@
-//! Turns a vector into what a row of the index holds: factors and code.
+//! Turns a vector into what a row of the index holds: factors and codes.
 
 use crate::distance;
 use crate::error::Result;
-use crate::metric::{Element, Metric, Storage};
+use crate::metric::{Element, Storage};
+use crate::quantize::rabitq::RabitqEncoder;
 use crate::quantize::{self, int8, int8_query};
 
 use super::build::EncodedRow;
-use super::layout::{Factors, Tid};
+use super::layout::{Factors, Meta, Tid};
 
 /// Encodes one vector after the other; memory is kept.
 #[derive(Debug)]
 pub struct RowEncoder {
     storage: Storage,
     runs: Factors,
+    rabitq: Option<RabitqEncoder>,
     factors: Vec<f32>,
+    filter: Vec<u8>,
     code: Vec<u8>,
 }
 
 impl RowEncoder {
     /// An encoder for the rows of an index.
-    pub fn new(metric: Metric, storage: Storage) -> Self {
+    pub fn new(meta: &Meta) -> Self {
+        let dims = meta.dims as usize;
+        let filtered = meta.storage == Storage::Rabitq;
         Self {
-            storage,
-            runs: Factors::of(metric, storage),
+            storage: meta.storage,
+            runs: Factors::of(meta.metric, meta.storage),
+            rabitq: filtered.then(|| RabitqEncoder::new(meta.metric, dims, meta.seed)),
             factors: Vec::new(),
+            filter: Vec::new(),
             code: Vec::new(),
         }
     }
 
-    /// Encodes `vector`; its heap row is `tid`.
+    /// Whether the row's list has to be known.
+    pub const fn needs_centroid(&self) -> bool {
+        self.rabitq.is_some()
+    }
+
+    /// Encodes `vector`, whose heap row is `tid`; `centroid` is that of its list, and may be empty unless
+    /// [`Self::needs_centroid`].
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn encode(&mut self, tid: Tid, vector: &[f32]) -> Result<EncodedRow<'_>> {
+    pub fn encode(&mut self, tid: Tid, vector: &[f32], centroid: &[f32]) -> Result<EncodedRow<'_>> {
         self.code.clear();
+        self.filter.clear();
         self.factors.clear();
         if self.runs.norm_sq {
             self.factors.push(distance::norm_squared(vector));
@@ -45,11 +59,19 @@ impl RowEncoder {
                 self.factors.push(quantize::residual_bound(vector, &self.code));
             }
             Storage::Int8 => self.encode_int8(vector)?,
+            Storage::Rabitq => {
+                quantize::encode(Element::F32, vector, &mut self.code)?;
+                if let Some(encoder) = &mut self.rabitq {
+                    let factors = encoder.encode(vector, centroid, &mut self.filter)?;
+                    self.factors.extend([factors.base, factors.step, factors.error]);
+                }
+            }
         }
         debug_assert_eq!(self.factors.len(), self.runs.count());
         Ok(EncodedRow {
             tid,
             factors: &self.factors,
+            filter: &self.filter,
             code: &self.code,
         })
     }

@@ -5,15 +5,19 @@
 
 use crate::backend::{Backend, KeepWaiting};
 use crate::error::Result;
+use crate::metric::Element;
+use crate::quantize;
 
 use super::build::EncodedRow;
-use super::layout::{self, ListHead, Meta, Shape};
+use super::centroids;
+use super::encode::RowEncoder;
+use super::layout::{self, ListHead, Meta, Shape, Tid};
 use super::page::{self, Kind, NO_BLOCK};
 use super::search::{directory_place, nearest_list};
 use super::store::PageStore;
 use super::write::{self, NewGroup, Placement};
 
-/// Adds a row whose vector is `vector` and whose code is `row`.
+/// Adds the row of the heap row `tid`, whose vector is `vector`.
 ///
 /// # Errors
 /// `CorruptIndex`; what the store or the backend reports. Nothing is lost then, and the row is not in the index.
@@ -21,12 +25,19 @@ pub fn insert<S: PageStore>(
     store: &S,
     meta: &Meta,
     backend: &mut dyn Backend,
+    tid: Tid,
     vector: &[f32],
-    row: EncodedRow<'_>,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
     let list = nearest_list(store, meta, backend, vector, keep_waiting)?;
-    append(store, meta, list, row)
+    let mut encoder = RowEncoder::new(meta);
+    let mut centroid = Vec::new();
+    if encoder.needs_centroid() {
+        centroids::with_one(store, meta, list, &mut Vec::new(), |bytes| {
+            quantize::decode(Element::F32, bytes, &mut centroid)
+        })??;
+    }
+    append(store, meta, list, encoder.encode(tid, vector, &centroid)?)
 }
 
 /// Adds a row to list `list`.

@@ -1,9 +1,11 @@
 //! Where everything lies: the shape of a group, the metapage, the fields of a group's first page.
 //!
-//! A *group* is 1 to 8 neighbouring pages that hold as many rows as fit: TIDs, then each factor as its own run, then
-//! the codes, which go on over the further pages, so that a row of any size fits and wide loads see long runs. All
-//! groups of an index have the same shape, so a freed group fits any list.
+//! A *group* is a few neighbouring pages that hold as many rows as fit: TIDs, then each factor as its own run, then the
+//! 1-bit codes where there are such, in blocks of 16 rows that hold each byte of all of them side by side, then the
+//! codes. Both go on over the further pages, so that a row of any size fits and wide loads see long runs. All groups
+//! of an index have the same shape, so a freed group fits any list.
 
+use crate::cpu::LOOKUP_ROWS;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DIMS, MAX_LISTS};
 use crate::metric::{Metric, Storage};
@@ -22,6 +24,10 @@ pub const TID_BYTES: usize = 6;
 pub const DIRECTORY_ENTRIES: usize = RUN_BYTES / 4;
 /// Most pages of a group: a row of 16,000 f32 needs 8.
 pub const MAX_GROUP_PAGES: usize = 8;
+/// Most pages of a group with 1-bit codes: many rows' codes are to lie in its first page.
+pub const MAX_FILTERED_GROUP_PAGES: usize = 32;
+/// Pages that such a group has at most where the 1-bit codes fit its first page: more would waste a list's last group.
+const FILTERED_GROUP_PAGES: usize = 20;
 
 const COUNT_AT: usize = CONTENT_AT;
 const DEAD_AT: usize = COUNT_AT + 2;
@@ -78,6 +84,8 @@ pub struct Factors {
     pub scale: bool,
     /// `|x'|^2` of what the code stands for; for int8 and L2.
     pub code_norm_sq: bool,
+    /// The three factors of a 1-bit code, `quantize::rabitq::RabitqFactors`.
+    pub rabitq: bool,
 }
 
 impl Factors {
@@ -85,15 +93,31 @@ impl Factors {
     pub const fn of(metric: Metric, storage: Storage) -> Self {
         Self {
             norm_sq: metric.is_spherical(),
-            residual: !matches!(storage, Storage::F32),
+            residual: matches!(storage, Storage::F16 | Storage::Int8),
             scale: matches!(storage, Storage::Int8),
             code_norm_sq: matches!(storage, Storage::Int8) && !metric.is_spherical(),
+            rabitq: matches!(storage, Storage::Rabitq),
         }
     }
 
     /// Number of runs.
     pub const fn count(self) -> usize {
-        self.norm_sq as usize + self.residual as usize + self.scale as usize + self.code_norm_sq as usize
+        self.norm_sq as usize
+            + self.residual as usize
+            + self.scale as usize
+            + self.code_norm_sq as usize
+            + 3 * self.rabitq as usize
+    }
+
+    /// The runs of the factors of 1-bit codes: base, step, error.
+    pub const fn rabitq_runs(self) -> [usize; 3] {
+        let first = self.norm_sq as usize;
+        [first, first + 1, first + 2]
+    }
+
+    /// Whether run `run` may hold negative numbers.
+    pub const fn is_signed(self, run: usize) -> bool {
+        self.rabitq && run == self.rabitq_runs()[0]
     }
 }
 
@@ -106,6 +130,8 @@ pub struct Shape {
     pub dims: usize,
     /// Bytes of a row's code.
     pub code_bytes: usize,
+    /// Bytes of a row's 1-bit code, or 0.
+    pub filter_bytes: usize,
     /// What else is stored with a row.
     pub factors: Factors,
     /// Rows of a full group.
@@ -114,18 +140,22 @@ pub struct Shape {
     pub pages: usize,
     /// Where the factor runs start in the first page.
     pub factors_at: usize,
-    /// Where the codes start in the first page.
+    /// Where the 1-bit codes, or else the codes, start in the first page.
     pub codes_at: usize,
 }
 
 impl Shape {
-    /// Picks the fewest pages whose unused share is small, else the least wasteful number.
+    /// Picks the fewest pages whose unused share is small, else the least wasteful number; with 1-bit codes whole
+    /// blocks of them, as many as the first page holds and the pages allow.
     ///
     /// # Panics
     /// When `dims` is not within 1..=16,000.
     pub fn new(metric: Metric, storage: Storage, dims: usize) -> Self {
         assert!((1..=MAX_DIMS).contains(&dims));
         let factors = Factors::of(metric, storage);
+        if storage.filter_bytes(dims) > 0 {
+            return Self::with_filter(storage, dims, factors);
+        }
         let waste = |shape: &Self| {
             let used = shape.rows * (shape.code_bytes + TID_BYTES + 4 * factors.count());
             1000 - used * 1000 / (shape.pages * PAGE_SIZE)
@@ -145,34 +175,83 @@ impl Shape {
     }
 
     fn with_pages(storage: Storage, dims: usize, factors: Factors, pages: usize) -> Option<Self> {
-        let code_bytes = storage.code_bytes(dims);
         let total = PAGE_SIZE - TIDS_AT + (pages - 1) * RUN_BYTES;
-        let mut rows = total / (code_bytes + TID_BYTES + 4 * factors.count());
-        loop {
-            if rows == 0 {
-                return None;
-            }
-            let factors_at = (TIDS_AT + rows * TID_BYTES).next_multiple_of(4);
-            let codes_at = (factors_at + rows * 4 * factors.count()).next_multiple_of(32);
-            if codes_at <= PAGE_SIZE && rows * code_bytes <= PAGE_SIZE - codes_at + (pages - 1) * RUN_BYTES {
-                return Some(Self {
-                    storage,
-                    dims,
-                    code_bytes,
-                    factors,
-                    rows,
-                    pages,
-                    factors_at,
-                    codes_at,
-                });
-            }
-            rows -= 1;
+        let most = total / (storage.code_bytes(dims) + TID_BYTES + 4 * factors.count());
+        (1..=most)
+            .rev()
+            .map(|rows| Self::with_rows(storage, dims, factors, rows))
+            .find(|shape| shape.fits(pages))
+            .map(|shape| Self { pages, ..shape })
+    }
+
+    /// The most whole blocks whose 1-bit codes fit the first page, if that makes a group that is not too long; else as
+    /// many rows as fit the longest group.
+    fn with_filter(storage: Storage, dims: usize, factors: Factors) -> Self {
+        let with_rows = |rows| Self::with_rows(storage, dims, factors, rows);
+        let most = MAX_FILTERED_GROUP_PAGES * PAGE_SIZE / storage.code_bytes(dims);
+        let blocks = (1..=most / LOOKUP_ROWS).map(|blocks| with_rows(blocks * LOOKUP_ROWS));
+        let whole = blocks
+            .take_while(|shape| {
+                shape.codes_at + shape.filter_run_bytes() <= PAGE_SIZE && shape.fits(FILTERED_GROUP_PAGES)
+            })
+            .last();
+        let shape = whole.unwrap_or_else(|| {
+            (1..=most)
+                .rev()
+                .map(with_rows)
+                .find(|shape| shape.fits(MAX_FILTERED_GROUP_PAGES))
+                .expect("32 pages hold rows of 16,000 dimensions")
+        });
+        let pages = (1..)
+            .find(|pages| shape.fits(*pages))
+            .expect("it fits the most pages");
+        Self { pages, ..shape }
+    }
+
+    /// A group of `rows` rows, whose pages are to be counted.
+    fn with_rows(storage: Storage, dims: usize, factors: Factors, rows: usize) -> Self {
+        let factors_at = (TIDS_AT + rows * TID_BYTES).next_multiple_of(4);
+        Self {
+            storage,
+            dims,
+            code_bytes: storage.code_bytes(dims),
+            filter_bytes: storage.filter_bytes(dims),
+            factors,
+            rows,
+            pages: 0,
+            factors_at,
+            codes_at: (factors_at + rows * 4 * factors.count()).next_multiple_of(32),
         }
+    }
+
+    fn fits(&self, pages: usize) -> bool {
+        self.codes_at <= PAGE_SIZE
+            && self.run_bytes(self.rows) <= PAGE_SIZE - self.codes_at + (pages - 1) * RUN_BYTES
+    }
+
+    /// Bytes of the 1-bit codes of all rows.
+    pub const fn filter_run_bytes(&self) -> usize {
+        self.rows.next_multiple_of(LOOKUP_ROWS) * self.filter_bytes
+    }
+
+    /// Bytes of a group's first page that every scan of it reads.
+    pub const fn scanned_bytes(&self) -> usize {
+        let end = self.codes_at + self.filter_run_bytes();
+        if self.filter_bytes > 0 && end < PAGE_SIZE {
+            end
+        } else {
+            PAGE_SIZE
+        }
+    }
+
+    /// Bytes of the 1-bit codes of all rows and the codes of the first `rows`.
+    pub(super) const fn run_bytes(&self, rows: usize) -> usize {
+        self.filter_run_bytes() + rows * self.code_bytes
     }
 
     /// Pages of a group, as block arithmetic needs it.
     pub fn group_blocks(&self) -> u32 {
-        u32::try_from(self.pages).expect("at most 8")
+        u32::try_from(self.pages).expect("at most 32")
     }
 
     /// Where the codes of page `index` of a group start.
@@ -180,25 +259,31 @@ impl Shape {
         if index == 0 { self.codes_at } else { CONTENT_AT }
     }
 
+    /// Where byte `at` of the run of 1-bit codes and codes lies: page index, offset there.
+    const fn place(&self, at: usize) -> (usize, usize) {
+        let first = PAGE_SIZE - self.codes_at;
+        if at < first {
+            (0, self.codes_at + at)
+        } else {
+            (
+                1 + (at - first) / RUN_BYTES,
+                CONTENT_AT + (at - first) % RUN_BYTES,
+            )
+        }
+    }
+
     /// The pieces in which slot `slot` lies: page index, byte range there, byte range of the code.
     pub fn pieces(&self, slot: usize) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(2);
-        let (mut from, end) = (slot * self.code_bytes, (slot + 1) * self.code_bytes);
-        let first = PAGE_SIZE - self.codes_at;
+        let start = self.run_bytes(slot);
+        let (mut from, end) = (start, start + self.code_bytes);
         while from < end {
-            let (index, at) = if from < first {
-                (0, self.codes_at + from)
-            } else {
-                (
-                    1 + (from - first) / RUN_BYTES,
-                    CONTENT_AT + (from - first) % RUN_BYTES,
-                )
-            };
+            let (page, at) = self.place(from);
             let len = (PAGE_SIZE - at).min(end - from);
             pieces.push(Piece {
-                page: index,
+                page,
                 at,
-                code_at: from - slot * self.code_bytes,
+                code_at: from - start,
                 len,
             });
             from += len;
@@ -206,9 +291,15 @@ impl Shape {
         pieces
     }
 
+    /// Where each byte of the 1-bit code of slot `slot` lies: page index, offset there.
+    pub fn filter_places(&self, slot: usize) -> impl Iterator<Item = (usize, usize)> {
+        let block = slot / LOOKUP_ROWS * LOOKUP_ROWS * self.filter_bytes;
+        (0..self.filter_bytes).map(move |byte| self.place(block + byte * LOOKUP_ROWS + slot % LOOKUP_ROWS))
+    }
+
     /// Pages of a group over which the codes of its first `rows` slots go.
     pub const fn pages_for(&self, rows: usize) -> usize {
-        let behind_first = (rows * self.code_bytes).saturating_sub(PAGE_SIZE - self.codes_at);
+        let behind_first = self.run_bytes(rows).saturating_sub(PAGE_SIZE - self.codes_at);
         1 + behind_first.div_ceil(RUN_BYTES)
     }
 
@@ -298,6 +389,22 @@ pub fn factor(page: &[u8], shape: &Shape, run: usize, slot: usize) -> f32 {
     f32::from_bits(page::u32_at(page, shape.factor_run_at(run) + slot * 4))
 }
 
+/// Factor run `run` of the first `rows` slots where it lies, or a copy of it where the page is not aligned.
+pub(super) fn factor_run_or_copy<'a>(
+    page: &'a [u8],
+    shape: &Shape,
+    run: usize,
+    rows: usize,
+    copy: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    if let Some(run) = shape.factor_run(page, run, rows) {
+        return run;
+    }
+    copy.clear();
+    copy.extend((0..rows).map(|slot| factor(page, shape, run, slot)));
+    copy
+}
+
 /// Writes [`factor`].
 pub fn set_factor(page: &mut [u8], shape: &Shape, run: usize, slot: usize, value: f32) {
     page::put_u32(page, shape.factor_run_at(run) + slot * 4, value.to_bits());
@@ -382,6 +489,8 @@ pub struct Meta {
     pub directory_first: u32,
     /// First block of the groups' area.
     pub groups_first: u32,
+    /// Pages of a group.
+    pub group_pages: u32,
     /// First free group, or `NO_BLOCK`.
     pub free_head: u32,
     /// Free groups.
@@ -418,6 +527,7 @@ impl Meta {
             u32::try_from(centroid_pages).expect("32,768 lists of 16,000 dims take 257,004 pages");
         let directory_pages = u32::try_from(directory_pages).expect("at most 17 pages");
         let directory_first = 1 + centroid_pages;
+        let shape = Shape::new(metric, storage, dims as usize);
         Self {
             metric,
             storage,
@@ -426,6 +536,7 @@ impl Meta {
             centroids_first: 1,
             directory_first,
             groups_first: directory_first + directory_pages,
+            group_pages: shape.group_blocks(),
             free_head: NO_BLOCK,
             free_groups: 0,
             built_rows,
@@ -449,7 +560,7 @@ impl Meta {
         page::put_u16(
             page,
             META_GROUP_PAGES_AT,
-            u16::try_from(shape.pages).expect("at most 8"),
+            u16::try_from(self.group_pages).expect("at most 32"),
         );
         page::put_u32(page, META_DIMS_AT, self.dims);
         page::put_u32(page, META_LISTS_AT, self.lists);
@@ -505,6 +616,7 @@ impl Meta {
             centroids_first: page::u32_at(page, META_CENTROIDS_AT),
             directory_first: page::u32_at(page, META_DIRECTORY_AT),
             groups_first: page::u32_at(page, META_GROUPS_AT),
+            group_pages: u32::from(page::u16_at(page, META_GROUP_PAGES_AT)),
             free_head: page::u32_at(page, META_FREE_HEAD_AT),
             free_groups: page::u32_at(page, META_FREE_GROUPS_AT),
             built_rows: page::u64_at(page, META_BUILT_ROWS_AT),
@@ -516,10 +628,8 @@ impl Meta {
             free_groups: 0,
             ..meta
         };
-        let shape = meta.shape();
-        let same_shape = usize::from(page::u16_at(page, META_GROUP_PAGES_AT)) == shape.pages
-            && page::u32_at(page, META_GROUP_ROWS_AT) as usize == shape.rows;
-        if planned != fixed || !same_shape {
+        let same_rows = page::u32_at(page, META_GROUP_ROWS_AT) as usize == meta.shape().rows;
+        if planned != fixed || !same_rows {
             return corrupt("the index's metapage contradicts itself".into());
         }
         Ok(meta)
@@ -530,8 +640,8 @@ impl Meta {
     /// # Errors
     /// `CorruptIndex`.
     pub fn check_group_block(&self, block: u32, blocks: u32) -> Result<()> {
-        let pages = self.shape().group_blocks();
-        if block >= self.groups_first && block.checked_add(pages).is_some_and(|end| end <= blocks) {
+        let end = block.checked_add(self.group_pages);
+        if block >= self.groups_first && end.is_some_and(|end| end <= blocks) {
             return Ok(());
         }
         Err(Error::corrupt(format!(

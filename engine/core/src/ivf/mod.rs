@@ -20,13 +20,19 @@
 //! let meta = Meta::plan(Metric::L2, Storage::F32, 2, 1, 3, 42);
 //! let store = MemoryStore::new();
 //! let mut builder = Builder::new(&store, meta, &[1.0, 1.0], vec![3])?;
-//! let mut encoder = RowEncoder::new(Metric::L2, Storage::F32);
+//! let mut encoder = RowEncoder::new(&meta);
 //! for (i, row) in (1..).zip(&rows) {
-//!     builder.push(0, encoder.encode(Tid::new(0, i), row)?)?;
+//!     builder.push(0, encoder.encode(Tid::new(0, i), row, &[1.0, 1.0])?)?;
 //! }
 //! builder.finish()?;
 //!
-//! let options = SearchOptions { probes: 1, max_probes: 1, iterate: Iterate::Strict, window_rows: 16 };
+//! let options = SearchOptions {
+//!     probes: 1,
+//!     max_probes: 1,
+//!     iterate: Iterate::Strict,
+//!     window_rows: 16,
+//!     expected_rows: 3,
+//! };
 //! let mut search = Search::new(meta, options);
 //! search.start(Some(&[0.0, 0.0]), true)?;
 //! let mut distances = Vec::new();

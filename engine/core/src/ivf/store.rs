@@ -3,7 +3,7 @@
 //! Implementors: PostgreSQL's buffers and generic WAL in the root crate, and [`super::memory::MemoryStore`], which
 //! can lose every record after a chosen one.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use crate::error::Result;
 
@@ -51,6 +51,11 @@ pub trait PageStore {
     /// # Errors
     /// What the storage reports.
     fn blocks(&self) -> Result<u32>;
+
+    /// Brings a part of a page that will be read soon nearer to the CPU, where that costs nothing but the asking.
+    fn prefetch(&self, block: u32, part: Range<usize>) {
+        let _ = (block, part);
+    }
 
     /// Lets pending interrupts through. Nothing is locked here.
     ///

@@ -1,8 +1,8 @@
 //! Removes dead rows and gives their space back.
 //!
 //! Per list, under its head's lock group by group: tombstones first; then the holes are filled with the group's last
-//! rows; then, where the rows of a group fit into the one before, they move there and the emptied group goes to the
-//! free list, from which any list takes it. Every step is a record of its own that leaves a correct list; a scan
+//! rows; then, where the group before has much room, rows move there, and an emptied group goes to the free list, from
+//! which any list takes it. Every step is a record of its own that leaves a correct list; a scan
 //! that a move overtakes sees the raised epoch and starts its list again.
 
 use crate::error::{Error, Result};
@@ -13,6 +13,9 @@ use super::page::{self, Kind, NO_BLOCK, PAGE_SIZE};
 use super::search::list_head_block;
 use super::store::PageStore;
 use super::write::{self, Placement};
+
+/// A group is filled up with rows of the next one when this share of it is empty.
+const ROOM_SHARE: usize = 4;
 
 /// What a pass removed and left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +67,7 @@ struct MovedRow {
     slot: usize,
     tid: Tid,
     factors: Vec<f32>,
+    filter: Vec<u8>,
     code: Vec<u8>,
 }
 
@@ -97,10 +101,19 @@ impl<S: PageStore> Pass<'_, S> {
             let mut group = self.locked_group(list, block, blocks)?;
             self.clean_group(&mut head, head_block, Some((&mut group, block)))?;
             let room = self.shape.rows - layout::count(previous.as_ref().map_or(&head[..], |page| &page[..]));
-            if layout::count(&group) > room {
+            let count = layout::count(&group);
+            // A few holes are left to the rows that INSERT brings; more are worth moving rows for.
+            let moved = if count <= room {
+                count
+            } else if room * ROOM_SHARE >= self.shape.rows {
+                room
+            } else {
+                0
+            };
+            self.merge(&mut head, previous.as_mut(), before, &mut group, block, moved)?;
+            if moved < count {
                 before = block;
             } else {
-                self.merge(&mut head, previous.as_mut(), before, &mut group, block)?;
                 self.unlink(
                     &mut head,
                     head_block,
@@ -186,7 +199,7 @@ impl<S: PageStore> Pass<'_, S> {
         })
     }
 
-    /// Moves all rows of `group` into the group before it.
+    /// Moves the last `rows` rows of `group` into the group before it, which has room for them.
     fn merge(
         &mut self,
         head: &mut S::Exclusive,
@@ -194,14 +207,16 @@ impl<S: PageStore> Pass<'_, S> {
         before: u32,
         group: &mut S::Exclusive,
         block: u32,
+        rows: usize,
     ) -> Result<()> {
-        let start = layout::count(previous.as_ref().map_or(&head[..], |page| &page[..]));
-        let mut moved = Vec::new();
-        for slot in 0..layout::count(group) {
-            moved.push(self.read_row(group, block, slot, start + slot)?);
-        }
-        if moved.is_empty() {
+        if rows == 0 {
             return Ok(());
+        }
+        let start = layout::count(previous.as_ref().map_or(&head[..], |page| &page[..]));
+        let left = layout::count(group) - rows;
+        let mut moved = Vec::with_capacity(rows);
+        for row in 0..rows {
+            moved.push(self.read_row(group, block, left + row, start + row)?);
         }
         let placements = placements(&moved);
         write::write_continuations(self.store, &self.shape, before, &placements)?;
@@ -218,7 +233,7 @@ impl<S: PageStore> Pass<'_, S> {
                 write::write_first_page(images[target], &shape, row);
             }
             layout::set_count(images[target], start + placements.len());
-            layout::set_count(images[target + 1], 0);
+            layout::set_count(images[target + 1], left);
         })
     }
 
@@ -277,17 +292,36 @@ impl<S: PageStore> Pass<'_, S> {
 
     /// Reads the row in slot `from` of the group whose first page is `page`; it is to go to slot `to` somewhere.
     fn read_row(&self, page: &[u8], group: u32, from: usize, to: usize) -> Result<MovedRow> {
-        let mut code = vec![0; self.shape.code_bytes];
-        for piece in self.shape.pieces(from) {
-            let target = &mut code[piece.code_at..piece.code_at + piece.len];
-            if piece.page == 0 {
-                target.copy_from_slice(&page[piece.at..piece.at + piece.len]);
-                continue;
-            }
-            let block = group + u32::try_from(piece.page).expect("at most 8 pages");
+        let shape = &self.shape;
+        let further = |index: usize| -> Result<S::Shared> {
+            let block = group + u32::try_from(index).expect("at most 32 pages");
             let further = self.store.share(block)?;
             page::expect(&further, block, Kind::Continuation)?;
-            target.copy_from_slice(&further[piece.at..piece.at + piece.len]);
+            Ok(further)
+        };
+        let mut filter = Vec::with_capacity(shape.filter_bytes);
+        let mut locked = None;
+        for (index, at) in shape.filter_places(from) {
+            if index == 0 {
+                filter.push(page[at]);
+                continue;
+            }
+            if locked.as_ref().is_none_or(|(at, _)| *at != index) {
+                drop(locked.take());
+                locked = Some((index, further(index)?));
+            }
+            filter.extend(locked.as_ref().map(|(_, page)| page[at]));
+        }
+        drop(locked);
+        let mut code = vec![0; shape.code_bytes];
+        for piece in shape.pieces(from) {
+            let target = &mut code[piece.code_at..piece.code_at + piece.len];
+            let bytes = piece.at..piece.at + piece.len;
+            if piece.page == 0 {
+                target.copy_from_slice(&page[bytes]);
+            } else {
+                target.copy_from_slice(&further(piece.page)?[bytes]);
+            }
         }
         debug_assert_eq!(page.len(), PAGE_SIZE);
         let factors = (0..self.shape.factors.count())
@@ -297,6 +331,7 @@ impl<S: PageStore> Pass<'_, S> {
             slot: to,
             tid: layout::tid(page, from),
             factors,
+            filter,
             code,
         })
     }
@@ -309,6 +344,7 @@ fn placements(rows: &[MovedRow]) -> Vec<Placement<'_>> {
             row: EncodedRow {
                 tid: row.tid,
                 factors: &row.factors,
+                filter: &row.filter,
                 code: &row.code,
             },
         })

@@ -143,7 +143,7 @@ impl<S: PageStore> Check<'_, S> {
             }
             for run in 0..self.shape.factors.count() {
                 let factor = layout::factor(page, &self.shape, run, slot);
-                if factor.is_nan() || factor < 0.0 {
+                if factor.is_nan() || (factor < 0.0 && !self.shape.factors.is_signed(run)) {
                     return Err(broken(format!(
                         "slot {slot} of block {block} holds a factor that is negative or no number"
                     )));

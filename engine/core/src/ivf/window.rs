@@ -9,21 +9,72 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// A found row; ordered by distance (NaN last, as in SQL), then by TID.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    pub(super) key: f64,
+    /// The distance as an integer that sorts alike.
+    order: u64,
     pub(super) tid: u64,
+    pub(super) source: Source,
+}
+
+const SIGN: u64 = 1 << 63;
+
+impl Entry {
+    /// A row at distance `key`.
+    pub(super) fn new(key: f64, tid: u64, source: Source) -> Self {
+        // Both zeros are one, and so are all NaN.
+        let bits = if key.is_nan() {
+            f64::NAN.to_bits() & !SIGN
+        } else {
+            (key + 0.0).to_bits()
+        };
+        let order = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+        Self { order, tid, source }
+    }
+
+    /// What comes before every row at this row's distance.
+    pub(super) fn before_ties(self) -> Self {
+        Self { tid: 0, ..self }
+    }
+
+    /// Its distance.
+    pub(super) fn key(&self) -> f64 {
+        let bits = if self.order & SIGN == 0 {
+            !self.order
+        } else {
+            self.order & !SIGN
+        };
+        f64::from_bits(bits)
+    }
+}
+
+/// What a row's key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// What the row goes out with.
+    Settled,
+    /// Not more than that, which the vector in this slot tells.
+    Slot {
+        /// First page of the group.
+        block: u32,
+        /// Slot in the group.
+        slot: u16,
+    },
+    /// Not more than that, which is not to be had: VACUUM has moved the row since.
+    Moved,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
 }
 
 impl Eq for Entry {}
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        let keys = self
-            .key
-            .partial_cmp(&other.key)
-            .unwrap_or_else(|| self.key.is_nan().cmp(&other.key.is_nan()));
-        keys.then(self.tid.cmp(&other.tid))
+        self.order.cmp(&other.order).then(self.tid.cmp(&other.tid))
     }
 }
 
@@ -33,14 +84,15 @@ impl PartialOrd for Entry {
     }
 }
 
-/// Rows that the first pass of a scan may collect before it drops the farther half.
-const FIRST_CAPACITY: usize = 512;
+/// Fewest rows that a pass may collect before it drops the farther half.
+const CAPACITY_MIN: usize = 128;
 /// How much larger the window is in the next pass.
 const GROWTH: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Window {
     capacity: usize,
+    capacity_first: usize,
     capacity_max: usize,
     rows: Vec<Reverse<Entry>>,
     heap: BinaryHeap<Reverse<Entry>>,
@@ -49,11 +101,15 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A window of at most `capacity_max` rows (at least 2).
-    pub(super) fn new(capacity_max: usize) -> Self {
+    /// A window of at most `capacity_max` rows (at least 2), sized at first for a scan that takes `expected` of them.
+    pub(super) fn new(capacity_max: usize, expected: usize) -> Self {
         let capacity_max = capacity_max.max(2);
+        // Half are kept, of which half may be taken before the lists have to be read again.
+        let wanted = expected.saturating_mul(4).max(CAPACITY_MIN);
+        let capacity_first = capacity_max.min(wanted);
         Self {
-            capacity: capacity_max.min(FIRST_CAPACITY),
+            capacity: capacity_first,
+            capacity_first,
             capacity_max,
             rows: Vec::new(),
             heap: BinaryHeap::new(),
@@ -64,7 +120,7 @@ impl Window {
 
     /// Makes it as small as it was first.
     pub(super) fn shrink(&mut self) {
-        self.capacity = self.capacity_max.min(FIRST_CAPACITY);
+        self.capacity = self.capacity_first;
     }
 
     /// Makes it larger for the next pass.
@@ -74,7 +130,17 @@ impl Window {
 
     /// The distance from which on rows are left out, ties aside.
     pub(super) fn cut(&self) -> f64 {
-        self.cut.map_or(f64::INFINITY, |cut| cut.key)
+        self.cut.map_or(f64::INFINITY, |cut| cut.key())
+    }
+
+    /// The row up to which rows are left out.
+    pub(super) fn floor(&self) -> Option<Entry> {
+        self.floor
+    }
+
+    /// Whether it can become larger.
+    pub(super) fn can_grow(&self) -> bool {
+        self.capacity < self.capacity_max
     }
 
     /// Empties the window for a pass over lists; rows up to and including `floor` are left out.
@@ -113,9 +179,28 @@ impl Window {
         self.heap = BinaryHeap::from(std::mem::take(&mut self.rows));
     }
 
-    /// Takes the nearest row.
+    /// Takes the nearest row, or nothing when rows that were left out may be nearer.
     pub(super) fn pop(&mut self) -> Option<Entry> {
+        let Reverse(nearest) = self.heap.peek()?;
+        if self.cut.is_some_and(|cut| *nearest >= cut) {
+            return None;
+        }
         self.heap.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// Takes the nearest row, as [`Self::pop`] does, if its key may still grow.
+    pub(super) fn pop_unsettled(&mut self) -> Option<Entry> {
+        let Reverse(nearest) = self.heap.peek()?;
+        if matches!(nearest.source, Source::Slot { .. }) {
+            self.pop()
+        } else {
+            None
+        }
+    }
+
+    /// Takes back a row that [`Self::pop`] gave, its key grown.
+    pub(super) fn put_back(&mut self, entry: Entry) {
+        self.heap.push(Reverse(entry));
     }
 
     /// Whether rows were left out because the window was full.
@@ -131,14 +216,11 @@ mod tests {
     #[test]
     fn repeated_passes_over_a_small_window_yield_every_row_in_order() {
         let rows: Vec<Entry> = (0..if cfg!(miri) { 100 } else { 1000 })
-            .map(|tid| Entry {
-                key: f64::from((tid * 7919 % 97) as u32),
-                tid: tid + 1,
-            })
+            .map(|tid| Entry::new(f64::from((tid * 7919 % 97) as u32), tid + 1, Source::Settled))
             .collect();
         let mut sorted = rows.clone();
         sorted.sort();
-        let (mut window, mut out, mut floor) = (Window::new(16), Vec::new(), None);
+        let (mut window, mut out, mut floor) = (Window::new(16, 8), Vec::new(), None);
         loop {
             window.open(floor);
             rows.iter().for_each(|row| window.push(*row));
@@ -156,15 +238,34 @@ mod tests {
 
     #[test]
     fn nan_comes_last_whatever_its_sign() {
-        let mut window = Window::new(8);
+        let mut window = Window::new(16, 8);
         window.open(None);
-        for (tid, key) in [(1, f64::NAN), (2, -f64::NAN), (3, 1.0), (4, f64::INFINITY)] {
-            window.push(Entry { key, tid });
+        for (tid, key) in [
+            (1, f64::NAN),
+            (2, -f64::NAN),
+            (3, 1.0),
+            (4, f64::INFINITY),
+            (5, 0.0),
+            (6, -0.0),
+            (7, -2.5),
+            (8, f64::NEG_INFINITY),
+        ] {
+            window.push(Entry::new(key, tid, Source::Settled));
         }
         window.seal();
-        let order: Vec<u64> = std::iter::from_fn(|| window.pop())
-            .map(|entry| entry.tid)
+        let order: Vec<(u64, String)> = std::iter::from_fn(|| window.pop())
+            .map(|entry| (entry.tid, entry.key().to_string()))
             .collect();
-        assert_eq!(order, [3, 4, 1, 2]);
+        let expected = [
+            (8, "-inf"),
+            (7, "-2.5"),
+            (5, "0"),
+            (6, "0"),
+            (3, "1"),
+            (4, "inf"),
+            (1, "NaN"),
+            (2, "NaN"),
+        ];
+        assert_eq!(order, expected.map(|(tid, key)| (tid, key.to_owned())));
     }
 }

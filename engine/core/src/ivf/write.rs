@@ -29,8 +29,10 @@ pub(super) fn write_continuations<S: PageStore>(
 ) -> Result<()> {
     let mut pages: Vec<usize> = rows
         .iter()
-        .flat_map(|row| shape.pieces(row.slot))
-        .map(|piece| piece.page)
+        .flat_map(|row| {
+            let filter = shape.filter_places(row.slot).map(|(page, _)| page);
+            filter.chain(shape.pieces(row.slot).into_iter().map(|piece| piece.page))
+        })
         .filter(|page| *page > 0)
         .collect();
     pages.sort_unstable();
@@ -38,7 +40,7 @@ pub(super) fn write_continuations<S: PageStore>(
     for chunk in pages.chunks(RECORD_PAGES) {
         let mut locked = Vec::with_capacity(RECORD_PAGES);
         for index in chunk {
-            let block = group + u32::try_from(*index).expect("at most 8 pages");
+            let block = group + u32::try_from(*index).expect("at most 32 pages");
             let page = store.exclusive(block)?;
             page::expect(&page, block, Kind::Continuation)?;
             locked.push(page);
@@ -65,6 +67,11 @@ pub(super) fn write_first_page(page: &mut [u8], shape: &Shape, row: &Placement<'
 }
 
 fn write_pieces(page: &mut [u8], shape: &Shape, index: usize, row: &Placement<'_>) {
+    for ((place, at), byte) in shape.filter_places(row.slot).zip(row.row.filter) {
+        if place == index {
+            page[at] = *byte;
+        }
+    }
     for piece in shape.pieces(row.slot).iter().filter(|piece| piece.page == index) {
         let code = &row.row.code[piece.code_at..piece.code_at + piece.len];
         page[piece.at..piece.at + piece.len].copy_from_slice(code);
@@ -114,7 +121,7 @@ fn append_group<S: PageStore>(store: &S, shape: &Shape) -> Result<u32> {
     for chunk in indexes.chunks(RECORD_PAGES) {
         let mut locked = Vec::with_capacity(RECORD_PAGES);
         for index in chunk {
-            locked.push(store.exclusive(block + u32::try_from(*index).expect("at most 8 pages"))?);
+            locked.push(store.exclusive(block + u32::try_from(*index).expect("at most 32 pages"))?);
         }
         let mut refs: Vec<&mut S::Exclusive> = locked.iter_mut().collect();
         store.apply(&mut refs, &mut |images| {

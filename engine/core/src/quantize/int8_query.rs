@@ -14,6 +14,8 @@ use crate::metric::Metric;
 
 /// The largest `|Q_i|`: `127 * 128`.
 const STEPS: f64 = 16_256.0;
+/// 1.5 * 2^52: a sum with it of less than 2^51 is an integer.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
 
 /// What an int8 row brings to its bound besides its products.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,7 +107,8 @@ impl Int8Query {
         for x in query {
             let x = f64::from(*x);
             let quotient = if step > 0.0 { x / step } else { 0.0 };
-            let steps = quotient.round_ties_even().clamp(-STEPS, STEPS);
+            // Rounds to an integer, ties to even, without the call that rounding is on old machines.
+            let steps = ((quotient + ROUNDER) - ROUNDER).clamp(-STEPS, STEPS);
             squares += (x - step * steps).powi(2);
             let steps = steps as i32;
             let upper = (steps + 64) >> 7;
@@ -177,27 +180,45 @@ impl Int8Query {
         }
     }
 
-    /// Bounds of the operator's value for a row, from its two products: for a ranking that need not be exact. Cosine
-    /// distances have none.
-    pub fn interval(&self, products: [i32; 2], row: Int8Factors) -> (f64, f64) {
-        let lower = self.lower_bound(products, row);
-        let dot = self.dot(products, row.scale);
-        let upper = match self.metric {
-            Metric::L2 => {
-                let (squared, off) = self.squared(dot, row.norm_sq);
-                ((squared + off).max(0.0).sqrt() + f64::from(row.residual))
-                    * (1.0 + self.norms.operator_gamma + 1e-9)
-                    + self.norms.dims * f64::from(f32::MIN_POSITIVE).sqrt()
-            }
-            // As far above the estimate as the other bound is below it.
-            Metric::InnerProduct => self.dot_upper_bound(dot, row) - 2.0 * dot,
-            Metric::Cosine => f64::INFINITY,
-        };
-        if upper.is_nan() {
-            (lower, f64::INFINITY)
-        } else {
-            (lower, upper)
+    /// Appends bounds of what the kernels of `cpu` score for each row, `|q - x|^2` or, for the other metrics, `-q.x`, from
+    /// their products: for a ranking that need not be exact. In f32, with the slack of [`Self::candidates`].
+    ///
+    /// # Panics
+    /// When the runs are shorter than `products`.
+    pub fn score_bounds(&self, products: &[[i32; 2]], runs: Int8Runs<'_>, bounds: &mut Vec<(f32, f32)>) {
+        let quick = self.quick;
+        let rows = products.len();
+        let factors = runs.scale[..rows]
+            .iter()
+            .zip(&runs.residual[..rows])
+            .zip(&runs.norm_sq[..rows]);
+        let rows = products.iter().zip(factors);
+        if self.metric == Metric::L2 {
+            bounds.extend(rows.map(|(products, ((scale, residual), norm_sq))| {
+                let sum = quick.norm_sq + norm_sq;
+                let squared = sum - 2.0 * self.quick_dot(*products, *scale);
+                let off = 2.0 * quick.slack * sum;
+                let low = ((squared - off).max(0.0).sqrt() - residual).max(0.0);
+                let high = (squared + off).max(0.0).sqrt() + residual;
+                if ORDINARY_SUMS.contains(&sum) {
+                    (low * low - off, high * high + off)
+                } else {
+                    (0.0, f32::INFINITY)
+                }
+            }));
+            return;
         }
+        let ordinary = ORDINARY_NORMS.contains(&self.norms.norm);
+        bounds.extend(rows.map(|(products, ((scale, residual), norm_sq))| {
+            let norms = quick.norm * norm_sq.sqrt();
+            let off = quick.norm * residual + 2.0 * quick.slack * (norms + quick.norm * residual);
+            let score = -self.quick_dot(*products, *scale);
+            if ordinary && ORDINARY_SQUARES.contains(norm_sq) {
+                (score - off, score + off)
+            } else {
+                (f32::NEG_INFINITY, f32::INFINITY)
+            }
+        }));
     }
 
     /// `|q - x'|^2` from `q.x'` and the stored `|x'|^2`, and how far it may be off.

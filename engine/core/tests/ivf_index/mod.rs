@@ -5,7 +5,7 @@ use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::distance;
 use vectorgpu_core::error::{Error, ErrorKind, Result};
-use vectorgpu_core::ivf::build::{Builder, EncodedRow};
+use vectorgpu_core::ivf::build::Builder;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::insert::insert;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
@@ -71,19 +71,12 @@ impl Index {
         placed.iter().for_each(|(list, _)| list_rows[*list as usize] += 1);
         let store = MemoryStore::new();
         let mut builder = Builder::new(&store, meta, &centroids, list_rows).expect("it fits");
+        let mut encoder = RowEncoder::new(&meta);
         for (list, row) in placed {
             let (tid, vector) = &rows[row];
-            let (code, factors) = encode(metric, storage, vector);
-            builder
-                .push(
-                    list,
-                    EncodedRow {
-                        tid: *tid,
-                        factors: &factors,
-                        code: &code,
-                    },
-                )
-                .expect("in order");
+            let centroid = &centroids[list as usize * dims..][..dims];
+            let row = encoder.encode(*tid, vector, centroid).expect("a finite vector");
+            builder.push(list, row).expect("in order");
         }
         builder.finish().expect("complete");
         store.checkpoint();
@@ -103,6 +96,7 @@ impl Index {
             max_probes: self.meta.lists,
             iterate,
             window_rows,
+            expected_rows: 10,
         }
     }
 
@@ -136,18 +130,12 @@ impl Index {
     }
 
     fn put(&self, store: &MemoryStore, tid: Tid, vector: &[f32]) -> Result<()> {
-        let (code, factors) = encode(self.meta.metric, self.meta.storage, vector);
-        let row = EncodedRow {
-            tid,
-            factors: &factors,
-            code: &code,
-        };
         insert(
             store,
             &self.meta,
             &mut CpuBackend::new(),
+            tid,
             vector,
-            row,
             &mut || true,
         )
     }
@@ -243,12 +231,6 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::InnerProduct => distance::negative_inner_product(a, b),
         Metric::Cosine => distance::cosine(a, b),
     }
-}
-
-fn encode(metric: Metric, storage: Storage, vector: &[f32]) -> (Vec<u8>, Vec<f32>) {
-    let mut encoder = RowEncoder::new(metric, storage);
-    let row = encoder.encode(Tid::new(1, 1), vector).expect("a finite vector");
-    (row.code.to_vec(), row.factors.to_vec())
 }
 
 fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {

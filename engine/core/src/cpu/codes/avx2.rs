@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::table::CodeKernels;
+use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::super::{AHEAD, prefetch};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
@@ -21,6 +21,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
+    lookup_block,
 };
 
 /// Bytes of a register.
@@ -253,4 +254,66 @@ pub(super) fn folded<const R: usize>(sums: [__m256i; R]) -> [i32; R] {
     // SAFETY: the array holds 16 bytes.
     unsafe { _mm_storeu_si128(totals.as_mut_ptr().cast(), total) };
     std::array::from_fn(|r| totals[r])
+}
+
+/// Quads of code bytes whose looked up bytes fit 16-bit sums: each adds eight bytes to a row's sum.
+const QUADS_IN_16_BITS: usize = 32;
+
+#[target_feature(enable = "avx2")]
+fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+    let mut totals = [[0u32; LOOKUP_ROWS]; 2];
+    let tables = tables.chunks(QUADS_IN_16_BITS * LOOKUP_QUAD * LOOKUP_BYTES);
+    for (tables, block) in tables.zip(block.chunks(QUADS_IN_16_BITS * LOOKUP_QUAD * LOOKUP_ROWS)) {
+        for (total, part) in totals.iter_mut().zip(lookup_part(tables, block)) {
+            for (total, part) in total.iter_mut().zip(part) {
+                *total += u32::from(part);
+            }
+        }
+    }
+    let [low, high] = totals;
+    *sums = std::array::from_fn(|row| low[row] + (high[row] << 8));
+}
+
+/// The sums of the low and of the high bytes for each row, of at most `QUADS_IN_16_BITS` quads.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lookup_part(tables: &[u8], block: &[u8]) -> [[u16; LOOKUP_ROWS]; 2] {
+    const PART: usize = LOOKUP_QUAD * 16;
+    let nibble = _mm256_set1_epi8(15);
+    // Of the low and of the high bytes: the sums of the even rows in 16 bits, which the odd rows' bytes overlap, and
+    // those of the odd rows alone.
+    let mut both = [_mm256_setzero_si256(); 2];
+    let mut odd = [_mm256_setzero_si256(); 2];
+    let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
+    for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
+        for (at, codes) in [0, REGISTER].into_iter().zip(quad.chunks_exact(REGISTER)) {
+            // SAFETY: the chunk holds 32 bytes.
+            let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+            let nibbles = [
+                _mm256_and_si256(codes, nibble),
+                _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble),
+            ];
+            for (part, table) in tables.chunks_exact(PART).enumerate() {
+                let table = &table[at..at + REGISTER];
+                // SAFETY: the slice holds 32 bytes.
+                let table = unsafe { _mm256_loadu_si256(table.as_ptr().cast()) };
+                let found = _mm256_shuffle_epi8(table, nibbles[part / 2]);
+                both[part % 2] = _mm256_add_epi16(both[part % 2], found);
+                odd[part % 2] = _mm256_add_epi16(odd[part % 2], _mm256_srli_epi16::<8>(found));
+            }
+        }
+    }
+    let mut totals = [[0; LOOKUP_ROWS]; 2];
+    for (total, (both, odd)) in totals.iter_mut().zip(both.into_iter().zip(odd)) {
+        let even = _mm256_sub_epi16(both, _mm256_slli_epi16::<8>(odd));
+        let halves = |sums| _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let (even, odd) = (halves(even), halves(odd));
+        let (first, second) = (_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd));
+        // SAFETY: the array holds 32 bytes.
+        unsafe {
+            _mm_storeu_si128(total.as_mut_ptr().cast(), first);
+            _mm_storeu_si128(total.as_mut_ptr().add(8).cast(), second);
+        }
+    }
+    totals
 }

@@ -6,7 +6,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::table::CodeKernels;
+use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
 pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
@@ -19,6 +19,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
+    lookup_block,
 };
 
 /// Bytes of a register.
@@ -153,4 +154,38 @@ fn step<const OP: u8>(sum: int32x4_t, q: uint8x16_t, x: uint8x16_t) -> int32x4_t
 fn counted(sum: int32x4_t, bits: uint8x16_t) -> int32x4_t {
     let pairs = vpaddlq_u8(vcntq_u8(bits));
     vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(sum), pairs))
+}
+
+#[target_feature(enable = "neon")]
+fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+    let mut totals = [[vdupq_n_u32(0); 4]; 2];
+    let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
+    for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
+        // A quad adds eight bytes to a sum, which fit 16 bits.
+        let mut low = [vdupq_n_u16(0); 2];
+        let mut high = [vdupq_n_u16(0); 2];
+        for (byte, codes) in quad.chunks_exact(LOOKUP_ROWS).enumerate() {
+            // SAFETY: the chunk holds 16 bytes.
+            let codes = unsafe { vld1q_u8(codes.as_ptr()) };
+            let nibbles = [vandq_u8(codes, vdupq_n_u8(15)), vshrq_n_u8::<4>(codes)];
+            for part in 0..4 {
+                let table = &tables[part * LOOKUP_QUAD * 16 + byte * 16..][..16];
+                // SAFETY: the slice holds 16 bytes.
+                let found = vqtbl1q_u8(unsafe { vld1q_u8(table.as_ptr()) }, nibbles[part / 2]);
+                low[part % 2] = vaddw_u8(low[part % 2], vget_low_u8(found));
+                high[part % 2] = vaddw_u8(high[part % 2], vget_high_u8(found));
+            }
+        }
+        for (total, (low, high)) in totals.iter_mut().zip(low.into_iter().zip(high)) {
+            total[0] = vaddw_u16(total[0], vget_low_u16(low));
+            total[1] = vaddw_u16(total[1], vget_high_u16(low));
+            total[2] = vaddw_u16(total[2], vget_low_u16(high));
+            total[3] = vaddw_u16(total[3], vget_high_u16(high));
+        }
+    }
+    for (i, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let total = vaddq_u32(totals[0][i], vshlq_n_u32::<8>(totals[1][i]));
+        // SAFETY: the array holds 16 bytes.
+        unsafe { vst1q_u32(sums.as_mut_ptr(), total) };
+    }
 }

@@ -1,6 +1,6 @@
 //! Plain Rust kernels for codes: the definition that the others are compared with.
 
-use super::super::table::CodeKernels;
+use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::{AND, DOT, HAMMING, SQUARED_L2};
 
 pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
@@ -13,6 +13,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
+    lookup_block,
 };
 
 fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {
@@ -58,5 +59,23 @@ fn pair_block(queries: [&[u8]; 2], rows: &[u8], scores: &mut [[i32; 2]]) {
     }
     for (code, score) in rows.chunks_exact(queries[0].len()).zip(scores) {
         *score = queries.map(|query| row::<DOT>(query, code));
+    }
+}
+
+fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+    sums.fill(0);
+    let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
+    for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
+        let (part, _) = tables.as_chunks::<{ LOOKUP_QUAD * 16 }>();
+        for (byte, rows) in quad.chunks_exact(LOOKUP_ROWS).enumerate() {
+            for (sum, code) in sums.iter_mut().zip(rows) {
+                let (low, high) = (
+                    16 * byte + usize::from(code & 15),
+                    16 * byte + usize::from(code >> 4),
+                );
+                *sum += u32::from(part[0][low]) + 256 * u32::from(part[1][low]);
+                *sum += u32::from(part[2][high]) + 256 * u32::from(part[3][high]);
+            }
+        }
     }
 }

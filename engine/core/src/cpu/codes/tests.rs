@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::cpu::Kernels;
+use crate::cpu::{Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use crate::metric::CodeScore;
 use crate::property::cases;
 
@@ -161,6 +161,63 @@ fn lengths_that_differ_are_refused() {
                 table.dot_i8_pairs(queries, &[0; 16][..rows], &mut vec![[0; 2]; n]);
             });
             assert!(refused.is_err(), "{} {query} {rows} {n}", table.name());
+        }
+    }
+}
+
+/// The sums by their definition: byte `k` of row `r` is `block[16 k + r]`.
+fn looked_up(tables: &[u8], block: &[u8]) -> [u32; LOOKUP_ROWS] {
+    std::array::from_fn(|row| {
+        let codes = block.iter().skip(row).step_by(LOOKUP_ROWS).enumerate();
+        let sums = codes.map(|(k, code)| {
+            let quad = &tables[k / LOOKUP_QUAD * LOOKUP_QUAD * LOOKUP_BYTES..][..LOOKUP_QUAD * LOOKUP_BYTES];
+            let byte = |part: usize, value: u8| {
+                u32::from(quad[part * 64 + k % LOOKUP_QUAD * 16 + usize::from(value)])
+            };
+            byte(0, code & 15) + 256 * byte(1, code & 15) + byte(2, code >> 4) + 256 * byte(3, code >> 4)
+        });
+        sums.sum()
+    })
+}
+
+#[test]
+fn every_table_looks_up_the_defined_sums() {
+    let lengths: &[usize] = if cfg!(miri) {
+        &[0, 4, 12]
+    } else {
+        &[0, 4, 8, 12, 100, 128, 132, 256, 260, 2000, 16_384]
+    };
+    for (seed, bytes_of_row) in (0..).zip(lengths) {
+        for extreme in [false, true] {
+            let (tables, block) = if extreme {
+                (
+                    vec![0xff; bytes_of_row * LOOKUP_BYTES],
+                    vec![0xff; bytes_of_row * LOOKUP_ROWS],
+                )
+            } else {
+                (
+                    bytes(bytes_of_row * LOOKUP_BYTES, seed * 2 + 1),
+                    bytes(bytes_of_row * LOOKUP_ROWS, seed * 2 + 3),
+                )
+            };
+            let expected = looked_up(&tables, &block);
+            for table in Kernels::all_supported() {
+                let mut sums = [7; LOOKUP_ROWS];
+                table.lookup_block(&tables, &block, &mut sums);
+                assert_eq!(sums, expected, "{} {bytes_of_row} {extreme}", table.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_and_tables_that_do_not_fit_each_other_are_refused() {
+    for table in Kernels::all_supported() {
+        for (tables, block) in [(256, 63), (255, 64), (0, 64), (64, 16), (512, 64)] {
+            let refused = std::panic::catch_unwind(|| {
+                table.lookup_block(&vec![0; tables], &vec![0; block], &mut [0; LOOKUP_ROWS]);
+            });
+            assert!(refused.is_err(), "{} {tables} {block}", table.name());
         }
     }
 }

@@ -13,12 +13,16 @@ use super::super::layout::{self, ListHead, Meta, Shape};
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::super::run::Run;
 use super::super::store::PageStore;
-use super::super::window::{Entry, Window};
+use super::super::window::{Entry, Source, Window};
 use super::int8::Int8Rows;
-use super::{Overtaken, Query, SearchCounts, key_of, list_head_block};
+use super::rabitq::RabitqRows;
+use super::{Overtaken, Query, SearchCounts, key_of};
 
 /// Groups to read before interrupts are let through.
 const GROUPS_BETWEEN_PAUSES: u32 = 256;
+
+/// Groups of a list to read before their number is compared with that of the index's pages, which has to be asked for.
+const STEPS_UNCHECKED: u32 = 64;
 
 /// Everything that stays the same while a batch of lists is read.
 pub(super) struct Pass<'a, 'k, S> {
@@ -30,6 +34,8 @@ pub(super) struct Pass<'a, 'k, S> {
     pub(super) keep_waiting: &'a mut KeepWaiting<'k>,
     pub(super) window: &'a mut Window,
     pub(super) counts: &'a mut SearchCounts,
+    /// Whether every row that may be near is compared exactly at once, rather than when its turn comes.
+    pub(super) settle_now: bool,
 }
 
 impl<S> Pass<'_, '_, S> {
@@ -47,6 +53,7 @@ pub(super) struct Collector {
     codes: Vec<u8>,
     rows: Vec<GatheredRow>,
     int8: Int8Rows,
+    rabitq: RabitqRows,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,39 +70,47 @@ impl Collector {
         self.rows.clear();
     }
 
-    /// Reads one list. `Break`: VACUUM moved rows meanwhile.
-    pub(super) fn list<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>, list: u32) -> Result<Overtaken> {
+    /// Memory for a row's vector.
+    pub(super) fn vector(&mut self) -> &mut Vec<u8> {
+        &mut self.straddling
+    }
+
+    /// Reads one list, whose first group is at `head_block`. `Break`: VACUUM moved rows meanwhile.
+    pub(super) fn list<S: PageStore>(
+        &mut self,
+        pass: &mut Pass<'_, '_, S>,
+        list: u32,
+        head_block: u32,
+    ) -> Result<Overtaken> {
         let store = pass.store;
-        let head_block = list_head_block(store, pass.meta, list)?;
         pass.counts.lists += 1;
         if head_block == NO_BLOCK {
             return Ok(ControlFlow::Continue(()));
         }
-        let mut blocks = store.blocks()?;
-        pass.meta.check_group_block(head_block, blocks)?;
+        // The store itself refuses a block that the index does not have.
+        pass.meta.check_group_block(head_block, NO_BLOCK)?;
+        let mut steps_max = STEPS_UNCHECKED;
         let mut page = store.share(head_block)?;
         layout::check_group(&page, head_block, list, pass.shape)?;
         let epoch = ListHead::read(&page).epoch;
+        if let Some(query) = pass.query.and_then(|query| query.rabitq.as_ref()) {
+            self.rabitq.enter(store, pass.meta, query, list)?;
+        }
         let mut block = head_block;
         for step in 1u32.. {
             let next = layout::next(&page);
-            if next != NO_BLOCK && (next >= blocks || step > blocks) {
-                blocks = store.blocks()?;
-                pass.meta.check_group_block(next, blocks)?;
+            if next != NO_BLOCK {
+                pass.meta.check_group_block(next, NO_BLOCK)?;
             }
-            if step > blocks {
-                return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
+            if step > steps_max {
+                let blocks = store.blocks()?;
+                if step > blocks {
+                    return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
+                }
+                steps_max = blocks.min(2 * step);
             }
             let pauses = pass.gathers() || step % GROUPS_BETWEEN_PAUSES == 0;
-            // The next page comes from memory while this one is scored.
-            let ahead = if next == NO_BLOCK || pauses {
-                None
-            } else {
-                Some(store.share(next)?)
-            };
-            if let Some(ahead) = &ahead {
-                cpu::prefetch(ahead);
-            }
+            let ahead = if pauses { None } else { fetch_ahead(pass, next)? };
             self.group(pass, &page, block)?;
             if next == NO_BLOCK {
                 break;
@@ -162,7 +177,7 @@ impl Collector {
                     row.residual,
                 )
             });
-            pass.window.push(Entry { key, tid: row.tid });
+            pass.window.push(Entry::new(key, row.tid, Source::Settled));
         }
         self.clear();
         Ok(())
@@ -192,6 +207,11 @@ impl Collector {
                 return self
                     .int8
                     .group(pass, query, page, block, rows, &mut self.straddling);
+            }
+            if let Some(codes) = &query.rabitq {
+                return self
+                    .rabitq
+                    .group(pass, query, codes, page, block, rows, &mut self.straddling);
             }
             if !pass.gathers() {
                 return self.score_group(pass, page, block, rows);
@@ -260,7 +280,7 @@ impl Collector {
                 norm_sq,
                 residual,
             );
-            pass.window.push(Entry { key, tid: tid.0 });
+            pass.window.push(Entry::new(key, tid.0, Source::Settled));
         }
         Ok(())
     }
@@ -288,6 +308,21 @@ impl Collector {
     }
 }
 
+/// Locks the group at `next`, if there is one, so that it comes from memory while the one before is scored, and asks for
+/// the one that follows it in a list that was written at once.
+fn fetch_ahead<S: PageStore>(pass: &Pass<'_, '_, S>, next: u32) -> Result<Option<S::Shared>> {
+    if next == NO_BLOCK {
+        return Ok(None);
+    }
+    let page = pass.store.share(next)?;
+    let read = pass.shape.scanned_bytes();
+    cpu::prefetch(&page[..read]);
+    if let Some(further) = next.checked_add(pass.meta.group_pages) {
+        pass.store.prefetch(further, 0..read);
+    }
+    Ok(Some(page))
+}
+
 /// Hands on the codes of a group's first `rows` slots.
 pub(super) fn read_codes<S: PageStore>(
     store: &S,
@@ -303,7 +338,7 @@ pub(super) fn read_codes<S: PageStore>(
         if index >= pages {
             return Ok(None);
         }
-        let block = block + u32::try_from(index).expect("at most 8 pages");
+        let block = block + u32::try_from(index).expect("at most 32 pages");
         let page = store.share(block)?;
         page::expect(&page, block, Kind::Continuation)?;
         cpu::prefetch(&page);

@@ -5,7 +5,7 @@ use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
 
 use super::super::layout::{self, Shape};
 use super::super::store::PageStore;
-use super::super::window::Entry;
+use super::super::window::{Entry, Source};
 use super::collect::{Pass, bad_factors, read_codes};
 
 /// Scratch memory.
@@ -39,9 +39,9 @@ impl Int8Rows {
         let [scale, residual, norm_sq] = &mut self.runs;
         let places = run_places(shape);
         let runs = Int8Runs {
-            scale: run(page, shape, places.scale, rows, scale),
-            residual: run(page, shape, places.residual, rows, residual),
-            norm_sq: run(page, shape, places.norm_sq, rows, norm_sq),
+            scale: layout::factor_run_or_copy(page, shape, places.scale, rows, scale),
+            residual: layout::factor_run_or_copy(page, shape, places.residual, rows, residual),
+            norm_sq: layout::factor_run_or_copy(page, shape, places.norm_sq, rows, norm_sq),
         };
         // A negative or missing bound would let a row pass for nearer than it is; NaN fails the comparison, too.
         let factors = runs.residual.iter().chain(runs.norm_sq).chain(runs.scale);
@@ -60,10 +60,8 @@ impl Int8Rows {
                 residual: runs.residual[slot],
                 norm_sq: runs.norm_sq[slot],
             };
-            pass.window.push(Entry {
-                key: query.lower_bound(self.products[slot], factors),
-                tid: tid.0,
-            });
+            let key = query.lower_bound(self.products[slot], factors);
+            pass.window.push(Entry::new(key, tid.0, Source::Settled));
         }
         Ok(())
     }
@@ -84,14 +82,4 @@ fn run_places(shape: &Shape) -> RunPlaces {
         scale: first + 1,
         norm_sq: if shape.factors.norm_sq { 0 } else { 2 },
     }
-}
-
-/// A run where it lies, or a copy of it where the page is not aligned.
-fn run<'a>(page: &'a [u8], shape: &Shape, run: usize, rows: usize, copy: &'a mut Vec<f32>) -> &'a [f32] {
-    if let Some(run) = shape.factor_run(page, run, rows) {
-        return run;
-    }
-    copy.clear();
-    copy.extend((0..rows).map(|slot| layout::factor(page, shape, run, slot)));
-    copy
 }

@@ -10,6 +10,7 @@
 
 mod collect;
 mod int8;
+mod rabitq;
 mod rank;
 
 use std::ops::ControlFlow;
@@ -20,16 +21,21 @@ use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Metric, Storage};
 use crate::quantize::int8_query::Int8Query;
+use crate::quantize::rabitq::RabitqQuery;
+use crate::quantize::rotation::Rotation;
 use crate::quantize::{QueryNorms, RowFactors};
 
 use super::centroids::Centroids;
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind};
 use super::store::PageStore;
-use super::window::{Entry, Window};
+use super::window::{Entry, Source, Window};
 use collect::Collector;
 use rank::Ranking;
 pub use rank::nearest_list;
+
+/// Rows that are compared exactly at a time.
+const SETTLED_TOGETHER: usize = 8;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +57,10 @@ pub struct SearchOptions {
     pub max_probes: u32,
     /// What comes after the first lists.
     pub iterate: Iterate,
-    /// Most rows to hold, 16 bytes each.
+    /// Most rows to hold, 24 bytes each.
     pub window_rows: usize,
+    /// Rows that the scan is expected to take, [`Search::taken`] of the last one like it.
+    pub expected_rows: usize,
 }
 
 /// A row of the stream.
@@ -73,6 +81,8 @@ pub struct SearchCounts {
     pub lists: u64,
     /// Rows scored.
     pub rows: u64,
+    /// Rows behind a 1-bit code whose vectors were read.
+    pub compared: u64,
     /// Passes started again because VACUUM moved rows.
     pub restarts: u64,
 }
@@ -87,6 +97,8 @@ pub(super) struct Query {
     pub(super) bounds: QueryNorms,
     /// For rows stored as int8.
     pub(super) int8: Option<Int8Query>,
+    /// For rows behind 1-bit codes.
+    pub(super) rabitq: Option<RabitqQuery>,
 }
 
 impl Query {
@@ -97,12 +109,14 @@ impl Query {
             norm_sq: distance::norm_squared(values),
             bounds: QueryNorms::new(values, exact_scores),
             int8: None,
+            rabitq: None,
         }
     }
 
     /// Prepares what the rows' storage needs.
-    fn for_rows(mut self, meta: &Meta) -> Self {
+    fn for_rows(mut self, meta: &Meta, rotation: Option<&Rotation>) -> Self {
         self.int8 = (meta.storage == Storage::Int8).then(|| Int8Query::new(meta.metric, &self.values));
+        self.rabitq = rotation.map(|rotation| RabitqQuery::new(meta.metric, rotation, &self.values));
         self
     }
 }
@@ -117,16 +131,22 @@ pub struct Search {
     batch: std::ops::Range<usize>,
     window: Window,
     last: Option<Entry>,
+    /// The lists of the batch and their first groups.
+    heads: Vec<(u32, u32)>,
     collector: Collector,
     counts: SearchCounts,
     exact: bool,
     centroids: Option<Rc<Centroids>>,
+    rotation: Option<Rotation>,
+    settle_now: bool,
+    returned: usize,
 }
 
 impl Search {
     /// A scan of the index described by `meta`; [`Search::start`] gives it a query.
     pub fn new(meta: Meta, options: SearchOptions) -> Self {
         let shape = meta.shape();
+        let filtered = meta.storage == Storage::Rabitq;
         Self {
             meta,
             shape,
@@ -134,12 +154,16 @@ impl Search {
             query: None,
             ranking: Ranking::default(),
             batch: 0..0,
-            window: Window::new(options.window_rows),
+            window: Window::new(options.window_rows, options.expected_rows),
             last: None,
+            heads: Vec::new(),
             collector: Collector::default(),
             counts: SearchCounts::default(),
             exact: true,
             centroids: None,
+            rotation: filtered.then(|| Rotation::new(meta.dims as usize, meta.seed)),
+            settle_now: false,
+            returned: 0,
         }
     }
 
@@ -165,7 +189,8 @@ impl Search {
                 ),
             ));
         }
-        self.query = query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta));
+        self.query =
+            query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref()));
         self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
         self.ranking.clear();
         self.batch = 0..0;
@@ -173,6 +198,8 @@ impl Search {
         self.window.open(None);
         self.window.seal();
         self.last = None;
+        self.settle_now = false;
+        self.returned = 0;
         self.counts = SearchCounts::default();
         Ok(())
     }
@@ -180,6 +207,13 @@ impl Search {
     /// What the scan has done since [`Search::start`].
     pub fn counts(&self) -> SearchCounts {
         self.counts
+    }
+
+    /// Rows returned since [`Search::start`], and rows behind 1-bit codes compared to tell which.
+    pub fn taken(&self) -> usize {
+        usize::try_from(self.counts.compared)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.returned)
     }
 
     /// The next row, by ascending distance.
@@ -193,15 +227,20 @@ impl Search {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Option<Found>> {
         loop {
-            if let Some(entry) = self.window.pop() {
-                self.last = Some(entry);
+            if let Some(entry) = self.settled(store)? {
+                self.last = self.last.max(Some(entry));
+                self.settle_now = false;
+                self.returned += 1;
+                let known = entry.source == Source::Settled;
                 return Ok(Some(Found {
                     tid: Tid(entry.tid),
-                    distance: entry.key,
-                    exact: self.exact,
+                    distance: if known { entry.key() } else { f64::NEG_INFINITY },
+                    exact: self.exact && known,
                 }));
             }
             if self.window.overflowed() {
+                // A pass that returned nothing and found no room for more would only be repeated.
+                self.settle_now |= !self.window.can_grow();
                 self.window.grow();
                 self.window.open(self.last);
             } else if !self.open_next_batch(store, backend, keep_waiting)? {
@@ -209,6 +248,31 @@ impl Search {
             }
             self.read_batch(store, backend, keep_waiting)?;
         }
+    }
+
+    /// The nearest row of the window, its distance known, once no other can be nearer.
+    fn settled<S: PageStore>(&mut self, store: &S) -> Result<Option<Entry>> {
+        while let Some(entry) = self.window.pop() {
+            let (Source::Slot { .. }, Some(query)) = (entry.source, &self.query) else {
+                return Ok(Some(entry));
+            };
+            // Rows whose bounds are nearer than any known distance are all to be compared, so their vectors are asked
+            // for together: most of the time goes by waiting for memory.
+            let mut entries = [entry; SETTLED_TOGETHER];
+            let mut count = 1;
+            while count < SETTLED_TOGETHER
+                && let Some(entry) = self.window.pop_unsettled()
+            {
+                entries[count] = entry;
+                count += 1;
+            }
+            let entries = &mut entries[..count];
+            self.counts.compared += entries.len() as u64;
+            self.collector
+                .settle(store, &self.meta, &self.shape, query, entries)?;
+            entries.iter().for_each(|entry| self.window.put_back(*entry));
+        }
+        Ok(None)
     }
 
     fn open_next_batch<S: PageStore>(
@@ -244,9 +308,10 @@ impl Search {
             .rank(store, &self.meta, self.query.as_ref(), from..until)?;
         self.batch = from..until;
         let floor = match self.options.iterate {
-            Iterate::Strict => self.last.map(|last| Entry { tid: 0, ..last }),
+            Iterate::Strict => self.last.map(Entry::before_ties),
             Iterate::Relaxed | Iterate::Off => None,
         };
+        self.last = floor;
         self.window.open(floor);
         Ok(true)
     }
@@ -257,10 +322,18 @@ impl Search {
         backend: &mut dyn Backend,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
+        self.heads.clear();
+        for rank in self.batch.clone() {
+            let list = self.ranking.list(rank);
+            self.heads.push((list, list_head_block(store, &self.meta, list)?));
+        }
         'pass: loop {
             self.collector.clear();
-            for rank in self.batch.clone() {
+            for (at, (list, head)) in self.heads.iter().copied().enumerate() {
                 store.pause()?;
+                if let Some((_, following)) = self.heads.get(at + 1) {
+                    store.prefetch(*following, 0..self.shape.scanned_bytes());
+                }
                 let mut pass = collect::Pass {
                     store,
                     meta: &self.meta,
@@ -270,12 +343,9 @@ impl Search {
                     keep_waiting: &mut *keep_waiting,
                     window: &mut self.window,
                     counts: &mut self.counts,
+                    settle_now: self.settle_now,
                 };
-                if self
-                    .collector
-                    .list(&mut pass, self.ranking.list(rank))?
-                    .is_break()
-                {
+                if self.collector.list(&mut pass, list, head)?.is_break() {
                     self.counts.restarts += 1;
                     self.window.reopen();
                     continue 'pass;
@@ -290,6 +360,7 @@ impl Search {
                 keep_waiting: &mut *keep_waiting,
                 window: &mut self.window,
                 counts: &mut self.counts,
+                settle_now: self.settle_now,
             };
             self.collector.flush(&mut pass)?;
             self.window.seal();

@@ -11,9 +11,9 @@ use crate::error::Result;
 use crate::metric::{Element, Score};
 use crate::quantize;
 
-use super::super::centroids::{Centroids, PAGES_BETWEEN_PAUSES};
+use super::super::centroids::{self, Centroids, PAGES_BETWEEN_PAUSES};
 use super::super::layout::Meta;
-use super::super::page::{self, CONTENT_AT, Kind, RUN_BYTES};
+use super::super::page::{self, CONTENT_AT, Kind};
 use super::super::run::Run;
 use super::super::store::PageStore;
 use super::Query;
@@ -158,16 +158,12 @@ impl Ranking {
             if list.is_exact() || list.high < in_below || list.low > out_above {
                 continue;
             }
-            self.scores.clear();
-            read_centroid(store, meta, list.list, &mut self.gathered)?;
-            let block = centroid_block(&self.gathered, meta.dims as usize);
-            cpu.score(
-                meta.metric.score(),
-                &query.values,
-                block,
-                &mut self.scores,
-                &mut || true,
-            )?;
+            let (scores, dims) = (&mut self.scores, meta.dims as usize);
+            scores.clear();
+            centroids::with_one(store, meta, list.list, &mut self.gathered, |centroid| {
+                let block = centroid_block(centroid, dims);
+                cpu.score(meta.metric.score(), &query.values, block, scores, &mut || true)
+            })??;
             self.lists[place] = Ranked::exact(order_key(sign * self.scores[0]), list.list);
         }
         Ok(())
@@ -272,22 +268,4 @@ fn score_slack(meta: &Meta, query: &Query, key: f32) -> f32 {
     #[expect(clippy::cast_possible_truncation, reason = "rounded up by the factors above")]
     let slack = (gamma * scale) as f32;
     slack + f32::MIN_POSITIVE
-}
-
-/// Reads the centroid of one list.
-fn read_centroid<S: PageStore>(store: &S, meta: &Meta, list: u32, out: &mut Vec<u8>) -> Result<()> {
-    let bytes = meta.dims as usize * 4;
-    let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
-    out.clear();
-    while from < end {
-        let block =
-            meta.centroids_first + u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
-        let page = store.share(block)?;
-        page::expect(&page, block, Kind::Centroids)?;
-        let at = CONTENT_AT + from % RUN_BYTES;
-        let len = (page.len() - at).min(end - from);
-        out.extend_from_slice(&page[at..at + len]);
-        from += len;
-    }
-    Ok(())
 }

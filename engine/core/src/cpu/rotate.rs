@@ -1,0 +1,86 @@
+//! The butterflies of `quantize::rotation`, which the compiler fits to each instruction set: a table wraps them in a
+//! function of its own target features.
+//!
+//! Invariant: each operation is rounded once and none is fused, so every machine computes the same rotation.
+
+/// Elements that the first three steps of a transform take together.
+const GROUP: usize = 8;
+
+/// Turns `x` in place: for each round of `signs` (whole words of 32 elements), flips signs and transforms the first, in
+/// every other round the last `2^k` elements, `2^k` the largest power of two that fits; where that is not all, such a round
+/// then turns the two halves into each other.
+#[inline(always)]
+pub(super) fn rotate(x: &mut [f32], signs: &[u32]) {
+    let words = x.len().div_ceil(32);
+    if words == 0 {
+        return;
+    }
+    let block = 1usize << x.len().ilog2();
+    for (number, round) in signs.chunks_exact(words).enumerate() {
+        for (x, word) in x.chunks_mut(32).zip(round) {
+            for (i, x) in (0u32..).zip(x) {
+                *x = f32::from_bits(x.to_bits() ^ (word >> i << 31));
+            }
+        }
+        if number % 2 == 0 || block == x.len() {
+            hadamard(&mut x[..block]);
+        } else {
+            let start = x.len() - block;
+            hadamard(&mut x[start..]);
+            halves(x);
+        }
+    }
+}
+
+/// The Walsh-Hadamard transform of `2^k` elements, scaled to keep lengths.
+#[inline(always)]
+fn hadamard(x: &mut [f32]) {
+    let scale = 1.0 / (x.len() as f32).sqrt();
+    let mut width = 1;
+    if x.len() >= GROUP {
+        for group in x.as_chunks_mut::<GROUP>().0 {
+            *group = small(*group, scale);
+        }
+        width = GROUP;
+    } else {
+        x.iter_mut().for_each(|x| *x *= scale);
+    }
+    while width < x.len() {
+        for pair in x.chunks_exact_mut(2 * width) {
+            let (low, high) = pair.split_at_mut(width);
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        width *= 2;
+    }
+}
+
+/// The steps of widths 1, 2 and 4.
+#[inline(always)]
+fn small(x: [f32; GROUP], scale: f32) -> [f32; GROUP] {
+    let mut x = x.map(|x| x * scale);
+    for width in [1, 2, 4] {
+        let old = x;
+        for (i, x) in x.iter_mut().enumerate() {
+            let other = old[i ^ width];
+            *x = if i & width == 0 {
+                old[i] + other
+            } else {
+                other - old[i]
+            };
+        }
+    }
+    x
+}
+
+/// Turns each element of the first half and its mirror image in the second by 45 degrees. Halves side by side would undo a
+/// step of a transform where they are nearly as long as it.
+#[inline(always)]
+fn halves(x: &mut [f32]) {
+    const COS: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    let (low, high) = x.split_at_mut(x.len() / 2);
+    for (a, b) in low.iter_mut().zip(high.iter_mut().rev()) {
+        (*a, *b) = ((*a + *b) * COS, (*a - *b) * COS);
+    }
+}

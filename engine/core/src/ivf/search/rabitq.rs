@@ -1,0 +1,258 @@
+//! Rows behind 1-bit codes: passes over those that cannot be near, and compares the others exactly when their turn comes.
+//!
+//! A row enters the window with the lower bound that its 1-bit code gives. Only when it is the nearest there is its vector
+//! read, and it goes back with its true distance; so the number of vectors read follows from how many rows are asked
+//! for, and nothing has to be guessed beforehand.
+
+use crate::cpu::{LOOKUP_ROWS, kernels};
+use crate::error::Result;
+use crate::metric::Element;
+use crate::quantize;
+use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns};
+
+use super::super::centroids;
+use super::super::layout::{self, Meta, Shape};
+use super::super::page::{self, CONTENT_AT, Kind};
+use super::super::store::PageStore;
+use super::super::window::{Entry, Source};
+use super::collect::{Collector, Pass, bad_factors};
+use super::{Query, key_of};
+
+/// Scratch memory, and the list that is being read.
+#[derive(Debug, Default)]
+pub(super) struct RabitqRows {
+    /// Where the query lies to the list's centroid.
+    place: Place,
+    bounds: Vec<f32>,
+    runs: [Vec<f32>; 4],
+    vector: Vec<u8>,
+}
+
+impl RabitqRows {
+    /// Prepares for the rows of `list`.
+    pub(super) fn enter<S: PageStore>(
+        &mut self,
+        store: &S,
+        meta: &Meta,
+        query: &RabitqQuery,
+        list: u32,
+    ) -> Result<()> {
+        self.place = centroids::with_one(store, meta, list, &mut self.vector, |centroid| {
+            if let Ok(centroid) = bytemuck::try_cast_slice(centroid) {
+                return Ok(query.place(centroid));
+            }
+            let mut copy = Vec::new();
+            quantize::decode(Element::F32, centroid, &mut copy)?;
+            Ok(query.place(&copy))
+        })??;
+        Ok(())
+    }
+
+    /// Reads one group of `rows` rows, whose first page is locked.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a group is read with, as for other storages"
+    )]
+    pub(super) fn group<S: PageStore>(
+        &mut self,
+        pass: &mut Pass<'_, '_, S>,
+        query: &Query,
+        codes: &RabitqQuery,
+        page: &[u8],
+        block: u32,
+        rows: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let shape = pass.shape;
+        let filter = filter_of(pass.store, shape, page, block, rows, scratch)?;
+        let [base, step, error] = shape.factors.rabitq_runs();
+        let [base_copy, step_copy, error_copy, norm_copy] = &mut self.runs;
+        let runs = RabitqRuns {
+            base: layout::factor_run_or_copy(page, shape, base, rows, base_copy),
+            step: layout::factor_run_or_copy(page, shape, step, rows, step_copy),
+            error: layout::factor_run_or_copy(page, shape, error, rows, error_copy),
+            norm_sq: if shape.factors.norm_sq {
+                layout::factor_run_or_copy(page, shape, 0, rows, norm_copy)
+            } else {
+                &[]
+            },
+        };
+        // What no encoder wrote could hide a row; NaN fails the comparisons, too.
+        let positive = |run: &[f32]| run.iter().fold(true, |good, factor| good & (*factor >= 0.0));
+        let finite = |run: &[f32]| {
+            run.iter()
+                .fold(true, |good, factor| good & (factor.abs() <= f32::MAX))
+        };
+        if !(positive(runs.step) && positive(runs.error) && positive(runs.norm_sq) && finite(runs.base)) {
+            return Err(bad_factors(block));
+        }
+        self.bounds.clear();
+        self.bounds
+            .resize(rows.next_multiple_of(LOOKUP_ROWS), f32::INFINITY);
+        codes.lower_bounds(self.place, filter, runs, &mut self.bounds[..rows]);
+        let (blocks, _) = self.bounds.as_chunks::<LOOKUP_ROWS>();
+        for (bounds, first) in blocks.iter().zip((0..).step_by(LOOKUP_ROWS)) {
+            // Rounded up, so that it keeps no fewer rows.
+            let cut = above(pass.window.cut());
+            let near = bounds.map(|bound| bound < cut);
+            if !near.iter().fold(false, |any, near| any | near) {
+                continue;
+            }
+            for (lane, bound) in bounds.iter().enumerate().filter(|(lane, _)| near[*lane]) {
+                let slot = first + lane;
+                let tid = layout::tid(page, slot);
+                if slot < rows && !tid.is_tombstone() {
+                    let found = found(pass, query, page, block, slot, *bound, &mut self.vector)?;
+                    pass.window.push(found);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entry of the row in `slot`, whose distance is at least `bound`.
+fn found<S: PageStore>(
+    pass: &mut Pass<'_, '_, S>,
+    query: &Query,
+    page: &[u8],
+    block: u32,
+    slot: usize,
+    bound: f32,
+    vector: &mut Vec<u8>,
+) -> Result<Entry> {
+    let (tid, key) = (layout::tid(page, slot).0, f64::from(bound));
+    // Whether a row was returned before follows from its distance, not from its bound.
+    if !pass.settle_now && pass.window.floor().is_none_or(|floor| key > floor.key()) {
+        let source = Source::Slot {
+            block,
+            slot: u16::try_from(slot).expect("a group holds fewer than 65,536 rows"),
+        };
+        return Ok(Entry::new(key, tid, source));
+    }
+    pass.counts.compared += 1;
+    let key = distance(
+        pass.store, pass.meta, pass.shape, query, page, block, slot, vector,
+    )?;
+    Ok(Entry::new(key, tid, Source::Settled))
+}
+
+/// The next f32 above `value`.
+#[expect(clippy::cast_possible_truncation, reason = "corrected upwards")]
+fn above(value: f64) -> f32 {
+    (value as f32).next_up()
+}
+
+impl Collector {
+    /// Replaces the bounds that `entries` have by their distances.
+    ///
+    /// Nothing was locked since their slots were read, so VACUUM may have moved rows. A slot that holds an entry's TID
+    /// holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
+    pub(super) fn settle<S: PageStore>(
+        &mut self,
+        store: &S,
+        meta: &Meta,
+        shape: &Shape,
+        query: &Query,
+        entries: &mut [Entry],
+    ) -> Result<()> {
+        for entry in &*entries {
+            if let Source::Slot { block, slot } = entry.source {
+                for piece in shape.pieces(usize::from(slot)) {
+                    let further = page_of(block, piece.page);
+                    store.prefetch(further, 0..CONTENT_AT);
+                    store.prefetch(further, piece.at..piece.at + piece.len);
+                }
+            }
+        }
+        for entry in entries {
+            let Source::Slot { block, slot } = entry.source else {
+                continue;
+            };
+            let (page, slot) = (store.share(block)?, usize::from(slot));
+            let there = page::kind(&page) == Some(Kind::Group)
+                && slot < layout::count(&page).min(shape.rows)
+                && layout::tid(&page, slot).0 == entry.tid;
+            if there {
+                let key = distance(store, meta, shape, query, &page, block, slot, self.vector())?;
+                *entry = Entry::new(key, entry.tid, Source::Settled);
+            } else {
+                entry.source = Source::Moved;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The operator's value for the row in `slot`.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a row's place and what it is compared with"
+)]
+fn distance<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    shape: &Shape,
+    query: &Query,
+    page: &[u8],
+    block: u32,
+    slot: usize,
+    vector: &mut Vec<u8>,
+) -> Result<f64> {
+    let score = |row: &[u8]| kernels().row(meta.metric.score(), Element::F32, &query.values, row);
+    let pieces = shape.pieces(slot);
+    let mut whole = None;
+    vector.clear();
+    for piece in pieces {
+        let bytes = piece.at..piece.at + piece.len;
+        if piece.page == 0 {
+            vector.extend_from_slice(&page[bytes]);
+            continue;
+        }
+        let further = store.share(page_of(block, piece.page))?;
+        page::expect(&further, page_of(block, piece.page), Kind::Continuation)?;
+        if piece.len == shape.code_bytes {
+            whole = Some(score(&further[bytes]));
+        } else {
+            vector.extend_from_slice(&further[bytes]);
+        }
+    }
+    let score = whole.unwrap_or_else(|| score(vector));
+    let norm_sq = if shape.factors.norm_sq {
+        layout::factor(page, shape, 0, slot)
+    } else {
+        0.0
+    };
+    Ok(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
+}
+
+/// The block of page `index` of the group at `block`.
+fn page_of(block: u32, index: usize) -> u32 {
+    block + u32::try_from(index).expect("at most 32 pages")
+}
+
+/// The 1-bit codes of a group's first `rows` slots, in whole blocks.
+fn filter_of<'a, S: PageStore>(
+    store: &S,
+    shape: &Shape,
+    page: &'a [u8],
+    block: u32,
+    rows: usize,
+    scratch: &'a mut Vec<u8>,
+) -> Result<&'a [u8]> {
+    let bytes = rows.next_multiple_of(LOOKUP_ROWS) * shape.filter_bytes;
+    if let Some(filter) = page.get(shape.codes_at..shape.codes_at + bytes) {
+        return Ok(filter);
+    }
+    scratch.clear();
+    scratch.extend_from_slice(&page[shape.codes_at..]);
+    let mut further = block;
+    while scratch.len() < bytes {
+        further += 1;
+        let page = store.share(further)?;
+        page::expect(&page, further, Kind::Continuation)?;
+        let missing = (bytes - scratch.len()).min(page.len() - CONTENT_AT);
+        scratch.extend_from_slice(&page[CONTENT_AT..CONTENT_AT + missing]);
+    }
+    Ok(scratch)
+}

@@ -1,0 +1,411 @@
+//! 1-bit codes of rotated residuals, and bounds of distances from them: RaBitQ (J. Gao and C. Long, "RaBitQ: quantizing
+//! high-dimensional vectors with a theoretical error bound for approximate nearest neighbor search", SIGMOD 2024,
+//! arXiv 2405.12497), written from the paper.
+//!
+//! With a vector `y`, its list's centroid `c`, the residual `r`, the rotation `P`, `w = P r` and `b` the signs of `w`, each
+//! ±1, `t = |w|^2 / <b, w>`: the product `<r, v>` with any `v` is estimated as `t <b, P v>`, without a bias. `t b - w` is
+//! orthogonal to `w`, and `P v` is a vector of random direction to it, so the estimate is off by more than
+//! `t |b - w / t| |v| EPSILON / sqrt(d - 1)` with a chance of some 1e-8; never by more than `t |b - w / t| |v|`.
+//!
+//! - L2: `y` is the row and `r = y - c`. `|q - y|^2 = |q - c|^2 + |r|^2 - 2 <r, q - c>`.
+//! - Spherical metrics: `y` is the row's direction and `r` what of it is at right angles to `c`. With the query's direction
+//!   `u`, the share `a = <u, c> / <c, c>` and `u' = u - a c`, `<u, y> = a <y, c> + <r, u'>`.
+//!
+//! In both cases the bound is `start + slope * base - step <b, P q> - error * reach`, where `start`, `slope` and `reach` (`|q - c|` or
+//! `|u'|`) follow from query and list ([`Place`]), and `base`, `step` and `error` are stored with the row: `|r|^2 + 2 t <b, P c>` or
+//! `<y, c> - t <b, P c>`; `2 t` or `t`; and the estimate's error for a `v` of length 1.
+//!
+//! A bound only decides which rows are compared exactly, so one that does not hold can lose a row, never misplace one.
+
+use std::ops::Range;
+
+use super::bits;
+use super::rotation::Rotation;
+use crate::cpu::{LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, kernels};
+use crate::error::Result;
+use crate::metric::{Element, Metric, Score};
+
+/// How many standard deviations an estimate may be off. The paper's 1.9 loses one row in some hundreds.
+const EPSILON: f64 = 5.5;
+/// Elements of the query are rounded to so many steps on either side of zero: four of them fit 16 bits.
+const STEPS: f32 = 16_383.0;
+/// 1.5 * 2^23: a sum with it of less than 2^22 is an integer.
+const ROUNDER: f32 = 12_582_912.0;
+/// Squares of norms whose f32 arithmetic the slack covers: it neither underflows nor comes near the end of f32.
+const ORDINARY_SQUARES: Range<f64> = 1e-20..1e30;
+/// Bounds of `1 - <u, y>` below this come from [`RabitqFactors::UNKNOWN`]: an error is some `sqrt(d)` at most.
+const UNKNOWN_BELOW: f32 = -1e6;
+/// What of a square of a difference is lost to underflow, for each element.
+const LOST_SQUARE: f32 = 2e-38;
+/// Relative slack for f32 arithmetic: some dozens of roundings of 2^-24.
+const SLACK: f32 = 4e-6;
+
+/// Bytes of a row's code: whole quads, as the kernel takes them.
+pub const fn code_bytes(dims: usize) -> usize {
+    bits::code_bytes(dims)
+}
+
+/// What is stored with a row besides its code; the module says what it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RabitqFactors {
+    /// Any sign.
+    pub base: f32,
+    /// At least 0.
+    pub step: f32,
+    /// At least 0.
+    pub error: f32,
+}
+
+impl RabitqFactors {
+    /// Says nothing: for rows whose numbers leave f32.
+    const UNKNOWN: Self = Self {
+        base: 0.0,
+        step: 0.0,
+        error: f32::MAX,
+    };
+}
+
+/// Encodes rows; memory is kept.
+#[derive(Debug)]
+pub struct RabitqEncoder {
+    spherical: bool,
+    rotation: Rotation,
+    row: Vec<f32>,
+    centroid: Vec<f32>,
+}
+
+impl RabitqEncoder {
+    /// An encoder of rows of `dims` elements.
+    pub fn new(metric: Metric, dims: usize, seed: u64) -> Self {
+        Self {
+            spherical: metric.is_spherical(),
+            rotation: Rotation::new(dims, seed),
+            row: Vec::new(),
+            centroid: Vec::new(),
+        }
+    }
+
+    /// Appends the code of `x`, a row of the list of `centroid`, to `code`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+    pub fn encode(&mut self, x: &[f32], centroid: &[f32], code: &mut Vec<u8>) -> Result<RabitqFactors> {
+        point(self.spherical, x, &mut self.row);
+        let along = if self.spherical {
+            products(&self.row, centroid)
+        } else {
+            Products::default()
+        };
+        let share = if self.spherical { along.share() as f32 } else { 1.0 };
+        for (x, c) in self.row.iter_mut().zip(centroid) {
+            *x -= share * c;
+        }
+        self.centroid.clear();
+        self.centroid.extend_from_slice(centroid);
+        self.rotation.apply(&mut self.row);
+        self.rotation.apply(&mut self.centroid);
+        bits::encode(&self.row, code)?;
+        let (mut square, mut absolute, mut centre) = (0.0f64, 0.0f64, 0.0f64);
+        for (w, c) in self.row.iter().zip(&self.centroid) {
+            let (w, c) = (f64::from(*w), f64::from(*c));
+            square += w * w;
+            absolute += w.abs();
+            centre += if w > 0.0 { c } else { -c };
+        }
+        let t = if absolute > 0.0 { square / absolute } else { 0.0 };
+        let dims = x.len() as f64;
+        // |b - w / t|^2 = |b|^2 - |w|^2 / t^2, since <b, w> = |w|^2 / t.
+        let across = if square > 0.0 {
+            (dims - absolute * absolute / square).max(0.0).sqrt()
+        } else {
+            0.0
+        };
+        let certain = (EPSILON / (dims - 1.0).sqrt()).min(1.0);
+        let factors = if self.spherical {
+            RabitqFactors {
+                base: (along.dot - t * centre) as f32,
+                step: t as f32,
+                error: (t * across * certain) as f32,
+            }
+        } else {
+            RabitqFactors {
+                base: (square + 2.0 * t * centre) as f32,
+                step: (2.0 * t) as f32,
+                error: (2.0 * t * across * certain) as f32,
+            }
+        };
+        let ordinary = !self.spherical || ORDINARY_SQUARES.contains(&crate::distance::norm(x).powi(2));
+        let finite = factors.base.is_finite() && factors.step.is_finite() && factors.error.is_finite();
+        Ok(if ordinary && finite {
+            factors
+        } else {
+            RabitqFactors::UNKNOWN
+        })
+    }
+}
+
+/// Of a point with a centroid, and of that with itself.
+#[derive(Debug, Clone, Copy)]
+struct Products {
+    dot: f64,
+    square: f64,
+}
+
+impl Default for Products {
+    /// As if they were at right angles.
+    fn default() -> Self {
+        Self {
+            dot: 0.0,
+            square: 1.0,
+        }
+    }
+}
+
+impl Products {
+    /// How much of the centroid is in the point.
+    fn share(self) -> f64 {
+        self.dot / self.square
+    }
+}
+
+fn products(point: &[f32], centroid: &[f32]) -> Products {
+    let parts = kernels().cosine_parts(point, centroid);
+    let (dot, square) = (f64::from(parts.dot), f64::from(parts.norm_sq_b));
+    // Centroids have unit length, or none: a list without rows may keep zeroes.
+    if ORDINARY_SQUARES.contains(&square) {
+        Products { dot, square }
+    } else {
+        Products::default()
+    }
+}
+
+/// `x`, or its direction.
+#[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+fn point(spherical: bool, x: &[f32], out: &mut Vec<f32>) {
+    out.clear();
+    out.extend_from_slice(x);
+    if !spherical {
+        return;
+    }
+    let norm = crate::distance::norm(x);
+    if norm > 0.0 {
+        out.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
+}
+
+/// The runs of the rows of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct RabitqRuns<'a> {
+    /// [`RabitqFactors::base`].
+    pub base: &'a [f32],
+    /// [`RabitqFactors::step`].
+    pub step: &'a [f32],
+    /// [`RabitqFactors::error`].
+    pub error: &'a [f32],
+    /// `|x|^2`, for inner products; else empty.
+    pub norm_sq: &'a [f32],
+}
+
+/// Where a query lies to the centroid of a list; the module says what the parts are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    start: f32,
+    slope: f32,
+    reach: f32,
+}
+
+/// A query against codes.
+#[derive(Debug, Clone)]
+pub struct RabitqQuery {
+    metric: Metric,
+    point: Vec<f32>,
+    norm: f32,
+    tables: Vec<u8>,
+    /// `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns.
+    unit: f32,
+    steps: i32,
+    /// How far that may be off.
+    off: f32,
+    /// How far the operator's own sum may be off by underflow.
+    lost: f32,
+    /// Whether nothing can be said of any row.
+    unknown: bool,
+}
+
+impl RabitqQuery {
+    /// Prepares a query; `rotation` is that of the rows.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding that the slack covers, and steps within 15 bits"
+    )]
+    pub fn new(metric: Metric, rotation: &Rotation, query: &[f32]) -> Self {
+        let norm = crate::distance::norm(query);
+        let mut directed = Vec::with_capacity(query.len());
+        point(metric.is_spherical(), query, &mut directed);
+        let mut turned = directed.clone();
+        rotation.apply(&mut turned);
+        let largest = turned.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let (unit, per_unit) = (largest / STEPS, STEPS / largest);
+        let ordinary = !metric.is_spherical() || ORDINARY_SQUARES.contains(&norm.powi(2));
+        let finite = turned.iter().all(|x| x.is_finite()) && ordinary;
+        let unknown = !(finite && unit.is_normal() && per_unit.is_finite());
+        let mut steps: Vec<i16> = Vec::with_capacity(turned.len().next_multiple_of(8 * LOOKUP_QUAD));
+        let per_unit = if unknown { 0.0 } else { per_unit };
+        steps.extend(turned.iter().map(|x| ((x * per_unit + ROUNDER) - ROUNDER) as i16));
+        let lost: f64 = turned
+            .iter()
+            .zip(&steps)
+            .map(|(x, step)| (f64::from(*x) - f64::from(unit) * f64::from(*step)).abs())
+            .sum();
+        let length = if metric.is_spherical() { 1.0 } else { norm };
+        let off = lost * 1.01 + f64::from(SLACK) * (query.len() as f64).sqrt() * length;
+        steps.resize(turned.len().next_multiple_of(8 * LOOKUP_QUAD), 0);
+        Self {
+            metric,
+            norm: norm as f32,
+            tables: tables(&steps),
+            unit,
+            steps: steps.iter().map(|step| i32::from(step.abs())).sum(),
+            off: off as f32,
+            lost: query.len() as f32 * LOST_SQUARE,
+            unknown: unknown || !(off as f32).is_finite(),
+            point: directed,
+        }
+    }
+
+    /// Where the query lies to a list's centroid.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+    pub fn place(&self, centroid: &[f32]) -> Place {
+        if self.metric.is_spherical() {
+            let along = products(&self.point, centroid);
+            // The products are rounded, which matters where hardly anything is left.
+            let across = ((1.0 - along.share() * along.dot).max(0.0) + f64::from(SLACK)).sqrt();
+            return Place {
+                start: 1.0,
+                slope: -along.share() as f32,
+                reach: across as f32,
+            };
+        }
+        let square = kernels().row(
+            Score::SquaredL2,
+            Element::F32,
+            &self.point,
+            bytemuck::cast_slice(centroid),
+        );
+        Place {
+            start: square,
+            slope: 1.0,
+            reach: square.sqrt(),
+        }
+    }
+
+    /// Lower bounds of the operator's values for the rows of a list to whose centroid the query lies as `place` says.
+    ///
+    /// `codes` holds blocks of 16 rows, as [`crate::cpu::Kernels::lookup_block`] takes them.
+    ///
+    /// # Panics
+    /// When the blocks, or a run that the metric needs, are shorter than `bounds`.
+    pub fn lower_bounds(&self, place: Place, codes: &[u8], runs: RabitqRuns<'_>, bounds: &mut [f32]) {
+        if self.unknown {
+            bounds.fill(f32::NEG_INFINITY);
+            return;
+        }
+        let block_bytes = self.tables.len() / LOOKUP_BYTES * LOOKUP_ROWS;
+        let kernels = kernels();
+        let mut sums = [0; LOOKUP_ROWS];
+        let blocks = codes.chunks_exact(block_bytes);
+        for ((bounds, codes), first) in bounds
+            .chunks_mut(LOOKUP_ROWS)
+            .zip(blocks)
+            .zip((0..).step_by(LOOKUP_ROWS))
+        {
+            kernels.lookup_block(&self.tables, codes, &mut sums);
+            let rows = first..first + bounds.len();
+            let (base, step, error) = (
+                &runs.base[rows.clone()],
+                &runs.step[rows.clone()],
+                &runs.error[rows.clone()],
+            );
+            self.raw_bounds(place, &sums, base, step, error, bounds);
+            match self.metric {
+                Metric::L2 => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0).sqrt()),
+                Metric::Cosine => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0)),
+                Metric::InnerProduct => {
+                    for (bound, norm_sq) in bounds.iter_mut().zip(&runs.norm_sq[rows]) {
+                        // -|q| |x| <u, y>, and the slack of both norms.
+                        let norms = self.norm * norm_sq.sqrt();
+                        let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * SLACK;
+                        *bound = if *bound > UNKNOWN_BELOW {
+                            product
+                        } else {
+                            f32::NEG_INFINITY
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lower bounds of `|q - y|^2` or `1 - <u, y>`; minus infinity where the numbers leave f32.
+    #[inline]
+    fn raw_bounds(
+        &self,
+        place: Place,
+        sums: &[u32; LOOKUP_ROWS],
+        base: &[f32],
+        step: &[f32],
+        error: &[f32],
+        bounds: &mut [f32],
+    ) {
+        let factors = base.iter().zip(step).zip(error);
+        for ((bound, sum), ((base, step), error)) in bounds.iter_mut().zip(sums).zip(factors) {
+            let product = step * (self.unit * (2 * sum.cast_signed() - self.steps) as f32);
+            let base = place.slope * base;
+            let slack = SLACK * (place.start + base.abs() + product.abs()) + step * self.off + self.lost;
+            let raw = place.start + base - product - error * place.reach - slack;
+            *bound = if raw.is_finite() { raw } else { f32::NEG_INFINITY };
+        }
+    }
+}
+
+/// The kernel's tables: for each nibble of a code, the sums of the steps of the bits that are set in each of its values,
+/// less the smallest of them.
+fn tables(steps: &[i16]) -> Vec<u8> {
+    const PART: usize = 16 * LOOKUP_QUAD;
+    let mut tables = vec![0; steps.len() / 8 * LOOKUP_BYTES];
+    for (quad, tables) in steps
+        .as_chunks::<{ 8 * LOOKUP_QUAD }>()
+        .0
+        .iter()
+        .zip(tables.as_chunks_mut::<{ 4 * PART }>().0)
+    {
+        for (byte, steps) in quad.as_chunks::<8>().0.iter().enumerate() {
+            let [low, high] =
+                [0, 4].map(|at| subsets([steps[at], steps[at + 1], steps[at + 2], steps[at + 3]]));
+            for value in 0..16 {
+                let at = 16 * byte + value;
+                [tables[at], tables[PART + at]] = low[value].to_le_bytes();
+                [tables[2 * PART + at], tables[3 * PART + at]] = high[value].to_le_bytes();
+            }
+        }
+    }
+    tables
+}
+
+/// For each subset of four steps their sum, less the smallest of all: at most `4 * STEPS`.
+#[inline]
+fn subsets(steps: [i16; 4]) -> [u16; 16] {
+    // Each step counts where its bit makes the sum larger: where it is set, or, for a negative step, where it is not.
+    std::array::from_fn(|value| {
+        let mut sum = 0;
+        for (bit, step) in steps.iter().enumerate() {
+            let counts = (value >> bit & 1 == 1) == (*step > 0);
+            sum += if counts { step.unsigned_abs() } else { 0 };
+        }
+        sum
+    })
+}
+
+#[cfg(test)]
+mod tests;
