@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ def main() -> int:
         methods = [read_method(method_path(name), options.metric, values) for name in options.methods]
         if len({method.label for method in methods}) < len(methods):
             raise MethodError("two methods have the same label")
+        methods = with_sweeps(methods, options.sweep)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with options.out.open("w") as file, start_server(options, methods) as server:
             Bench(options, data, methods, server, file).run()
@@ -78,6 +79,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, of which the median counts")
     parser.add_argument("--workers", type=int, default=2, help="max_parallel_maintenance_workers")
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
+    parser.add_argument("--sweep", action="append", default=[], metavar="LABEL=1,2", help="a method's other settings")
+    parser.add_argument("--stop-recall", type=float, default=0.999, help="recall at which a sweep ends")
     parser.add_argument("--out", type=Path, default=HERE.parent / "target/bench/results.jsonl")
     return parser.parse_args()
 
@@ -99,6 +102,21 @@ def default_lists(rows: int) -> int:
 def method_path(name: str) -> Path:
     """A method's file, from its name or its path."""
     return Path(name) if name.endswith(".toml") else HERE / "methods" / f"{name}.toml"
+
+
+def with_sweeps(methods: list[Method], overrides: list[str]) -> list[Method]:
+    """Gives methods other settings: each override is LABEL=1,2."""
+    sweeps = {}
+    for override in overrides:
+        label, _, values = override.partition("=")
+        try:
+            sweeps[label] = [int(value) for value in values.split(",")]
+        except ValueError:
+            raise BenchError(f"--sweep {override}: expected LABEL=1,2") from None
+    unknown = sweeps.keys() - {method.label for method in methods}
+    if unknown:
+        raise BenchError(f"--sweep: no method has the label {', '.join(sorted(unknown))}")
+    return [replace(method, sweep=sweeps.get(method.label, method.sweep)) for method in methods]
 
 
 @contextlib.contextmanager
@@ -230,6 +248,8 @@ class Bench:
                     for setting in method.sweep:
                         result = self.search(connection, method, setting)
                         results[method.label].setdefault(setting, []).append(result)
+                        if result["recall"] >= self.options.stop_recall:
+                            break
         for label, settings in results.items():
             for setting, rounds in settings.items():
                 self.write_query(label, setting, rounds)
