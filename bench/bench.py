@@ -1,4 +1,4 @@
-"""Measures vector indexes side by side: build time, size, recall and queries per second, over one connection.
+"""Measures vector indexes side by side: build time, size, memory, recall and queries per second, over one connection.
 
 All methods run in one server and in turns, so that a slow minute of the machine hits them alike; every figure is the
 median of several rounds. One JSON line for each result goes to the output file, and a table to the terminal.
@@ -21,6 +21,7 @@ import numpy as np
 import psycopg
 from cluster import Cluster, ClusterError, bindir_of, temporary_cluster
 from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
+from memory import Memory, PeakMemory, memory_of
 from method import Method, MethodError, read_method
 from provenance import command, fingerprint, is_older_than_sources, library_path, machine, memory_bytes, revision
 from vectors import copy_vectors, vector_text
@@ -216,41 +217,61 @@ class Bench:
                 self.write_build(method, results[method.label], size)
 
     def write_build(self, method: Method, rounds: list[dict], size: int) -> None:
-        """Writes the median time of a method's builds."""
+        """Writes the median time of a method's builds, and the most memory that one of them took."""
         taken = [round(each["s"], 3) for each in rounds]
         median = round(statistics.median(taken), 3)
         line = {"s": median, "rounds": taken, "index_bytes": size, "ddl": method.create_index()}
         shown = f"{method.label:<24} build {median:8.2f} s, index {size / 2**20:8.1f} MiB"
+        if peaks := [each["peak"] for each in rounds if each["peak"]]:
+            peak = max(peaks, key=lambda memory: memory.total_bytes)
+            line |= {"private_bytes": peak.private_bytes, "shared_bytes": peak.shared_bytes}
+            shown += f", memory {peak.total_bytes / 2**20:8.1f} MiB"
         line["notices"] = sorted({notice for each in rounds for notice in each["notices"]})
         self.write("build", label=method.label, **line)
         print("; ".join([shown, *line["notices"]]))
 
     def build(self, method: Method) -> dict:
-        """Builds an index anew; returns seconds, and what the server remarked."""
+        """Builds an index anew; returns seconds, peak memory (None if unknown), and what the server remarked."""
         notices: list[str] = []
         with self.connect(method) as connection:
             connection.execute("DROP INDEX IF EXISTS items_index")
             connection.execute("SELECT pg_prewarm('items')")
             connection.execute("CHECKPOINT")
             connection.add_notice_handler(lambda notice: keep_remark(notice, notices))
-            started = time.perf_counter()
-            connection.execute(method.create_index())
-            seconds = time.perf_counter() - started
-        return {"s": seconds, "notices": notices}
+            with self.watch(connection) as watched:
+                started = time.perf_counter()
+                connection.execute(method.create_index())
+                seconds = time.perf_counter() - started
+        return {"s": seconds, "peak": watched and watched.peak, "notices": notices}
+
+    def watch(self, connection: psycopg.Connection) -> contextlib.AbstractContextManager[PeakMemory | None]:
+        """Samples the memory of a connection's backend, where it is a process of this machine."""
+        return PeakMemory(connection.info.backend_pid) if self.server.cluster else contextlib.nullcontext()
+
+    def memory(self, connection: psycopg.Connection) -> Memory | None:
+        """The memory of a connection's backend now, where it is a process of this machine."""
+        return memory_of(connection.info.backend_pid) if self.server.cluster else None
 
     def search_all(self) -> None:
         """Runs all queries at every setting of every method, in turns, and writes the medians."""
         results: dict[str, dict[int, list[dict]]] = {method.label: {} for method in self.methods}
+        private: dict[str, list[tuple[int, int]]] = {method.label: [] for method in self.methods}
         for _ in range(self.options.rounds):
             for method in self.methods:
                 with self.connect(method) as connection:
                     self.prewarm(connection, method)
+                    before = self.memory(connection)
                     for setting in method.sweep:
                         result = self.search(connection, method, setting)
                         results[method.label].setdefault(setting, []).append(result)
                         if result["recall"] >= self.options.stop_recall:
                             break
+                    if before:
+                        private[method.label].append((before.private_bytes, self.memory(connection).private_bytes))
         for label, settings in results.items():
+            if private[label]:
+                before, after = max(private[label], key=lambda pair: pair[1])
+                self.write("session", label=label, private_bytes_before=before, private_bytes=after)
             for setting, rounds in settings.items():
                 self.write_query(label, setting, rounds)
 
