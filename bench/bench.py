@@ -23,12 +23,14 @@ from cluster import Cluster, ClusterError, bindir_of, temporary_cluster
 from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
 from memory import Memory, PeakMemory, memory_of
 from method import Method, MethodError, read_method
+from pagecache import CacheError, can_drop_caches, make_cold
 from provenance import command, fingerprint, is_older_than_sources, library_path, machine, memory_bytes, revision
 from vectors import copy_vectors, vector_text
 
 HERE = Path(__file__).resolve().parent
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 WARM_UP = 20
+COLD_QUERIES = 100
 
 
 class BenchError(Exception):
@@ -37,7 +39,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """The server to measure in. `cluster` is None when it is somebody else's: it cannot be watched."""
+    """The server to measure in. `cluster` is None when it is somebody else's: it cannot be restarted or watched."""
 
     dsn: str
     cluster: Cluster | None = None
@@ -54,12 +56,14 @@ def main() -> int:
         if len({method.label for method in methods}) < len(methods):
             raise MethodError("two methods have the same label")
         methods = with_sweeps(methods, options.sweep)
+        if options.cold and options.dsn:
+            raise BenchError("--cold restarts the server, so it needs the private one: leave out --dsn")
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with options.out.open("w") as file, start_server(options, methods) as server:
             Bench(options, data, methods, server, file).run()
         print(f"\nresults in {options.out}")
         return 0
-    except (BenchError, ClusterError, DatasetError, MethodError, psycopg.Error) as error:
+    except (BenchError, CacheError, ClusterError, DatasetError, MethodError, psycopg.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -82,6 +86,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
     parser.add_argument("--sweep", action="append", default=[], metavar="LABEL=1,2", help="a method's other settings")
     parser.add_argument("--stop-recall", type=float, default=0.999, help="recall at which a sweep ends")
+    parser.add_argument("--cold", type=int, default=0, metavar="ROUNDS", help="also measure cold starts, so many times")
+    parser.add_argument("--cold-recall", type=float, default=0.95, help="recall that a cold start's setting must reach")
+    drops = ["auto", "drop_caches", "fadvise"]
+    parser.add_argument("--drop", default="auto", choices=drops, help="how files leave the page cache (see README.md)")
     parser.add_argument("--out", type=Path, default=HERE.parent / "target/bench/results.jsonl")
     return parser.parse_args()
 
@@ -152,7 +160,9 @@ class Bench:
         for method in self.methods:
             self.load(method)
         self.build_all()
-        self.search_all()
+        recalls = self.search_all()
+        if self.options.cold:
+            self.start_all_cold(recalls)
 
     def write(self, what: str, **values) -> None:
         """Appends one result line."""
@@ -252,8 +262,8 @@ class Bench:
         """The memory of a connection's backend now, where it is a process of this machine."""
         return memory_of(connection.info.backend_pid) if self.server.cluster else None
 
-    def search_all(self) -> None:
-        """Runs all queries at every setting of every method, in turns, and writes the medians."""
+    def search_all(self) -> dict[str, dict[int, float]]:
+        """Runs all queries at every setting of every method, in turns; writes the medians, returns the recalls."""
         results: dict[str, dict[int, list[dict]]] = {method.label: {} for method in self.methods}
         private: dict[str, list[tuple[int, int]]] = {method.label: [] for method in self.methods}
         for _ in range(self.options.rounds):
@@ -274,6 +284,7 @@ class Bench:
                 self.write("session", label=label, private_bytes_before=before, private_bytes=after)
             for setting, rounds in settings.items():
                 self.write_query(label, setting, rounds)
+        return {label: {at: rounds[0]["recall"] for at, rounds in found.items()} for label, found in results.items()}
 
     def write_query(self, label: str, setting: int, rounds: list[dict]) -> None:
         """Writes the medians of one setting."""
@@ -324,6 +335,50 @@ class Bench:
             hits += self.truth.hits(i, [identifier for (identifier,) in rows], self.options.k)
         return latencies, round(hits / (self.options.k * count), 4)
 
+    def start_all_cold(self, recalls: dict[str, dict[int, float]]) -> None:
+        """Measures the first queries after a restart with an empty page cache, in turns, and writes the medians."""
+        how = self.options.drop
+        if how == "auto":
+            how = "drop_caches" if can_drop_caches() else "fadvise"
+        settings = {label: first_setting(found, self.options.cold_recall) for label, found in recalls.items()}
+        # A shutdown writes what is dirty, and pg_ctl does not wait for gigabytes.
+        with psycopg.connect(self.server.dsn, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        results: dict[str, list[dict]] = {method.label: [] for method in self.methods}
+        for _ in range(self.options.cold):
+            for method in self.methods:
+                results[method.label].append(self.start_cold(method, settings[method.label], how))
+        for label, rounds in results.items():
+            medians = {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[0]}
+            line = {"set": settings[label], "queries": min(COLD_QUERIES, len(self.texts)), "dropped": how}
+            self.write("cold", label=label, **line, **medians, s_rounds=[r["s"] for r in rounds])
+            print(
+                f"{label:<24} {settings[label]:>5}  recall {medians['recall']:.4f}  cold: {line['queries']} queries in "
+                f"{medians['s']:.3f} s, the first in {medians['first_ms']:.1f} ms"
+            )
+
+    def start_cold(self, method: Method, setting: int, how: str) -> dict[str, float]:
+        """Restarts the server on files that are not in the page cache, and times a method's first queries."""
+        cluster = self.server.cluster
+        cluster.stop()
+        left = make_cold(cluster.data, how)
+        cluster.start()
+        started = time.perf_counter()
+        with self.connect(method) as connection:
+            if method.set:
+                connection.execute(method.set.format(setting))
+            connect_ms = 1000 * (time.perf_counter() - started)
+            latencies, recall = self.ask(connection, method, min(COLD_QUERIES, len(self.texts)))
+            # Only now: planning reads what the first query has to find cold.
+            self.require_index(connection, method, setting)
+        return {
+            "recall": recall,
+            "s": round(sum(latencies) / 1000, 4),
+            "first_ms": round(latencies[0], 2),
+            "connect_ms": round(connect_ms, 2),
+            "cached_bytes": left,
+        }
+
 
 def keep_remark(notice: psycopg.errors.Diagnostic, notices: list[str]) -> None:
     """Keeps what is worth knowing about a build: pgvector says this way that its graph outgrew maintenance_work_mem.
@@ -332,6 +387,12 @@ def keep_remark(notice: psycopg.errors.Diagnostic, notices: list[str]) -> None:
     """
     if notice.severity_nonlocalized in ("NOTICE", "WARNING"):
         notices.append(notice.message_primary)
+
+
+def first_setting(recalls: dict[int, float], wanted: float) -> int:
+    """The smallest setting whose recall is `wanted` or more, or the one with the best recall if none is."""
+    enough = [setting for setting in sorted(recalls) if recalls[setting] >= wanted]
+    return enough[0] if enough else max(recalls, key=lambda setting: recalls[setting])
 
 
 if __name__ == "__main__":
