@@ -41,4 +41,4 @@ cargo "+$name" miri test --locked -p vectorgpu-core --lib --tests
 [ "$(uname -m)" = x86_64 ] || exit 0
 note "Miri, the AVX2 kernels"
 export RUSTFLAGS="-C target-feature=+avx2,+fma,+f16c" CARGO_TARGET_DIR=$TARGET/miri-avx2
-cargo "+$name" miri test --locked -p vectorgpu-core --lib -- cpu:: quantize::int8 quantize::bits --skip f16 --skip scalar::
+cargo "+$name" miri test --locked -p vectorgpu-core --lib -- cpu:: quantize::int8 quantize::bits quantize::rotation --skip f16 --skip scalar::
