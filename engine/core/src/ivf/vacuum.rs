@@ -83,7 +83,7 @@ impl<S: PageStore> Pass<'_, S> {
                 return Err(Error::corrupt(format!("the groups of list {list} form a circle")));
             }
             steps += 1;
-            let mut head = self.locked_group(list, head_block, blocks)?;
+            let mut head = self.locked_group(list, head_block)?;
             if steps == 1 {
                 self.clean_group(&mut head, head_block, None)?;
                 continue;
@@ -91,14 +91,14 @@ impl<S: PageStore> Pass<'_, S> {
             let mut previous = if before == head_block {
                 None
             } else {
-                Some(self.locked_group(list, before, blocks)?)
+                Some(self.locked_group(list, before)?)
             };
             let block = layout::next(previous.as_ref().map_or(&head[..], |page| &page[..]));
             if block == NO_BLOCK {
                 self.done.left += ListHead::read(&head).rows;
                 return Ok(());
             }
-            let mut group = self.locked_group(list, block, blocks)?;
+            let mut group = self.locked_group(list, block)?;
             self.clean_group(&mut head, head_block, Some((&mut group, block)))?;
             let room = self.shape.rows - layout::count(previous.as_ref().map_or(&head[..], |page| &page[..]));
             let count = layout::count(&group);
@@ -128,8 +128,10 @@ impl<S: PageStore> Pass<'_, S> {
         }
     }
 
-    fn locked_group(&self, list: u32, block: u32, blocks: u32) -> Result<S::Exclusive> {
-        self.meta.check_group_block(block, blocks)?;
+    fn locked_group(&self, list: u32, block: u32) -> Result<S::Exclusive> {
+        // How long the index was a moment ago says nothing of a group that was linked since; the store itself refuses a
+        // block that the index does not have.
+        self.meta.check_group_block(block, NO_BLOCK)?;
         let page = self.store.exclusive(block)?;
         layout::check_group(&page, block, list, &self.shape)?;
         Ok(page)
