@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use vectorgpu_core::backend::Backend;
 use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::ivf::search::{Found, Search, SearchCounts, SearchOptions};
+use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -22,9 +22,6 @@ use crate::guc;
 use crate::pg::store::PgStore;
 use crate::pg::{interrupt, options};
 use crate::types::vector::Vector;
-
-/// Bytes of a row in the scan's window.
-const WINDOW_ROW_BYTES: usize = 24;
 
 struct ScanState {
     store: PgStore,
@@ -206,7 +203,7 @@ fn search_options(index: pg_sys::Relation, meta: &Meta, expected_rows: usize) ->
         probes: probes_of(index, meta),
         max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
         iterate: guc::iterate(),
-        window_rows: window_bytes / WINDOW_ROW_BYTES,
+        window_rows: window_bytes / ENTRY_BYTES,
         expected_rows,
     }
 }

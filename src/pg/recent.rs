@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 
 /// A page in so many is looked up all the same: only that tells the server that it is in use (`ReadRecentBuffer` does
 /// not raise a buffer's usage count before PostgreSQL 17).
-const LOOK_UP_EVERY: u32 = 16;
+const LOOK_UP_EVERY: u32 = 64;
 /// Pages that are remembered at most, from the first; four bytes each.
 const PAGES_MAX: usize = 1 << 20;
 

@@ -8,9 +8,10 @@
 
 use std::arch::x86_64::*;
 
+use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, prefetch, rotate};
+use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -28,6 +29,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f16_block: block::<L1, true>,
     codes: codes::avx2::KERNELS,
     rotate,
+    bound_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -260,6 +262,11 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn rotate(x: &mut [f32], signs: &[u32]) {
     rotate::rotate(x, signs);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {
+    bounds::bound_block(terms, rows, cut, bounds)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

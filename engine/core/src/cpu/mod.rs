@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use half::f16;
 
 mod backend;
+mod bounds;
 mod codes;
 mod encode;
 mod nearest;
@@ -27,6 +28,7 @@ mod avx512;
 mod neon;
 
 pub use backend::CpuBackend;
+pub use bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 pub use table::{CosineParts, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 
 #[cfg(target_endian = "big")]

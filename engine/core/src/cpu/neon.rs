@@ -9,9 +9,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, rotate};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -29,6 +30,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f16_block: block::<L1, true>,
     codes: codes::neon::KERNELS,
     rotate,
+    bound_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -240,6 +242,11 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 #[target_feature(enable = "neon")]
 fn rotate(x: &mut [f32], signs: &[u32]) {
     rotate::rotate(x, signs);
+}
+
+#[target_feature(enable = "neon")]
+fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {
+    bounds::bound_block(terms, rows, cut, bounds)
 }
 
 #[target_feature(enable = "neon")]

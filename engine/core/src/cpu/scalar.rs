@@ -6,9 +6,10 @@
 
 use half::f16;
 
+use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::{LaneBest, fold_lanes};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, codes, encode, rotate};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -26,6 +27,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f16_block: block::<L1, true>,
     codes: codes::scalar::KERNELS,
     rotate,
+    bound_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -161,6 +163,10 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 
 fn rotate(x: &mut [f32], signs: &[u32]) {
     rotate::rotate(x, signs);
+}
+
+fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {
+    bounds::bound_block(terms, rows, cut, bounds)
 }
 
 fn encode_f16(x: &[f32], codes: &mut [u8]) {

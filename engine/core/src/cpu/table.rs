@@ -7,6 +7,7 @@
     reason = "calls functions compiled for an instruction set that was detected at run time"
 )]
 
+use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use crate::metric::{CodeScore, Element, Score};
 use crate::quantize::bits;
@@ -23,6 +24,8 @@ pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
 pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
 /// `fn(tables, block, sums)`: see [`Kernels::lookup_block`].
 pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS]);
+/// `fn(terms, rows, cut, bounds)`: see [`Kernels::bound_block`].
+pub(super) type BoundKernel = unsafe fn(&BoundTerms, &BoundRows<'_>, f32, &mut BoundLanes) -> Near;
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
 /// `panel.len() / tile_width` elements long and `stride` elements apart, with a panel (`[k, tile_width]`) of
 /// centroids; `first` ignores what `dots` held.
@@ -61,6 +64,7 @@ pub struct Kernels {
     pub(super) l1_f16_block: BlockKernel,
     pub(super) codes: CodeKernels,
     pub(super) rotate: unsafe fn(&mut [f32], &[u32]),
+    pub(super) bound_block: BoundKernel,
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
@@ -239,6 +243,19 @@ impl Kernels {
     pub fn rotate(&self, x: &mut [f32], signs: &[u32]) {
         // SAFETY: the machine has this instruction set (all_supported).
         unsafe { (self.rotate)(x, signs) }
+    }
+
+    /// Computes the bounds of the 16 rows of a block, as `quantize::rabitq` describes them, minus infinity where the
+    /// numbers leave f32, and tells which lie below `cut`.
+    pub fn bound_block(
+        &self,
+        terms: &BoundTerms,
+        rows: &BoundRows<'_>,
+        cut: f32,
+        bounds: &mut BoundLanes,
+    ) -> Near {
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.bound_block)(terms, rows, cut, bounds) }
     }
 
     /// Computes the three sums of a cosine in one pass.

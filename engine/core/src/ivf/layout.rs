@@ -273,22 +273,24 @@ impl Shape {
     }
 
     /// The pieces in which slot `slot` lies: page index, byte range there, byte range of the code.
-    pub fn pieces(&self, slot: usize) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(2);
-        let start = self.run_bytes(slot);
-        let (mut from, end) = (start, start + self.code_bytes);
-        while from < end {
-            let (page, at) = self.place(from);
+    pub fn pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
+        let (shape, start) = (*self, self.run_bytes(slot));
+        let (mut from, end) = (start, start + shape.code_bytes);
+        std::iter::from_fn(move || {
+            if from == end {
+                return None;
+            }
+            let (page, at) = shape.place(from);
             let len = (PAGE_SIZE - at).min(end - from);
-            pieces.push(Piece {
+            let code_at = from - start;
+            from += len;
+            Some(Piece {
                 page,
                 at,
-                code_at: from - start,
+                code_at,
                 len,
-            });
-            from += len;
-        }
-        pieces
+            })
+        })
     }
 
     /// Where each byte of the 1-bit code of slot `slot` lies: page index, offset there.
@@ -664,7 +666,7 @@ mod tests {
                     let shape = Shape::new(metric, storage, dims);
                     assert!(shape.rows >= 1 && shape.pages <= MAX_GROUP_PAGES);
                     for slot in [0, shape.rows / 2, shape.rows - 1] {
-                        let pieces = shape.pieces(slot);
+                        let pieces: Vec<Piece> = shape.pieces(slot).collect();
                         assert_eq!(
                             pieces.iter().map(|piece| piece.len).sum::<usize>(),
                             shape.code_bytes

@@ -2,8 +2,9 @@
 //!
 //! While a batch of lists is read, rows are only collected. When they outgrow the window, the nearer half is kept and
 //! the window remembers that rows beyond it exist: once it is drained, the scan reads the same lists again for the
-//! rows behind the last one returned. Rows are handed out through a binary heap, so a small LIMIT never pays for a
-//! full sort. The window starts small, since few scans return many rows, and grows with each pass.
+//! rows behind the last one returned. The window starts small, since few scans return many rows, and grows with each
+//! pass, so a small LIMIT sorts few rows. A row whose distance is only known to be no less than its key is given back
+//! once it is known; a heap holds such rows.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -14,39 +15,16 @@ pub(super) struct Entry {
     /// The distance as an integer that sorts alike.
     order: u64,
     pub(super) tid: u64,
-    pub(super) source: Source,
+    /// A [`Source`]: block and slot, or one of the two numbers that no slot has.
+    place: u64,
 }
+
+/// Bytes of a row in the window.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
 const SIGN: u64 = 1 << 63;
-
-impl Entry {
-    /// A row at distance `key`.
-    pub(super) fn new(key: f64, tid: u64, source: Source) -> Self {
-        // Both zeros are one, and so are all NaN.
-        let bits = if key.is_nan() {
-            f64::NAN.to_bits() & !SIGN
-        } else {
-            (key + 0.0).to_bits()
-        };
-        let order = if bits & SIGN == 0 { bits | SIGN } else { !bits };
-        Self { order, tid, source }
-    }
-
-    /// What comes before every row at this row's distance.
-    pub(super) fn before_ties(self) -> Self {
-        Self { tid: 0, ..self }
-    }
-
-    /// Its distance.
-    pub(super) fn key(&self) -> f64 {
-        let bits = if self.order & SIGN == 0 {
-            !self.order
-        } else {
-            self.order & !SIGN
-        };
-        f64::from_bits(bits)
-    }
-}
+const SETTLED: u64 = u64::MAX;
+const MOVED: u64 = u64::MAX - 1;
 
 /// What a row's key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +42,65 @@ pub(super) enum Source {
     Moved,
 }
 
+impl Entry {
+    /// A row at distance `key`.
+    pub(super) fn new(key: f64, tid: u64, source: Source) -> Self {
+        // Both zeros are one, and so are all NaN.
+        let bits = if key.is_nan() {
+            f64::NAN.to_bits() & !SIGN
+        } else {
+            (key + 0.0).to_bits()
+        };
+        let order = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+        let place = match source {
+            Source::Settled => SETTLED,
+            Source::Moved => MOVED,
+            Source::Slot { block, slot } => u64::from(block) << 16 | u64::from(slot),
+        };
+        Self { order, tid, place }
+    }
+
+    /// What its key is.
+    pub(super) fn source(&self) -> Source {
+        match self.place {
+            SETTLED => Source::Settled,
+            MOVED => Source::Moved,
+            place => Source::Slot {
+                block: u32::try_from(place >> 16).expect("packed from 32 bits"),
+                slot: u16::try_from(place & 0xffff).expect("packed from 16 bits"),
+            },
+        }
+    }
+
+    /// What comes before every row at this row's distance.
+    pub(super) fn before_ties(self) -> Self {
+        Self { tid: 0, ..self }
+    }
+
+    /// The row when it is no longer where it was found.
+    pub(super) fn moved(self) -> Self {
+        Self { place: MOVED, ..self }
+    }
+
+    /// Its distance.
+    pub(super) fn key(&self) -> f64 {
+        let bits = if self.order & SIGN == 0 {
+            !self.order
+        } else {
+            self.order & !SIGN
+        };
+        f64::from_bits(bits)
+    }
+
+    /// One number that sorts as the row does: compared without a branch.
+    fn rank(&self) -> u128 {
+        u128::from(self.order) << 64 | u128::from(self.tid)
+    }
+}
+
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+        self.rank() == other.rank()
     }
 }
 
@@ -74,7 +108,7 @@ impl Eq for Entry {}
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.order.cmp(&other.order).then(self.tid.cmp(&other.tid))
+        self.rank().cmp(&other.rank())
     }
 }
 
@@ -82,20 +116,31 @@ impl PartialOrd for Entry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
+
+    fn lt(&self, other: &Self) -> bool {
+        self.rank() < other.rank()
+    }
 }
 
 /// Fewest rows that a pass may collect before it drops the farther half.
 const CAPACITY_MIN: usize = 128;
 /// How much larger the window is in the next pass.
 const GROWTH: usize = 8;
+/// Rows that are sorted at a time.
+const SORTED_TOGETHER: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Window {
     capacity: usize,
     capacity_first: usize,
     capacity_max: usize,
-    rows: Vec<Reverse<Entry>>,
-    heap: BinaryHeap<Reverse<Entry>>,
+    /// Once the pass is over, those before `sorted` ascend, and none of the others is nearer; those before `taken` are
+    /// gone.
+    rows: Vec<Entry>,
+    sorted: usize,
+    taken: usize,
+    /// Rows that were taken, and came back with a larger distance.
+    grown: BinaryHeap<Reverse<Entry>>,
     floor: Option<Entry>,
     cut: Option<Entry>,
 }
@@ -104,15 +149,17 @@ impl Window {
     /// A window of at most `capacity_max` rows (at least 2), sized at first for a scan that takes `expected` of them.
     pub(super) fn new(capacity_max: usize, expected: usize) -> Self {
         let capacity_max = capacity_max.max(2);
-        // Half are kept, of which half may be taken before the lists have to be read again.
-        let wanted = expected.saturating_mul(4).max(CAPACITY_MIN);
+        // Half are kept; where more are taken, the lists have to be read again.
+        let wanted = expected.saturating_mul(3).max(CAPACITY_MIN);
         let capacity_first = capacity_max.min(wanted);
         Self {
             capacity: capacity_first,
             capacity_first,
             capacity_max,
             rows: Vec::new(),
-            heap: BinaryHeap::new(),
+            sorted: 0,
+            taken: 0,
+            grown: BinaryHeap::new(),
             floor: None,
             cut: None,
         }
@@ -145,18 +192,16 @@ impl Window {
 
     /// Empties the window for a pass over lists; rows up to and including `floor` are left out.
     pub(super) fn open(&mut self, floor: Option<Entry>) {
-        self.rows.clear();
-        if self.heap.capacity() > self.rows.capacity() {
-            self.rows = std::mem::take(&mut self.heap).into_vec();
-            self.rows.clear();
-        }
         self.floor = floor;
-        self.cut = None;
+        self.reopen();
     }
 
     /// Starts the present pass again.
     pub(super) fn reopen(&mut self) {
         self.rows.clear();
+        self.grown.clear();
+        self.sorted = 0;
+        self.taken = 0;
         self.cut = None;
     }
 
@@ -165,42 +210,63 @@ impl Window {
         if self.floor.is_some_and(|floor| entry <= floor) || self.cut.is_some_and(|cut| entry >= cut) {
             return;
         }
-        self.rows.push(Reverse(entry));
+        self.rows.push(entry);
         if self.rows.len() >= self.capacity {
             let keep = self.capacity / 2;
-            let (_, cut, _) = self.rows.select_nth_unstable_by(keep, |a, b| a.0.cmp(&b.0));
-            self.cut = Some(cut.0);
+            let (_, cut, _) = self.rows.select_nth_unstable(keep);
+            self.cut = Some(*cut);
             self.rows.truncate(keep);
         }
     }
 
     /// Ends the pass.
     pub(super) fn seal(&mut self) {
-        self.heap = BinaryHeap::from(std::mem::take(&mut self.rows));
+        if let Some(cut) = self.cut {
+            // Rows that are not nearer may have been left out.
+            self.rows.retain(|row| *row < cut);
+        }
+        self.sort_more();
+    }
+
+    fn sort_more(&mut self) {
+        let rest = &mut self.rows[self.sorted..];
+        let count = rest.len().min(self.sorted.max(SORTED_TOGETHER));
+        if count < rest.len() {
+            rest.select_nth_unstable(count);
+        }
+        rest[..count].sort_unstable();
+        self.sorted += count;
     }
 
     /// Takes the nearest row, or nothing when rows that were left out may be nearer.
     pub(super) fn pop(&mut self) -> Option<Entry> {
-        let Reverse(nearest) = self.heap.peek()?;
-        if self.cut.is_some_and(|cut| *nearest >= cut) {
+        if self.taken == self.sorted {
+            self.sort_more();
+        }
+        let next = self.rows.get(self.taken).copied();
+        let Some(Reverse(grown)) = self.grown.peek().copied() else {
+            self.taken += usize::from(next.is_some());
+            return next;
+        };
+        if next.is_some_and(|next| next < grown) {
+            self.taken += 1;
+            return next;
+        }
+        if self.cut.is_some_and(|cut| grown >= cut) {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| entry)
+        self.grown.pop();
+        Some(grown)
     }
 
-    /// Takes the nearest row, as [`Self::pop`] does, if its key may still grow.
-    pub(super) fn pop_unsettled(&mut self) -> Option<Entry> {
-        let Reverse(nearest) = self.heap.peek()?;
-        if matches!(nearest.source, Source::Slot { .. }) {
-            self.pop()
-        } else {
-            None
-        }
+    /// The row that [`Self::pop`] gives after `ahead` others, those that came back aside, if that is known yet.
+    pub(super) fn peek(&self, ahead: usize) -> Option<Entry> {
+        self.rows[..self.sorted].get(self.taken + ahead).copied()
     }
 
     /// Takes back a row that [`Self::pop`] gave, its key grown.
     pub(super) fn put_back(&mut self, entry: Entry) {
-        self.heap.push(Reverse(entry));
+        self.grown.push(Reverse(entry));
     }
 
     /// Whether rows were left out because the window was full.
@@ -234,6 +300,27 @@ mod tests {
             }
         }
         assert_eq!(out, sorted);
+    }
+
+    #[test]
+    fn rows_that_come_back_farther_take_their_place_among_the_others() {
+        let mut window = Window::new(1000, 300);
+        window.open(None);
+        let slot = Source::Slot { block: 7, slot: 9 };
+        for tid in 1..=300u32 {
+            window.push(Entry::new(f64::from(tid), tid.into(), slot));
+        }
+        window.seal();
+        let mut order = Vec::new();
+        while let Some(entry) = window.pop() {
+            assert_eq!(entry.source() == slot, entry.key() == entry.tid as f64);
+            if entry.source() == slot {
+                window.put_back(Entry::new(entry.key() + 100.5, entry.tid, Source::Settled));
+            } else {
+                order.push(entry.tid);
+            }
+        }
+        assert_eq!(order, (1..=300).collect::<Vec<_>>());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn write_continuations<S: PageStore>(
         .iter()
         .flat_map(|row| {
             let filter = shape.filter_places(row.slot).map(|(page, _)| page);
-            filter.chain(shape.pieces(row.slot).into_iter().map(|piece| piece.page))
+            filter.chain(shape.pieces(row.slot).map(|piece| piece.page))
         })
         .filter(|page| *page > 0)
         .collect();
@@ -72,7 +72,7 @@ fn write_pieces(page: &mut [u8], shape: &Shape, index: usize, row: &Placement<'_
             page[at] = *byte;
         }
     }
-    for piece in shape.pieces(row.slot).iter().filter(|piece| piece.page == index) {
+    for piece in shape.pieces(row.slot).filter(|piece| piece.page == index) {
         let code = &row.row.code[piece.code_at..piece.code_at + piece.len];
         page[piece.at..piece.at + piece.len].copy_from_slice(code);
     }

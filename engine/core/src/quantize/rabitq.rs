@@ -21,7 +21,9 @@ use std::ops::Range;
 
 use super::bits;
 use super::rotation::Rotation;
-use crate::cpu::{LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, kernels};
+use crate::cpu::{
+    BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near, kernels,
+};
 use crate::error::Result;
 use crate::metric::{Element, Metric, Score};
 
@@ -300,73 +302,77 @@ impl RabitqQuery {
         }
     }
 
-    /// Lower bounds of the operator's values for the rows of a list to whose centroid the query lies as `place` says.
-    ///
-    /// `codes` holds blocks of 16 rows, as [`crate::cpu::Kernels::lookup_block`] takes them.
-    ///
-    /// # Panics
-    /// When the blocks, or a run that the metric needs, are shorter than `bounds`.
-    pub fn lower_bounds(&self, place: Place, codes: &[u8], runs: RabitqRuns<'_>, bounds: &mut [f32]) {
-        if self.unknown {
-            bounds.fill(f32::NEG_INFINITY);
-            return;
-        }
-        let block_bytes = self.tables.len() / LOOKUP_BYTES * LOOKUP_ROWS;
-        let kernels = kernels();
-        let mut sums = [0; LOOKUP_ROWS];
-        let blocks = codes.chunks_exact(block_bytes);
-        for ((bounds, codes), first) in bounds
-            .chunks_mut(LOOKUP_ROWS)
-            .zip(blocks)
-            .zip((0..).step_by(LOOKUP_ROWS))
-        {
-            kernels.lookup_block(&self.tables, codes, &mut sums);
-            let rows = first..first + bounds.len();
-            let (base, step, error) = (
-                &runs.base[rows.clone()],
-                &runs.step[rows.clone()],
-                &runs.error[rows.clone()],
-            );
-            self.raw_bounds(place, &sums, base, step, error, bounds);
-            match self.metric {
-                Metric::L2 => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0).sqrt()),
-                Metric::Cosine => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0)),
-                Metric::InnerProduct => {
-                    for (bound, norm_sq) in bounds.iter_mut().zip(&runs.norm_sq[rows]) {
-                        // -|q| |x| <u, y>, and the slack of both norms.
-                        let norms = self.norm * norm_sq.sqrt();
-                        let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * SLACK;
-                        *bound = if *bound > UNKNOWN_BELOW {
-                            product
-                        } else {
-                            f32::NEG_INFINITY
-                        };
-                    }
-                }
-            }
+    /// What the rows have in common of a list to whose centroid the query lies as `place` says.
+    pub fn terms(&self, place: Place) -> BoundTerms {
+        BoundTerms {
+            kind: match self.metric {
+                Metric::L2 => BoundKind::Root,
+                Metric::Cosine => BoundKind::Plain,
+                Metric::InnerProduct => BoundKind::Product,
+            },
+            start: place.start,
+            slope: place.slope,
+            reach: place.reach,
+            unit: self.unit,
+            steps: self.steps,
+            off: self.off,
+            lost: self.lost,
+            slack: SLACK,
+            norm: self.norm,
+            unknown_below: UNKNOWN_BELOW,
         }
     }
 
-    /// Lower bounds of `|q - y|^2` or `1 - <u, y>`; minus infinity where the numbers leave f32.
-    #[inline]
-    fn raw_bounds(
+    /// Tells which of up to 16 rows, the block of `runs` that begins at row `first`, may be nearer than `cut`: those whose
+    /// lower bounds of the operator's value, written to `bounds`, lie below it. What `bounds` and the answer say of rows
+    /// behind the end of the runs is to be ignored.
+    ///
+    /// `codes` is the rows' block of codes, as [`crate::cpu::Kernels::lookup_block`] takes it.
+    ///
+    /// # Panics
+    /// When `codes` is not one block long.
+    pub fn near_rows(
         &self,
-        place: Place,
-        sums: &[u32; LOOKUP_ROWS],
-        base: &[f32],
-        step: &[f32],
-        error: &[f32],
-        bounds: &mut [f32],
-    ) {
-        let factors = base.iter().zip(step).zip(error);
-        for ((bound, sum), ((base, step), error)) in bounds.iter_mut().zip(sums).zip(factors) {
-            let product = step * (self.unit * (2 * sum.cast_signed() - self.steps) as f32);
-            let base = place.slope * base;
-            let slack = SLACK * (place.start + base.abs() + product.abs()) + step * self.off + self.lost;
-            let raw = place.start + base - product - error * place.reach - slack;
-            *bound = if raw.is_finite() { raw } else { f32::NEG_INFINITY };
+        terms: &BoundTerms,
+        codes: &[u8],
+        runs: RabitqRuns<'_>,
+        first: usize,
+        cut: f32,
+        bounds: &mut BoundLanes,
+    ) -> Near {
+        let mut sums = [0; LOOKUP_ROWS];
+        kernels().lookup_block(&self.tables, codes, &mut sums);
+        let mut copies = [NO_LANES; 4];
+        let [base, step, error, norm_sq] = &mut copies;
+        let rows = BoundRows {
+            sums: &sums,
+            base: lanes(runs.base, first, base),
+            step: lanes(runs.step, first, step),
+            error: lanes(runs.error, first, error),
+            norm_sq: lanes(runs.norm_sq, first, norm_sq),
+        };
+        let near = kernels().bound_block(terms, &rows, cut, bounds);
+        if !self.unknown {
+            return near;
+        }
+        bounds.fill(f32::NEG_INFINITY);
+        Near {
+            rows: if cut > f32::NEG_INFINITY { u16::MAX } else { 0 },
+            ..near
         }
     }
+}
+
+const NO_LANES: BoundLanes = [0.0; LOOKUP_ROWS];
+
+/// The numbers of the 16 rows from `first` on; a copy, with zeroes behind the end, where there are fewer.
+fn lanes<'a>(run: &'a [f32], first: usize, copy: &'a mut BoundLanes) -> &'a BoundLanes {
+    let rest = run.get(first..).unwrap_or_default();
+    if let Some(lanes) = rest.first_chunk() {
+        return lanes;
+    }
+    copy[..rest.len()].copy_from_slice(rest);
+    copy
 }
 
 /// The kernel's tables: for each nibble of a code, the sums of the steps of the bits that are set in each of its values,

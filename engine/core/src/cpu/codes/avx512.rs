@@ -209,7 +209,8 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
     // Which of the four tables of a part a byte looks into.
     let table_of = _mm512_set1_epi32(0x30_20_10_00);
     let (nibble, one) = (_mm512_set1_epi8(15), _mm512_set1_epi8(1));
-    let mut totals = [_mm512_setzero_si512(); 2];
+    // One for each part: two for each kind of byte would wait for each other.
+    let mut totals = [_mm512_setzero_si512(); 4];
     let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
     for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
         debug_assert!(quad.len() == REGISTER && tables.len() == 4 * REGISTER);
@@ -220,14 +221,15 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
             or_and(codes, nibble, table_of),
             or_and(_mm512_srli_epi16::<4>(codes), nibble, table_of),
         ];
-        for part in 0..4 {
+        for (part, total) in totals.iter_mut().enumerate() {
             // SAFETY: the chunk holds 256 bytes, four registers.
             let table = unsafe { _mm512_loadu_si512(tables.as_ptr().add(part * REGISTER).cast()) };
             let found = _mm512_permutexvar_epi8(places[part / 2], table);
-            totals[part % 2] = _mm512_dpbusd_epi32(totals[part % 2], found, one);
+            *total = _mm512_dpbusd_epi32(*total, found, one);
         }
     }
-    let total = _mm512_add_epi32(totals[0], _mm512_slli_epi32::<8>(totals[1]));
+    let [low, high] = [0, 1].map(|kind| _mm512_add_epi32(totals[kind], totals[kind + 2]));
+    let total = _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high));
     // SAFETY: the array holds 64 bytes.
     unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), total) };
 }

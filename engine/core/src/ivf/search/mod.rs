@@ -29,13 +29,16 @@ use super::centroids::Centroids;
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind};
 use super::store::PageStore;
+pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
+use rabitq::prefetch_vector;
 use rank::Ranking;
 pub use rank::nearest_list;
 
-/// Rows that are compared exactly at a time.
-const SETTLED_TOGETHER: usize = 8;
+/// How many rows ahead of the one that is compared exactly vectors are asked for: most of the time goes by waiting for
+/// memory, and a vector is many cache lines.
+const COMPARED_AHEAD: usize = 3;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub struct SearchOptions {
     pub max_probes: u32,
     /// What comes after the first lists.
     pub iterate: Iterate,
-    /// Most rows to hold, 24 bytes each.
+    /// Most rows to hold, [`ENTRY_BYTES`] each.
     pub window_rows: usize,
     /// Rows that the scan is expected to take, [`Search::taken`] of the last one like it.
     pub expected_rows: usize,
@@ -209,11 +212,10 @@ impl Search {
         self.counts
     }
 
-    /// Rows returned since [`Search::start`], and rows behind 1-bit codes compared to tell which.
+    /// Rows that left the window since [`Search::start`]: those returned, or those compared to tell which.
     pub fn taken(&self) -> usize {
-        usize::try_from(self.counts.compared)
-            .unwrap_or(usize::MAX)
-            .saturating_add(self.returned)
+        let compared = usize::try_from(self.counts.compared).unwrap_or(usize::MAX);
+        compared.max(self.returned)
     }
 
     /// The next row, by ascending distance.
@@ -231,7 +233,7 @@ impl Search {
                 self.last = self.last.max(Some(entry));
                 self.settle_now = false;
                 self.returned += 1;
-                let known = entry.source == Source::Settled;
+                let known = entry.source() == Source::Settled;
                 return Ok(Some(Found {
                     tid: Tid(entry.tid),
                     distance: if known { entry.key() } else { f64::NEG_INFINITY },
@@ -253,24 +255,17 @@ impl Search {
     /// The nearest row of the window, its distance known, once no other can be nearer.
     fn settled<S: PageStore>(&mut self, store: &S) -> Result<Option<Entry>> {
         while let Some(entry) = self.window.pop() {
-            let (Source::Slot { .. }, Some(query)) = (entry.source, &self.query) else {
+            let (Source::Slot { .. }, Some(query)) = (entry.source(), &self.query) else {
                 return Ok(Some(entry));
             };
-            // Rows whose bounds are nearer than any known distance are all to be compared, so their vectors are asked
-            // for together: most of the time goes by waiting for memory.
-            let mut entries = [entry; SETTLED_TOGETHER];
-            let mut count = 1;
-            while count < SETTLED_TOGETHER
-                && let Some(entry) = self.window.pop_unsettled()
-            {
-                entries[count] = entry;
-                count += 1;
+            self.counts.compared += 1;
+            if let Some(following) = self.window.peek(COMPARED_AHEAD) {
+                prefetch_vector(store, &self.shape, following);
             }
-            let entries = &mut entries[..count];
-            self.counts.compared += entries.len() as u64;
-            self.collector
-                .settle(store, &self.meta, &self.shape, query, entries)?;
-            entries.iter().for_each(|entry| self.window.put_back(*entry));
+            let entry = self
+                .collector
+                .settle(store, &self.meta, &self.shape, query, entry)?;
+            self.window.put_back(entry);
         }
         Ok(None)
     }
@@ -364,6 +359,9 @@ impl Search {
             };
             self.collector.flush(&mut pass)?;
             self.window.seal();
+            (0..=COMPARED_AHEAD)
+                .filter_map(|ahead| self.window.peek(ahead))
+                .for_each(|entry| prefetch_vector(store, &self.shape, entry));
             return Ok(());
         }
     }

@@ -23,7 +23,6 @@ use super::{Query, key_of};
 pub(super) struct RabitqRows {
     /// Where the query lies to the list's centroid.
     place: Place,
-    bounds: Vec<f32>,
     runs: [Vec<f32>; 4],
     vector: Vec<u8>,
 }
@@ -77,32 +76,25 @@ impl RabitqRows {
                 &[]
             },
         };
-        // What no encoder wrote could hide a row; NaN fails the comparisons, too.
-        let positive = |run: &[f32]| run.iter().fold(true, |good, factor| good & (*factor >= 0.0));
-        let finite = |run: &[f32]| {
-            run.iter()
-                .fold(true, |good, factor| good & (factor.abs() <= f32::MAX))
-        };
-        if !(positive(runs.step) && positive(runs.error) && positive(runs.norm_sq) && finite(runs.base)) {
-            return Err(bad_factors(block));
-        }
-        self.bounds.clear();
-        self.bounds
-            .resize(rows.next_multiple_of(LOOKUP_ROWS), f32::INFINITY);
-        codes.lower_bounds(self.place, filter, runs, &mut self.bounds[..rows]);
-        let (blocks, _) = self.bounds.as_chunks::<LOOKUP_ROWS>();
-        for (bounds, first) in blocks.iter().zip((0..).step_by(LOOKUP_ROWS)) {
+        let terms = codes.terms(self.place);
+        let blocks = filter.chunks_exact(LOOKUP_ROWS * shape.filter_bytes);
+        let mut bounds = [0.0; LOOKUP_ROWS];
+        for (block_codes, first) in blocks.zip((0..rows).step_by(LOOKUP_ROWS)) {
+            let lanes = u16::MAX >> LOOKUP_ROWS.saturating_sub(rows - first);
             // Rounded up, so that it keeps no fewer rows.
             let cut = above(pass.window.cut());
-            let near = bounds.map(|bound| bound < cut);
-            if !near.iter().fold(false, |any, near| any | near) {
-                continue;
+            let near = codes.near_rows(&terms, block_codes, runs, first, cut, &mut bounds);
+            // What no encoder wrote could hide a row.
+            if !near.sound {
+                return Err(bad_factors(block));
             }
-            for (lane, bound) in bounds.iter().enumerate().filter(|(lane, _)| near[*lane]) {
+            let mut left = near.rows & lanes;
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize;
+                left &= left - 1;
                 let slot = first + lane;
-                let tid = layout::tid(page, slot);
-                if slot < rows && !tid.is_tombstone() {
-                    let found = found(pass, query, page, block, slot, *bound, &mut self.vector)?;
+                if !layout::tid(page, slot).is_tombstone() {
+                    let found = found(pass, query, page, block, slot, bounds[lane], &mut self.vector)?;
                     pass.window.push(found);
                 }
             }
@@ -143,10 +135,21 @@ fn above(value: f64) -> f32 {
     (value as f32).next_up()
 }
 
+/// Brings the vector of a row nearer to the CPU, if it is known where it lies.
+pub(super) fn prefetch_vector<S: PageStore>(store: &S, shape: &Shape, entry: Entry) {
+    if let Source::Slot { block, slot } = entry.source() {
+        for piece in shape.pieces(usize::from(slot)) {
+            let further = page_of(block, piece.page);
+            store.prefetch(further, 0..CONTENT_AT);
+            store.prefetch(further, piece.at..piece.at + piece.len);
+        }
+    }
+}
+
 impl Collector {
-    /// Replaces the bounds that `entries` have by their distances.
+    /// Replaces the bound that `entry` has by its distance.
     ///
-    /// Nothing was locked since their slots were read, so VACUUM may have moved rows. A slot that holds an entry's TID
+    /// Nothing was locked since its slot was read, so VACUUM may have moved the row. A slot that holds an entry's TID
     /// holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
     pub(super) fn settle<S: PageStore>(
         &mut self,
@@ -154,33 +157,20 @@ impl Collector {
         meta: &Meta,
         shape: &Shape,
         query: &Query,
-        entries: &mut [Entry],
-    ) -> Result<()> {
-        for entry in &*entries {
-            if let Source::Slot { block, slot } = entry.source {
-                for piece in shape.pieces(usize::from(slot)) {
-                    let further = page_of(block, piece.page);
-                    store.prefetch(further, 0..CONTENT_AT);
-                    store.prefetch(further, piece.at..piece.at + piece.len);
-                }
-            }
+        entry: Entry,
+    ) -> Result<Entry> {
+        let Source::Slot { block, slot } = entry.source() else {
+            return Ok(entry);
+        };
+        let (page, slot) = (store.share(block)?, usize::from(slot));
+        let there = page::kind(&page) == Some(Kind::Group)
+            && slot < layout::count(&page).min(shape.rows)
+            && layout::tid(&page, slot).0 == entry.tid;
+        if !there {
+            return Ok(entry.moved());
         }
-        for entry in entries {
-            let Source::Slot { block, slot } = entry.source else {
-                continue;
-            };
-            let (page, slot) = (store.share(block)?, usize::from(slot));
-            let there = page::kind(&page) == Some(Kind::Group)
-                && slot < layout::count(&page).min(shape.rows)
-                && layout::tid(&page, slot).0 == entry.tid;
-            if there {
-                let key = distance(store, meta, shape, query, &page, block, slot, self.vector())?;
-                *entry = Entry::new(key, entry.tid, Source::Settled);
-            } else {
-                entry.source = Source::Moved;
-            }
-        }
-        Ok(())
+        let key = distance(store, meta, shape, query, &page, block, slot, self.vector())?;
+        Ok(Entry::new(key, entry.tid, Source::Settled))
     }
 }
 
@@ -200,10 +190,9 @@ fn distance<S: PageStore>(
     vector: &mut Vec<u8>,
 ) -> Result<f64> {
     let score = |row: &[u8]| kernels().row(meta.metric.score(), Element::F32, &query.values, row);
-    let pieces = shape.pieces(slot);
     let mut whole = None;
     vector.clear();
-    for piece in pieces {
+    for piece in shape.pieces(slot) {
         let bytes = piece.at..piece.at + piece.len;
         if piece.page == 0 {
             vector.extend_from_slice(&page[bytes]);

@@ -44,8 +44,19 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
         error: &error,
         norm_sq: &norm_sq,
     };
-    let mut bounds = vec![f32::NAN; rows.len()];
-    query_codes.lower_bounds(query_codes.place(centroid), &blocks, runs, &mut bounds);
+    let terms = query_codes.terms(query_codes.place(centroid));
+    let mut bounds = Vec::new();
+    for (codes, first) in blocks.chunks(LOOKUP_ROWS * bytes).zip((0..).step_by(LOOKUP_ROWS)) {
+        let mut lanes = [f32::NAN; LOOKUP_ROWS];
+        let all = query_codes.near_rows(&terms, codes, runs, first, f32::INFINITY, &mut lanes);
+        assert!(all.sound);
+        let cut = lanes[0];
+        let near = query_codes.near_rows(&terms, codes, runs, first, cut, &mut lanes);
+        for (lane, bound) in lanes.iter().enumerate() {
+            assert_eq!(near.rows >> lane & 1 == 1, *bound < cut);
+        }
+        bounds.extend(lanes);
+    }
     let values = rows.iter().map(|x| operator(metric, query, x));
     bounds.iter().map(|bound| f64::from(*bound)).zip(values).collect()
 }

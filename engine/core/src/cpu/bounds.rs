@@ -1,0 +1,116 @@
+//! Bounds of 16 rows from the sums of their 1-bit codes, which the compiler fits to each instruction set: a table wraps
+//! the function in one of its own target features. `quantize::rabitq` has the formula, and says why it holds.
+//!
+//! Invariant: each operation is rounded once and none is fused, so every machine computes the same bounds.
+
+use super::LOOKUP_ROWS;
+
+/// One f32 of each row of a block.
+pub type BoundLanes = [f32; LOOKUP_ROWS];
+
+/// What a raw bound is turned into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BoundKind {
+    /// The root of it, as of a squared distance.
+    Root,
+    /// Itself, at least 0.
+    Plain,
+    /// `|q| |x| (bound - 1)`, less the slack of both norms.
+    Product,
+}
+
+/// What the rows of a list have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct BoundTerms {
+    /// What the bound becomes.
+    pub kind: BoundKind,
+    /// Where the query lies to the list's centroid: `start + slope * base`.
+    pub start: f32,
+    /// See `start`.
+    pub slope: f32,
+    /// What `error` is multiplied with.
+    pub reach: f32,
+    /// The product of a row's signs with the query is `unit * (2 sum - steps)`.
+    pub unit: f32,
+    /// See `unit`.
+    pub steps: i32,
+    /// How far such a product may be off.
+    pub off: f32,
+    /// What underflow may have taken from the operator's own sum.
+    pub lost: f32,
+    /// Relative slack for f32 arithmetic.
+    pub slack: f32,
+    /// `|q|`, for `Product`.
+    pub norm: f32,
+    /// Raw bounds up to this say nothing, for `Product`.
+    pub unknown_below: f32,
+}
+
+/// The factors of the rows of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct BoundRows<'a> {
+    /// What the looked up sums of the codes are.
+    pub sums: &'a [u32; LOOKUP_ROWS],
+    /// Any sign.
+    pub base: &'a BoundLanes,
+    /// At least 0.
+    pub step: &'a BoundLanes,
+    /// At least 0.
+    pub error: &'a BoundLanes,
+    /// `|x|^2`, for `Product`; else anything that is not negative.
+    pub norm_sq: &'a BoundLanes,
+}
+
+/// Which rows of a block may be near.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Near {
+    /// A bit for each row whose bound lies below the cut.
+    pub rows: u16,
+    /// Whether all factors are such as an encoder writes.
+    pub sound: bool,
+}
+
+/// Computes the bounds of the rows of a block, minus infinity where the numbers leave f32.
+#[inline(always)]
+pub(super) fn bound_block(
+    terms: &BoundTerms,
+    rows: &BoundRows<'_>,
+    cut: f32,
+    bounds: &mut BoundLanes,
+) -> Near {
+    let mut sound = true;
+    for i in 0..LOOKUP_ROWS {
+        let (base, step, error) = (rows.base[i], rows.step[i], rows.error[i]);
+        // NaN fails the comparisons, too.
+        sound &= (step >= 0.0) & (error >= 0.0) & (rows.norm_sq[i] >= 0.0) & (base.abs() <= f32::MAX);
+        let product = step * (terms.unit * (2 * rows.sums[i].cast_signed() - terms.steps) as f32);
+        let base = terms.slope * base;
+        let slack = terms.slack * (terms.start + base.abs() + product.abs()) + step * terms.off + terms.lost;
+        let raw = terms.start + base - product - error * terms.reach - slack;
+        bounds[i] = if raw.abs() <= f32::MAX {
+            raw
+        } else {
+            f32::NEG_INFINITY
+        };
+    }
+    match terms.kind {
+        BoundKind::Root => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0).sqrt()),
+        BoundKind::Plain => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0)),
+        BoundKind::Product => {
+            for (bound, norm_sq) in bounds.iter_mut().zip(rows.norm_sq) {
+                let norms = terms.norm * norm_sq.sqrt();
+                let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * terms.slack;
+                *bound = if *bound > terms.unknown_below {
+                    product
+                } else {
+                    f32::NEG_INFINITY
+                };
+            }
+        }
+    }
+    let mut near = 0;
+    for (i, bound) in bounds.iter().enumerate() {
+        near |= if *bound < cut { 1 << i } else { 0 };
+    }
+    Near { rows: near, sound }
+}
