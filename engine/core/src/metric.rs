@@ -169,10 +169,19 @@ impl Storage {
         }
     }
 
+    /// Bytes in front of a row's vector that bound its distance more closely than its 1-bit code; 0 where there is none.
+    pub const fn fine_bytes(self, dims: usize) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Int8 => 0,
+            Self::Rabitq => rabitq::fine::bytes(dims),
+        }
+    }
+
     /// Bytes of one row's code.
     pub const fn code_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 | Self::Rabitq => dims * 4,
+            Self::F32 => dims * 4,
+            Self::Rabitq => self.fine_bytes(dims) + dims * 4,
             Self::F16 => dims * 2,
             Self::Int8 => dims,
         }

@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
+use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
@@ -266,7 +266,27 @@ fn rotate(x: &mut [f32], signs: &[u32]) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {
-    bounds::bound_block(terms, rows, cut, bounds)
+    let sound = bounds::raw_bounds(terms, rows, bounds);
+    if terms.kind == BoundKind::Product {
+        bounds::products(terms, rows.norm_sq, bounds);
+    }
+    let mut near = 0;
+    for (half, bounds) in bounds.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        // SAFETY: the array holds 8 floats.
+        let mut eight = unsafe { _mm256_loadu_ps(bounds.as_ptr()) };
+        if terms.kind != BoundKind::Product {
+            eight = _mm256_max_ps(eight, _mm256_setzero_ps());
+        }
+        if terms.kind == BoundKind::Root {
+            eight = _mm256_sqrt_ps(eight);
+        }
+        // SAFETY: the array holds 8 floats.
+        unsafe { _mm256_storeu_ps(bounds.as_mut_ptr(), eight) };
+        let below = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(eight, _mm256_set1_ps(cut)));
+        near |= below.cast_unsigned() << (8 * half);
+    }
+    let rows = u16::try_from(near).expect("two masks of 8 bits");
+    Near { rows, sound }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

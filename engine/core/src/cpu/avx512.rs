@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
+use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use super::table::{CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
@@ -256,7 +256,22 @@ fn rotate(x: &mut [f32], signs: &[u32]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {
-    bounds::bound_block(terms, rows, cut, bounds)
+    let sound = bounds::raw_bounds(terms, rows, bounds);
+    if terms.kind == BoundKind::Product {
+        bounds::products(terms, rows.norm_sq, bounds);
+    }
+    // SAFETY: the array holds 16 floats.
+    let mut all = unsafe { _mm512_loadu_ps(bounds.as_ptr()) };
+    if terms.kind != BoundKind::Product {
+        all = _mm512_max_ps(all, _mm512_setzero_ps());
+    }
+    if terms.kind == BoundKind::Root {
+        all = _mm512_sqrt_ps(all);
+    }
+    // SAFETY: the array holds 16 floats.
+    unsafe { _mm512_storeu_ps(bounds.as_mut_ptr(), all) };
+    let rows = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(all, _mm512_set1_ps(cut));
+    Near { rows, sound }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

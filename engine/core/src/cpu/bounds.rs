@@ -1,4 +1,4 @@
-//! Bounds of 16 rows from the sums of their 1-bit codes, which the compiler fits to each instruction set: a table wraps
+//! Bounds of 16 rows from the products of their codes, which the compiler fits to each instruction set: a table wraps
 //! the function in one of its own target features. `quantize::rabitq` has the formula, and says why it holds.
 //!
 //! Invariant: each operation is rounded once and none is fused, so every machine computes the same bounds.
@@ -30,11 +30,7 @@ pub struct BoundTerms {
     pub slope: f32,
     /// What `error` is multiplied with.
     pub reach: f32,
-    /// The product of a row's signs with the query is `unit * (2 sum - steps)`.
-    pub unit: f32,
-    /// See `unit`.
-    pub steps: i32,
-    /// How far such a product may be off.
+    /// How far a product may be off.
     pub off: f32,
     /// What underflow may have taken from the operator's own sum.
     pub lost: f32,
@@ -49,8 +45,8 @@ pub struct BoundTerms {
 /// The factors of the rows of a block.
 #[derive(Debug, Clone, Copy)]
 pub struct BoundRows<'a> {
-    /// What the looked up sums of the codes are.
-    pub sums: &'a [u32; LOOKUP_ROWS],
+    /// The products of the codes with the query.
+    pub products: &'a BoundLanes,
     /// Any sign.
     pub base: &'a BoundLanes,
     /// At least 0.
@@ -70,20 +66,16 @@ pub struct Near {
     pub sound: bool,
 }
 
-/// Computes the bounds of the rows of a block, minus infinity where the numbers leave f32.
+/// Computes the bounds of the rows of a block before their kind is looked at, minus infinity where the numbers leave f32;
+/// returns whether all factors are such as an encoder writes.
 #[inline(always)]
-pub(super) fn bound_block(
-    terms: &BoundTerms,
-    rows: &BoundRows<'_>,
-    cut: f32,
-    bounds: &mut BoundLanes,
-) -> Near {
+pub(super) fn raw_bounds(terms: &BoundTerms, rows: &BoundRows<'_>, bounds: &mut BoundLanes) -> bool {
     let mut sound = true;
     for i in 0..LOOKUP_ROWS {
         let (base, step, error) = (rows.base[i], rows.step[i], rows.error[i]);
         // NaN fails the comparisons, too.
         sound &= (step >= 0.0) & (error >= 0.0) & (rows.norm_sq[i] >= 0.0) & (base.abs() <= f32::MAX);
-        let product = step * (terms.unit * (2 * rows.sums[i].cast_signed() - terms.steps) as f32);
+        let product = step * rows.products[i];
         let base = terms.slope * base;
         let slack = terms.slack * (terms.start + base.abs() + product.abs()) + step * terms.off + terms.lost;
         let raw = terms.start + base - product - error * terms.reach - slack;
@@ -93,20 +85,36 @@ pub(super) fn bound_block(
             f32::NEG_INFINITY
         };
     }
+    sound
+}
+
+/// Turns raw bounds into products, as [`BoundKind::Product`] says.
+#[inline(always)]
+pub(super) fn products(terms: &BoundTerms, norm_sq: &BoundLanes, bounds: &mut BoundLanes) {
+    for (bound, norm_sq) in bounds.iter_mut().zip(norm_sq) {
+        let norms = terms.norm * norm_sq.sqrt();
+        let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * terms.slack;
+        *bound = if *bound > terms.unknown_below {
+            product
+        } else {
+            f32::NEG_INFINITY
+        };
+    }
+}
+
+/// The whole kernel, where the instruction set has nothing better.
+#[inline(always)]
+pub(super) fn bound_block(
+    terms: &BoundTerms,
+    rows: &BoundRows<'_>,
+    cut: f32,
+    bounds: &mut BoundLanes,
+) -> Near {
+    let sound = raw_bounds(terms, rows, bounds);
     match terms.kind {
         BoundKind::Root => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0).sqrt()),
         BoundKind::Plain => bounds.iter_mut().for_each(|bound| *bound = bound.max(0.0)),
-        BoundKind::Product => {
-            for (bound, norm_sq) in bounds.iter_mut().zip(rows.norm_sq) {
-                let norms = terms.norm * norm_sq.sqrt();
-                let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * terms.slack;
-                *bound = if *bound > terms.unknown_below {
-                    product
-                } else {
-                    f32::NEG_INFINITY
-                };
-            }
-        }
+        BoundKind::Product => products(terms, rows.norm_sq, bounds),
     }
     let mut near = 0;
     for (i, bound) in bounds.iter().enumerate() {

@@ -145,6 +145,19 @@ pub(super) fn with_one<S: PageStore, T>(
     Ok(read(scratch))
 }
 
+/// Brings the centroid of one list nearer to the CPU.
+pub(super) fn prefetch_one<S: PageStore>(store: &S, meta: &Meta, list: u32) {
+    let bytes = meta.dims as usize * 4;
+    let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
+    while from < end {
+        let page = u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
+        let at = CONTENT_AT + from % RUN_BYTES;
+        let len = (RUN_BYTES - from % RUN_BYTES).min(end - from);
+        store.prefetch(meta.centroids_first + page, at..at + len);
+        from += len;
+    }
+}
+
 /// Lists of the spherical metrics are ranked by their inner products.
 fn ranking_metric(metric: Metric) -> Metric {
     if metric.is_spherical() {

@@ -60,11 +60,11 @@ impl RowEncoder {
             }
             Storage::Int8 => self.encode_int8(vector)?,
             Storage::Rabitq => {
-                quantize::encode(Element::F32, vector, &mut self.code)?;
                 if let Some(encoder) = &mut self.rabitq {
-                    let factors = encoder.encode(vector, centroid, &mut self.filter)?;
+                    let factors = encoder.encode(vector, centroid, &mut self.filter, &mut self.code)?;
                     self.factors.extend([factors.base, factors.step, factors.error]);
                 }
+                quantize::encode(Element::F32, vector, &mut self.code)?;
             }
         }
         debug_assert_eq!(self.factors.len(), self.runs.count());

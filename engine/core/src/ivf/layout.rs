@@ -5,6 +5,8 @@
 //! codes. Both go on over the further pages, so that a row of any size fits and wide loads see long runs. All groups
 //! of an index have the same shape, so a freed group fits any list.
 
+use std::ops::Range;
+
 use crate::cpu::LOOKUP_ROWS;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DIMS, MAX_LISTS};
@@ -27,7 +29,7 @@ pub const MAX_GROUP_PAGES: usize = 8;
 /// Most pages of a group with 1-bit codes: many rows' codes are to lie in its first page.
 pub const MAX_FILTERED_GROUP_PAGES: usize = 32;
 /// Pages that such a group has at most where the 1-bit codes fit its first page: more would waste a list's last group.
-const FILTERED_GROUP_PAGES: usize = 20;
+const FILTERED_GROUP_PAGES: usize = 22;
 
 const COUNT_AT: usize = CONTENT_AT;
 const DEAD_AT: usize = COUNT_AT + 2;
@@ -132,6 +134,8 @@ pub struct Shape {
     pub code_bytes: usize,
     /// Bytes of a row's 1-bit code, or 0.
     pub filter_bytes: usize,
+    /// Bytes of a row's 4-bit code, with which its code begins, or 0.
+    pub fine_bytes: usize,
     /// What else is stored with a row.
     pub factors: Factors,
     /// Rows of a full group.
@@ -216,6 +220,7 @@ impl Shape {
             dims,
             code_bytes: storage.code_bytes(dims),
             filter_bytes: storage.filter_bytes(dims),
+            fine_bytes: storage.fine_bytes(dims),
             factors,
             rows,
             pages: 0,
@@ -274,8 +279,22 @@ impl Shape {
 
     /// The pieces in which slot `slot` lies: page index, byte range there, byte range of the code.
     pub fn pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
+        self.pieces_in(slot, 0..self.code_bytes)
+    }
+
+    /// The pieces of the 4-bit code of slot `slot`, as [`Self::pieces`] gives them.
+    pub fn fine_pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
+        self.pieces_in(slot, 0..self.fine_bytes)
+    }
+
+    /// The pieces of the vector behind the 4-bit code of slot `slot`, as [`Self::pieces`] gives them.
+    pub fn vector_pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
+        self.pieces_in(slot, self.fine_bytes..self.code_bytes)
+    }
+
+    fn pieces_in(&self, slot: usize, bytes: Range<usize>) -> impl Iterator<Item = Piece> {
         let (shape, start) = (*self, self.run_bytes(slot));
-        let (mut from, end) = (start, start + shape.code_bytes);
+        let (mut from, end) = (start + bytes.start, start + bytes.end);
         std::iter::from_fn(move || {
             if from == end {
                 return None;

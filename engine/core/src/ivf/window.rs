@@ -15,7 +15,7 @@ pub(super) struct Entry {
     /// The distance as an integer that sorts alike.
     order: u64,
     pub(super) tid: u64,
-    /// A [`Source`]: block and slot, or one of the two numbers that no slot has.
+    /// A [`Source`]: block and slot, with [`FINE`] or not, or one of the two numbers that no slot has.
     place: u64,
 }
 
@@ -25,18 +25,21 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 const SIGN: u64 = 1 << 63;
 const SETTLED: u64 = u64::MAX;
 const MOVED: u64 = u64::MAX - 1;
+const FINE: u64 = 1 << 48;
 
 /// What a row's key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// What the row goes out with.
     Settled,
-    /// Not more than that, which the vector in this slot tells.
+    /// Not more than that, which the row in this slot tells: its 4-bit code more closely, its vector exactly.
     Slot {
         /// First page of the group.
         block: u32,
         /// Slot in the group.
         slot: u16,
+        /// Whether the 4-bit code has told already.
+        fine: bool,
     },
     /// Not more than that, which is not to be had: VACUUM has moved the row since.
     Moved,
@@ -55,7 +58,9 @@ impl Entry {
         let place = match source {
             Source::Settled => SETTLED,
             Source::Moved => MOVED,
-            Source::Slot { block, slot } => u64::from(block) << 16 | u64::from(slot),
+            Source::Slot { block, slot, fine } => {
+                u64::from(block) << 16 | u64::from(slot) | if fine { FINE } else { 0 }
+            }
         };
         Self { order, tid, place }
     }
@@ -66,8 +71,9 @@ impl Entry {
             SETTLED => Source::Settled,
             MOVED => Source::Moved,
             place => Source::Slot {
-                block: u32::try_from(place >> 16).expect("packed from 32 bits"),
-                slot: u16::try_from(place & 0xffff).expect("packed from 16 bits"),
+                block: u32::try_from(place >> 16 & 0xffff_ffff).expect("32 bits"),
+                slot: u16::try_from(place & 0xffff).expect("16 bits"),
+                fine: place & FINE != 0,
             },
         }
     }
@@ -264,6 +270,14 @@ impl Window {
         self.rows[..self.sorted].get(self.taken + ahead).copied()
     }
 
+    /// The row that came back and that [`Self::pop`] gives after the nearest of those that did, or a farther one.
+    pub(super) fn peek_grown(&self) -> Option<Entry> {
+        // The nearest is the root of the heap, the next one of its children.
+        let heap = self.grown.as_slice();
+        let children = heap.get(1..heap.len().min(3)).unwrap_or_default();
+        children.iter().max().map(|Reverse(entry)| *entry)
+    }
+
     /// Takes back a row that [`Self::pop`] gave, its key grown.
     pub(super) fn put_back(&mut self, entry: Entry) {
         self.grown.push(Reverse(entry));
@@ -306,7 +320,11 @@ mod tests {
     fn rows_that_come_back_farther_take_their_place_among_the_others() {
         let mut window = Window::new(1000, 300);
         window.open(None);
-        let slot = Source::Slot { block: 7, slot: 9 };
+        let slot = Source::Slot {
+            block: u32::MAX - 1,
+            slot: u16::MAX,
+            fine: true,
+        };
         for tid in 1..=300u32 {
             window.push(Entry::new(f64::from(tid), tid.into(), slot));
         }

@@ -24,13 +24,16 @@ use super::rotation::Rotation;
 use crate::cpu::{
     BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near, kernels,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Metric, Score};
+
+pub mod fine;
 
 /// How many standard deviations an estimate may be off. The paper's 1.9 loses one row in some hundreds.
 const EPSILON: f64 = 5.5;
-/// Elements of the query are rounded to so many steps on either side of zero: four of them fit 16 bits.
-const STEPS: f32 = 16_383.0;
+/// Elements of the query are rounded to so many steps on either side of zero, `127 * 128`: two int8 make one of them, and
+/// the sum of four fits 16 bits.
+const STEPS: f32 = 16_256.0;
 /// 1.5 * 2^23: a sum with it of less than 2^22 is an integer.
 const ROUNDER: f32 = 12_582_912.0;
 /// Squares of norms whose f32 arithmetic the slack covers: it neither underflows nor comes near the end of f32.
@@ -87,18 +90,25 @@ impl RabitqEncoder {
         }
     }
 
-    /// Appends the code of `x`, a row of the list of `centroid`, to `code`.
+    /// Appends the 1-bit code of `x`, a row of the list of `centroid`, to `code`, and the 4-bit one with its factors to
+    /// `fine_code`; returns the factors of the first.
     ///
     /// # Errors
     /// `OutOfMemory`.
-    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
-    pub fn encode(&mut self, x: &[f32], centroid: &[f32], code: &mut Vec<u8>) -> Result<RabitqFactors> {
+    pub fn encode(
+        &mut self,
+        x: &[f32],
+        centroid: &[f32],
+        code: &mut Vec<u8>,
+        fine_code: &mut Vec<u8>,
+    ) -> Result<RabitqFactors> {
         point(self.spherical, x, &mut self.row);
         let along = if self.spherical {
             products(&self.row, centroid)
         } else {
             Products::default()
         };
+        #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
         let share = if self.spherical { along.share() as f32 } else { 1.0 };
         for (x, c) in self.row.iter_mut().zip(centroid) {
             *x -= share * c;
@@ -108,25 +118,41 @@ impl RabitqEncoder {
         self.rotation.apply(&mut self.row);
         self.rotation.apply(&mut self.centroid);
         bits::encode(&self.row, code)?;
-        let (mut square, mut absolute, mut centre) = (0.0f64, 0.0f64, 0.0f64);
-        for (w, c) in self.row.iter().zip(&self.centroid) {
-            let (w, c) = (f64::from(*w), f64::from(*c));
+        fine_code
+            .try_reserve(fine::bytes(x.len()))
+            .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while encoding a row"))?;
+        let ordinary = !self.spherical || ORDINARY_SQUARES.contains(&crate::distance::norm(x).powi(2));
+        let signs = self.row.iter().map(|w| if *w > 0.0 { 1 } else { -1 });
+        let coarse = self.factors(signs, along.dot, ordinary);
+        let square = self.row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+        let digits = fine::digits(&self.row, square);
+        let factors = self.factors(digits.clone().map(fine::value), along.dot, ordinary);
+        fine::pack(factors, digits, x.len(), fine_code);
+        Ok(coarse)
+    }
+
+    /// The factors of code `b` of the rotated residual; `dot` is `<y, c>`.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+    fn factors(&self, b: impl Iterator<Item = i8>, dot: f64, ordinary: bool) -> RabitqFactors {
+        let (mut square, mut along, mut own, mut centre) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
+        for ((w, c), b) in self.row.iter().zip(&self.centroid).zip(b) {
+            let (w, c, b) = (f64::from(*w), f64::from(*c), f64::from(b));
             square += w * w;
-            absolute += w.abs();
-            centre += if w > 0.0 { c } else { -c };
+            along += b * w;
+            own += b * b;
+            centre += b * c;
         }
-        let t = if absolute > 0.0 { square / absolute } else { 0.0 };
-        let dims = x.len() as f64;
+        let t = if along > 0.0 { square / along } else { 0.0 };
         // |b - w / t|^2 = |b|^2 - |w|^2 / t^2, since <b, w> = |w|^2 / t.
         let across = if square > 0.0 {
-            (dims - absolute * absolute / square).max(0.0).sqrt()
+            (own - along * along / square).max(0.0).sqrt()
         } else {
             0.0
         };
-        let certain = (EPSILON / (dims - 1.0).sqrt()).min(1.0);
+        let certain = (EPSILON / (self.row.len() as f64 - 1.0).sqrt()).min(1.0);
         let factors = if self.spherical {
             RabitqFactors {
-                base: (along.dot - t * centre) as f32,
+                base: (dot - t * centre) as f32,
                 step: t as f32,
                 error: (t * across * certain) as f32,
             }
@@ -137,13 +163,12 @@ impl RabitqEncoder {
                 error: (2.0 * t * across * certain) as f32,
             }
         };
-        let ordinary = !self.spherical || ORDINARY_SQUARES.contains(&crate::distance::norm(x).powi(2));
         let finite = factors.base.is_finite() && factors.step.is_finite() && factors.error.is_finite();
-        Ok(if ordinary && finite {
+        if ordinary && finite {
             factors
         } else {
             RabitqFactors::UNKNOWN
-        })
+        }
     }
 }
 
@@ -224,10 +249,12 @@ pub struct RabitqQuery {
     point: Vec<f32>,
     norm: f32,
     tables: Vec<u8>,
-    /// `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns.
+    /// The steps, as `128 high + low`.
+    digits: [Vec<u8>; 2],
+    /// A step. `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns for signs `b`.
     unit: f32,
     steps: i32,
-    /// How far that may be off.
+    /// How far that may be off; 15 times as far for a 4-bit code.
     off: f32,
     /// How far the operator's own sum may be off by underflow.
     lost: f32,
@@ -262,11 +289,16 @@ impl RabitqQuery {
             .sum();
         let length = if metric.is_spherical() { 1.0 } else { norm };
         let off = lost * 1.01 + f64::from(SLACK) * (query.len() as f64).sqrt() * length;
+        let digits = [
+            split(&steps, |step| (step + 64) >> 7),
+            split(&steps, |step| step - ((step + 64) >> 7 << 7)),
+        ];
         steps.resize(turned.len().next_multiple_of(8 * LOOKUP_QUAD), 0);
         Self {
             metric,
             norm: norm as f32,
             tables: tables(&steps),
+            digits,
             unit,
             steps: steps.iter().map(|step| i32::from(step.abs())).sum(),
             off: off as f32,
@@ -313,8 +345,6 @@ impl RabitqQuery {
             start: place.start,
             slope: place.slope,
             reach: place.reach,
-            unit: self.unit,
-            steps: self.steps,
             off: self.off,
             lost: self.lost,
             slack: SLACK,
@@ -342,10 +372,11 @@ impl RabitqQuery {
     ) -> Near {
         let mut sums = [0; LOOKUP_ROWS];
         kernels().lookup_block(&self.tables, codes, &mut sums);
+        let products = sums.map(|sum| self.unit * (2 * sum.cast_signed() - self.steps) as f32);
         let mut copies = [NO_LANES; 4];
         let [base, step, error, norm_sq] = &mut copies;
         let rows = BoundRows {
-            sums: &sums,
+            products: &products,
             base: lanes(runs.base, first, base),
             step: lanes(runs.step, first, step),
             error: lanes(runs.error, first, error),
@@ -361,6 +392,52 @@ impl RabitqQuery {
             ..near
         }
     }
+
+    /// A lower bound of the operator's value for a row with the 4-bit code `row`, or nothing where no encoder wrote that.
+    /// `values` is scratch memory.
+    ///
+    /// # Panics
+    /// When `row` is not `fine::bytes` long.
+    pub fn fine_bound(
+        &self,
+        terms: &BoundTerms,
+        row: &[u8],
+        norm_sq: f32,
+        values: &mut Vec<u8>,
+    ) -> Option<f32> {
+        let factors = fine::factors(row)?;
+        if self.unknown {
+            return Some(f32::NEG_INFINITY);
+        }
+        fine::unpack(row, self.point.len(), values);
+        let [high, low] = &self.digits;
+        let mut sums = [[0; 2]];
+        kernels().dot_i8_pairs([high, low], values, &mut sums);
+        let [[high, low]] = sums;
+        let steps = 128 * i64::from(high) + i64::from(low);
+        let lane =
+            |value: f32| -> BoundLanes { std::array::from_fn(|lane| if lane == 0 { value } else { 0.0 }) };
+        let terms = BoundTerms {
+            off: 15.0 * terms.off,
+            ..*terms
+        };
+        let rows = BoundRows {
+            products: &lane(self.unit * steps as f32),
+            base: &lane(factors.base),
+            step: &lane(factors.step),
+            error: &lane(factors.error),
+            norm_sq: &lane(norm_sq),
+        };
+        let mut bounds = NO_LANES;
+        kernels().bound_block(&terms, &rows, f32::INFINITY, &mut bounds);
+        Some(bounds[0])
+    }
+}
+
+/// A part of each step, one that fits a byte.
+fn split(steps: &[i16], part: impl Fn(i16) -> i16) -> Vec<u8> {
+    let byte = |step: &i16| part(*step).to_le_bytes()[0];
+    steps.iter().map(byte).collect()
 }
 
 const NO_LANES: BoundLanes = [0.0; LOOKUP_ROWS];
@@ -403,14 +480,15 @@ fn tables(steps: &[i16]) -> Vec<u8> {
 #[inline]
 fn subsets(steps: [i16; 4]) -> [u16; 16] {
     // Each step counts where its bit makes the sum larger: where it is set, or, for a negative step, where it is not.
-    std::array::from_fn(|value| {
-        let mut sum = 0;
-        for (bit, step) in steps.iter().enumerate() {
-            let counts = (value >> bit & 1 == 1) == (*step > 0);
-            sum += if counts { step.unsigned_abs() } else { 0 };
+    let mut sums = [0u16; 16];
+    sums[0] = steps.iter().map(|step| step.min(&0).unsigned_abs()).sum();
+    for (bit, step) in steps.iter().enumerate() {
+        let (known, rest) = sums.split_at_mut(1 << bit);
+        for (sum, without) in rest.iter_mut().zip(known) {
+            *sum = without.wrapping_add_signed(*step);
         }
-        sum
-    })
+    }
+    sums
 }
 
 #[cfg(test)]

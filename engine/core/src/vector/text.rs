@@ -14,6 +14,9 @@ use crate::limits::MAX_DIMS;
 /// Longest text of one element with its separator: sign, nine digits, point, exponent `e-45`, comma.
 const ELEMENT_TEXT_BYTES: usize = 16;
 
+/// Digits of a number that an f32 holds whatever they are.
+const SHORT_DIGITS: usize = 6;
+
 /// Most elements that `text` can hold: how much room [`parse`] needs. At most `MAX_DIMS`.
 pub fn element_capacity(text: &[u8]) -> usize {
     // Commas in chunks of 255 bytes: a byte-wide sum vectorises, and cannot overflow in that many steps.
@@ -64,6 +67,16 @@ pub fn parse(text: &[u8], elements: &mut [f32]) -> Result<usize> {
         if dims == MAX_DIMS {
             return Err(too_many_dims());
         }
+        if let Some((value, end)) = short_integer(text, at) {
+            elements[dims] = value;
+            dims += 1;
+            at = end + 1;
+            if text[end] == b',' {
+                continue;
+            }
+            at = end;
+            break;
+        }
         at = skip_space(text, at);
         let rest = text.get(at..).unwrap_or_default();
         let number = scan(rest).ok_or_else(|| invalid(text))?;
@@ -104,6 +117,23 @@ pub fn format(elements: &[f32], out: &mut Vec<u8>) {
 #[inline]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
+}
+
+/// The most common element of vectors of counts and pixels: up to six digits at `at` and the separator behind them, whose
+/// place is returned with the value.
+#[inline]
+fn short_integer(text: &[u8], at: usize) -> Option<(f32, usize)> {
+    let rest = text.get(at..)?;
+    let mut value = 0u32;
+    for (length, byte) in rest.iter().enumerate().take(SHORT_DIGITS + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let ends = length > 0 && matches!(byte, b',' | b']');
+            return ends.then_some((value as f32, at + length));
+        }
+        value = value * 10 + u32::from(digit);
+    }
+    None
 }
 
 #[inline]

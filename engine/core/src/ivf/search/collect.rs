@@ -70,6 +70,16 @@ impl Collector {
         self.rows.clear();
     }
 
+    /// Forgets the last query.
+    pub(super) fn restart(&mut self) {
+        self.rabitq.clear();
+    }
+
+    /// What is known of the lists read, and memory for a part of a row.
+    pub(super) fn rabitq_and_scratch(&mut self) -> (&mut RabitqRows, &mut Vec<u8>) {
+        (&mut self.rabitq, &mut self.straddling)
+    }
+
     /// Memory for a row's vector.
     pub(super) fn vector(&mut self) -> &mut Vec<u8> {
         &mut self.straddling

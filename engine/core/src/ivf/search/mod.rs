@@ -25,20 +25,20 @@ use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
 use crate::quantize::{QueryNorms, RowFactors};
 
-use super::centroids::Centroids;
+use super::centroids::{self, Centroids};
 use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind};
 use super::store::PageStore;
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
-use rabitq::prefetch_vector;
+use rabitq::prefetch_row;
 use rank::Ranking;
 pub use rank::nearest_list;
 
-/// How many rows ahead of the one that is compared exactly vectors are asked for: most of the time goes by waiting for
-/// memory, and a vector is many cache lines.
-const COMPARED_AHEAD: usize = 3;
+/// How many rows ahead of the one that is looked at more closely others are asked for: most of the time goes by waiting
+/// for memory.
+const ROWS_AHEAD: usize = 6;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub struct Search {
     rotation: Option<Rotation>,
     settle_now: bool,
     returned: usize,
+    /// Rows of which the 4-bit code was read since the last start.
+    refined: usize,
 }
 
 impl Search {
@@ -167,6 +169,7 @@ impl Search {
             rotation: filtered.then(|| Rotation::new(meta.dims as usize, meta.seed)),
             settle_now: false,
             returned: 0,
+            refined: 0,
         }
     }
 
@@ -196,6 +199,7 @@ impl Search {
             query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref()));
         self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
         self.ranking.clear();
+        self.collector.restart();
         self.batch = 0..0;
         self.window.shrink();
         self.window.open(None);
@@ -203,6 +207,7 @@ impl Search {
         self.last = None;
         self.settle_now = false;
         self.returned = 0;
+        self.refined = 0;
         self.counts = SearchCounts::default();
         Ok(())
     }
@@ -212,10 +217,9 @@ impl Search {
         self.counts
     }
 
-    /// Rows that left the window since [`Search::start`]: those returned, or those compared to tell which.
+    /// Rows that left the window since [`Search::start`]: those returned, or those looked at to tell which.
     pub fn taken(&self) -> usize {
-        let compared = usize::try_from(self.counts.compared).unwrap_or(usize::MAX);
-        compared.max(self.returned)
+        self.refined.max(self.returned)
     }
 
     /// The next row, by ascending distance.
@@ -255,12 +259,18 @@ impl Search {
     /// The nearest row of the window, its distance known, once no other can be nearer.
     fn settled<S: PageStore>(&mut self, store: &S) -> Result<Option<Entry>> {
         while let Some(entry) = self.window.pop() {
-            let (Source::Slot { .. }, Some(query)) = (entry.source(), &self.query) else {
+            let (Source::Slot { fine, .. }, Some(query)) = (entry.source(), &self.query) else {
                 return Ok(Some(entry));
             };
-            self.counts.compared += 1;
-            if let Some(following) = self.window.peek(COMPARED_AHEAD) {
-                prefetch_vector(store, &self.shape, following);
+            let following = if fine {
+                self.counts.compared += 1;
+                self.window.peek_grown()
+            } else {
+                self.refined += 1;
+                self.window.peek(ROWS_AHEAD)
+            };
+            if let Some(following) = following {
+                prefetch_row(store, &self.shape, following);
             }
             let entry = self
                 .collector
@@ -326,8 +336,11 @@ impl Search {
             self.collector.clear();
             for (at, (list, head)) in self.heads.iter().copied().enumerate() {
                 store.pause()?;
-                if let Some((_, following)) = self.heads.get(at + 1) {
-                    store.prefetch(*following, 0..self.shape.scanned_bytes());
+                if let Some((list, head)) = self.heads.get(at + 1) {
+                    store.prefetch(*head, 0..self.shape.scanned_bytes());
+                    if self.rotation.is_some() {
+                        centroids::prefetch_one(store, &self.meta, *list);
+                    }
                 }
                 let mut pass = collect::Pass {
                     store,
@@ -359,9 +372,9 @@ impl Search {
             };
             self.collector.flush(&mut pass)?;
             self.window.seal();
-            (0..=COMPARED_AHEAD)
+            (0..=ROWS_AHEAD)
                 .filter_map(|ahead| self.window.peek(ahead))
-                .for_each(|entry| prefetch_vector(store, &self.shape, entry));
+                .for_each(|entry| prefetch_row(store, &self.shape, entry));
             return Ok(());
         }
     }

@@ -1,8 +1,9 @@
 //! Rows behind 1-bit codes: passes over those that cannot be near, and compares the others exactly when their turn comes.
 //!
-//! A row enters the window with the lower bound that its 1-bit code gives. Only when it is the nearest there is its vector
-//! read, and it goes back with its true distance; so the number of vectors read follows from how many rows are asked
-//! for, and nothing has to be guessed beforehand.
+//! A row enters the window with the lower bound that its 1-bit code gives. Only when it is the nearest there is its 4-bit
+//! code read, and it goes back with a closer bound; when it is the nearest again its vector is read, and it goes back with
+//! its true distance. So how many codes and vectors are read follows from how many rows are asked for, and nothing has to
+//! be guessed beforehand.
 
 use crate::cpu::{LOOKUP_ROWS, kernels};
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::quantize;
 use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns};
 
 use super::super::centroids;
-use super::super::layout::{self, Meta, Shape};
+use super::super::layout::{self, Meta, Piece, Shape};
 use super::super::page::{self, CONTENT_AT, Kind};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
@@ -23,6 +24,9 @@ use super::{Query, key_of};
 pub(super) struct RabitqRows {
     /// Where the query lies to the list's centroid.
     place: Place,
+    /// The same of every list that was read.
+    places: Vec<Option<Place>>,
+    values: Vec<u8>,
     runs: [Vec<f32>; 4],
     vector: Vec<u8>,
 }
@@ -44,7 +48,14 @@ impl RabitqRows {
             quantize::decode(Element::F32, centroid, &mut copy)?;
             Ok(query.place(&copy))
         })??;
+        self.places.resize(meta.lists as usize, None);
+        self.places[list as usize] = Some(self.place);
         Ok(())
+    }
+
+    /// Forgets the last query.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
     }
 
     /// Reads one group of `rows` rows, whose first page is locked.
@@ -119,13 +130,13 @@ fn found<S: PageStore>(
         let source = Source::Slot {
             block,
             slot: u16::try_from(slot).expect("a group holds fewer than 65,536 rows"),
+            fine: false,
         };
         return Ok(Entry::new(key, tid, source));
     }
     pass.counts.compared += 1;
-    let key = distance(
-        pass.store, pass.meta, pass.shape, query, page, block, slot, vector,
-    )?;
+    let row = Row { page, block, slot };
+    let key = distance(pass.store, pass.meta, pass.shape, query, row, vector)?;
     Ok(Entry::new(key, tid, Source::Settled))
 }
 
@@ -135,19 +146,26 @@ fn above(value: f64) -> f32 {
     (value as f32).next_up()
 }
 
-/// Brings the vector of a row nearer to the CPU, if it is known where it lies.
-pub(super) fn prefetch_vector<S: PageStore>(store: &S, shape: &Shape, entry: Entry) {
-    if let Source::Slot { block, slot } = entry.source() {
-        for piece in shape.pieces(usize::from(slot)) {
-            let further = page_of(block, piece.page);
-            store.prefetch(further, 0..CONTENT_AT);
-            store.prefetch(further, piece.at..piece.at + piece.len);
-        }
+/// Brings what is to be read next of a row nearer to the CPU, if it is known where it lies.
+pub(super) fn prefetch_row<S: PageStore>(store: &S, shape: &Shape, entry: Entry) {
+    let Source::Slot { block, slot, fine } = entry.source() else {
+        return;
+    };
+    let slot = usize::from(slot);
+    let ask = |piece: Piece| {
+        let further = page_of(block, piece.page);
+        store.prefetch(further, 0..CONTENT_AT);
+        store.prefetch(further, piece.at..piece.at + piece.len);
+    };
+    if fine {
+        shape.vector_pieces(slot).for_each(ask);
+    } else {
+        shape.fine_pieces(slot).for_each(ask);
     }
 }
 
 impl Collector {
-    /// Replaces the bound that `entry` has by its distance.
+    /// Replaces the bound that `entry` has by a closer one, or, if it has that, by its distance.
     ///
     /// Nothing was locked since its slot was read, so VACUUM may have moved the row. A slot that holds an entry's TID
     /// holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
@@ -159,60 +177,122 @@ impl Collector {
         query: &Query,
         entry: Entry,
     ) -> Result<Entry> {
-        let Source::Slot { block, slot } = entry.source() else {
+        let Source::Slot { block, slot, fine } = entry.source() else {
             return Ok(entry);
         };
-        let (page, slot) = (store.share(block)?, usize::from(slot));
+        let page = store.share(block)?;
+        let row = Row {
+            page: &page,
+            block,
+            slot: usize::from(slot),
+        };
         let there = page::kind(&page) == Some(Kind::Group)
-            && slot < layout::count(&page).min(shape.rows)
-            && layout::tid(&page, slot).0 == entry.tid;
+            && row.slot < layout::count(&page).min(shape.rows)
+            && layout::tid(&page, row.slot).0 == entry.tid;
         if !there {
             return Ok(entry.moved());
         }
-        let key = distance(store, meta, shape, query, &page, block, slot, self.vector())?;
-        Ok(Entry::new(key, entry.tid, Source::Settled))
+        if fine {
+            let key = distance(store, meta, shape, query, row, self.vector())?;
+            return Ok(Entry::new(key, entry.tid, Source::Settled));
+        }
+        let (rabitq, straddling) = self.rabitq_and_scratch();
+        let Some(bound) = rabitq.fine_bound(store, shape, query, row, straddling)? else {
+            return Ok(entry.moved());
+        };
+        let source = Source::Slot {
+            block,
+            slot,
+            fine: true,
+        };
+        Ok(Entry::new(entry.key().max(f64::from(bound)), entry.tid, source))
     }
 }
 
-/// The operator's value for the row in `slot`.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a row's place and what it is compared with"
-)]
+/// A row of a group whose first page is locked.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    page: &'a [u8],
+    block: u32,
+    slot: usize,
+}
+
+impl RabitqRows {
+    /// The bound by the row's 4-bit code; nothing where the row's list was not read.
+    fn fine_bound<S: PageStore>(
+        &mut self,
+        store: &S,
+        shape: &Shape,
+        query: &Query,
+        row: Row<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<f32>> {
+        let place = self.places.get(page::owner(row.page) as usize).copied().flatten();
+        let (Some(place), Some(codes)) = (place, &query.rabitq) else {
+            return Ok(None);
+        };
+        let terms = codes.terms(place);
+        let norm_sq = norm_sq_of(shape, row);
+        let values = &mut self.values;
+        let pieces = shape.fine_pieces(row.slot);
+        let bound = with_bytes(store, row, pieces, shape.fine_bytes, scratch, |code| {
+            codes.fine_bound(&terms, code, norm_sq, values)
+        })?;
+        bound.map(Some).ok_or_else(|| bad_factors(row.block))
+    }
+}
+
+/// The operator's value for a row.
 fn distance<S: PageStore>(
     store: &S,
     meta: &Meta,
     shape: &Shape,
     query: &Query,
-    page: &[u8],
-    block: u32,
-    slot: usize,
-    vector: &mut Vec<u8>,
+    row: Row<'_>,
+    scratch: &mut Vec<u8>,
 ) -> Result<f64> {
-    let score = |row: &[u8]| kernels().row(meta.metric.score(), Element::F32, &query.values, row);
-    let mut whole = None;
-    vector.clear();
-    for piece in shape.pieces(slot) {
-        let bytes = piece.at..piece.at + piece.len;
-        if piece.page == 0 {
-            vector.extend_from_slice(&page[bytes]);
-            continue;
-        }
-        let further = store.share(page_of(block, piece.page))?;
-        page::expect(&further, page_of(block, piece.page), Kind::Continuation)?;
-        if piece.len == shape.code_bytes {
-            whole = Some(score(&further[bytes]));
-        } else {
-            vector.extend_from_slice(&further[bytes]);
-        }
-    }
-    let score = whole.unwrap_or_else(|| score(vector));
-    let norm_sq = if shape.factors.norm_sq {
-        layout::factor(page, shape, 0, slot)
+    let pieces = shape.vector_pieces(row.slot);
+    let bytes = shape.code_bytes - shape.fine_bytes;
+    let score = with_bytes(store, row, pieces, bytes, scratch, |vector| {
+        kernels().row(meta.metric.score(), Element::F32, &query.values, vector)
+    })?;
+    let norm_sq = norm_sq_of(shape, row);
+    Ok(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
+}
+
+fn norm_sq_of(shape: &Shape, row: Row<'_>) -> f32 {
+    if shape.factors.norm_sq {
+        layout::factor(row.page, shape, 0, row.slot)
     } else {
         0.0
-    };
-    Ok(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
+    }
+}
+
+/// Hands on `len` bytes of a row: where they lie, or put together where they straddle pages.
+fn with_bytes<S: PageStore, T>(
+    store: &S,
+    row: Row<'_>,
+    pieces: impl Iterator<Item = Piece>,
+    len: usize,
+    scratch: &mut Vec<u8>,
+    read: impl FnOnce(&[u8]) -> T,
+) -> Result<T> {
+    scratch.clear();
+    for piece in pieces {
+        let bytes = piece.at..piece.at + piece.len;
+        if piece.page == 0 {
+            scratch.extend_from_slice(&row.page[bytes]);
+            continue;
+        }
+        let block = page_of(row.block, piece.page);
+        let further = store.share(block)?;
+        page::expect(&further, block, Kind::Continuation)?;
+        if piece.len == len {
+            return Ok(read(&further[bytes]));
+        }
+        scratch.extend_from_slice(&further[bytes]);
+    }
+    Ok(read(scratch))
 }
 
 /// The block of page `index` of the group at `block`.

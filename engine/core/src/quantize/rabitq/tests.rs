@@ -18,16 +18,21 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// Bounds and values of `rows` in a list around `centroid`.
+/// Bounds and values of `rows` in a list around `centroid`; those of the 4-bit codes are checked.
 fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) -> Vec<(f64, f64)> {
     let dims = query.len();
     let mut encoder = RabitqEncoder::new(metric, dims, 5);
     let bytes = code_bytes(dims);
     let mut blocks = vec![0; rows.len().next_multiple_of(LOOKUP_ROWS) * bytes];
     let (mut base, mut step, mut error, mut norm_sq) = (vec![], vec![], vec![], vec![]);
+    let mut fine_codes = Vec::new();
     for (row, x) in rows.iter().enumerate() {
         let mut code = Vec::new();
-        let factors = encoder.encode(x, centroid, &mut code).expect("memory");
+        let mut fine_code = Vec::new();
+        let factors = encoder
+            .encode(x, centroid, &mut code, &mut fine_code)
+            .expect("memory");
+        fine_codes.push(fine_code);
         for (k, byte) in code.iter().enumerate() {
             let block = row / LOOKUP_ROWS * LOOKUP_ROWS * bytes;
             blocks[block + k * LOOKUP_ROWS + row % LOOKUP_ROWS] = *byte;
@@ -56,6 +61,24 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
             assert_eq!(near.rows >> lane & 1 == 1, *bound < cut);
         }
         bounds.extend(lanes);
+    }
+    let (mut slack, mut fine_slack, mut scratch) = (0.0, 0.0, Vec::new());
+    for ((x, fine_code), (norm_sq, bound)) in rows.iter().zip(&fine_codes).zip(norm_sq.iter().zip(&bounds)) {
+        let value = operator(metric, query, x);
+        let fine = query_codes.fine_bound(&terms, fine_code, *norm_sq, &mut scratch);
+        let fine = f64::from(fine.expect("the encoder's own"));
+        assert!(
+            fine <= value || value.is_nan(),
+            "{metric:?} {dims}: {fine} > {value}"
+        );
+        slack += value - f64::from(*bound);
+        fine_slack += value - fine;
+    }
+    if dims >= 100 {
+        assert!(
+            fine_slack < 0.35 * slack,
+            "{metric:?} {dims}: {fine_slack} {slack}"
+        );
     }
     let values = rows.iter().map(|x| operator(metric, query, x));
     bounds.iter().map(|bound| f64::from(*bound)).zip(values).collect()
