@@ -71,6 +71,10 @@ pub struct Near {
 #[inline(always)]
 pub(super) fn raw_bounds(terms: &BoundTerms, rows: &BoundRows<'_>, bounds: &mut BoundLanes) -> bool {
     let mut sound = true;
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "one index for six arrays, which the compiler turns into lanes"
+    )]
     for i in 0..LOOKUP_ROWS {
         let (base, step, error) = (rows.base[i], rows.step[i], rows.error[i]);
         // NaN fails the comparisons, too.

@@ -4,8 +4,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cpu::LOOKUP_ROWS;
 use crate::distance;
+use crate::metric::Metric;
 use crate::property::cases;
+use crate::quantize::rotation::Rotation;
 use crate::random::Random;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];

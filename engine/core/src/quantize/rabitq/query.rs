@@ -1,0 +1,288 @@
+//! A query against codes: the kernels' tables, and which rows may be near.
+
+use super::super::rotation::Rotation;
+use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
+use crate::cpu::{
+    BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near, kernels,
+};
+use crate::metric::{Element, Metric, Score};
+
+/// Elements of the query are rounded to so many steps on either side of zero, `127 * 128`: two int8 make one of them, and
+/// the sum of four fits 16 bits.
+const STEPS: f32 = 16_256.0;
+/// 1.5 * 2^23: a sum with it of less than 2^22 is an integer.
+const ROUNDER: f32 = 12_582_912.0;
+/// Bounds of `1 - <u, y>` below this come from [`RabitqFactors::UNKNOWN`]: an error is some `sqrt(d)` at most.
+const UNKNOWN_BELOW: f32 = -1e6;
+/// What of a square of a difference is lost to underflow, for each element.
+const LOST_SQUARE: f32 = 2e-38;
+
+/// The runs of the rows of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct RabitqRuns<'a> {
+    /// [`RabitqFactors::base`].
+    pub base: &'a [f32],
+    /// [`RabitqFactors::step`].
+    pub step: &'a [f32],
+    /// [`RabitqFactors::error`].
+    pub error: &'a [f32],
+    /// `|x|^2`, for inner products; else empty.
+    pub norm_sq: &'a [f32],
+}
+
+/// Where a query lies to the centroid of a list; the module says what the parts are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    start: f32,
+    slope: f32,
+    reach: f32,
+}
+
+/// A query against codes.
+#[derive(Debug, Clone)]
+pub struct RabitqQuery {
+    metric: Metric,
+    point: Vec<f32>,
+    norm: f32,
+    tables: Vec<u8>,
+    /// The steps, as `128 high + low`.
+    digits: [Vec<u8>; 2],
+    /// A step. `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns for signs `b`.
+    unit: f32,
+    steps: i32,
+    /// How far that may be off; 15 times as far for a 4-bit code.
+    off: f32,
+    /// How far the operator's own sum may be off by underflow.
+    lost: f32,
+    /// Whether nothing can be said of any row.
+    unknown: bool,
+}
+
+impl RabitqQuery {
+    /// Prepares a query; `rotation` is that of the rows.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding that the slack covers, and steps within 15 bits"
+    )]
+    pub fn new(metric: Metric, rotation: &Rotation, query: &[f32]) -> Self {
+        let norm = crate::distance::norm(query);
+        let mut directed = Vec::with_capacity(query.len());
+        point(metric.is_spherical(), query, &mut directed);
+        let mut turned = directed.clone();
+        rotation.apply(&mut turned);
+        let largest = turned.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let (unit, per_unit) = (largest / STEPS, STEPS / largest);
+        let ordinary = !metric.is_spherical() || ORDINARY_SQUARES.contains(&norm.powi(2));
+        let finite = turned.iter().all(|x| x.is_finite()) && ordinary;
+        let unknown = !(finite && unit.is_normal() && per_unit.is_finite());
+        let mut steps: Vec<i16> = Vec::with_capacity(turned.len().next_multiple_of(8 * LOOKUP_QUAD));
+        let per_unit = if unknown { 0.0 } else { per_unit };
+        steps.extend(turned.iter().map(|x| ((x * per_unit + ROUNDER) - ROUNDER) as i16));
+        let lost: f64 = turned
+            .iter()
+            .zip(&steps)
+            .map(|(x, step)| (f64::from(*x) - f64::from(unit) * f64::from(*step)).abs())
+            .sum();
+        let length = if metric.is_spherical() { 1.0 } else { norm };
+        let off = lost * 1.01 + f64::from(SLACK) * (query.len() as f64).sqrt() * length;
+        let digits = [
+            split(&steps, |step| (step + 64) >> 7),
+            split(&steps, |step| step - ((step + 64) >> 7 << 7)),
+        ];
+        steps.resize(turned.len().next_multiple_of(8 * LOOKUP_QUAD), 0);
+        Self {
+            metric,
+            norm: norm as f32,
+            tables: tables(&steps),
+            digits,
+            unit,
+            steps: steps.iter().map(|step| i32::from(step.abs())).sum(),
+            off: off as f32,
+            lost: query.len() as f32 * LOST_SQUARE,
+            unknown: unknown || !(off as f32).is_finite(),
+            point: directed,
+        }
+    }
+
+    /// Where the query lies to a list's centroid.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+    pub fn place(&self, centroid: &[f32]) -> Place {
+        if self.metric.is_spherical() {
+            let along = products(&self.point, centroid);
+            // The products are rounded, which matters where hardly anything is left.
+            let across = ((1.0 - along.share() * along.dot).max(0.0) + f64::from(SLACK)).sqrt();
+            return Place {
+                start: 1.0,
+                slope: -along.share() as f32,
+                reach: across as f32,
+            };
+        }
+        let square = kernels().row(
+            Score::SquaredL2,
+            Element::F32,
+            &self.point,
+            bytemuck::cast_slice(centroid),
+        );
+        Place {
+            start: square,
+            slope: 1.0,
+            reach: square.sqrt(),
+        }
+    }
+
+    /// What the rows have in common of a list to whose centroid the query lies as `place` says.
+    pub fn terms(&self, place: Place) -> BoundTerms {
+        BoundTerms {
+            kind: match self.metric {
+                Metric::L2 => BoundKind::Root,
+                Metric::Cosine => BoundKind::Plain,
+                Metric::InnerProduct => BoundKind::Product,
+            },
+            start: place.start,
+            slope: place.slope,
+            reach: place.reach,
+            off: self.off,
+            lost: self.lost,
+            slack: SLACK,
+            norm: self.norm,
+            unknown_below: UNKNOWN_BELOW,
+        }
+    }
+
+    /// Tells which of up to 16 rows, the block of `runs` that begins at row `first`, may be nearer than `cut`: those whose
+    /// lower bounds of the operator's value, written to `bounds`, lie below it. What `bounds` and the answer say of rows
+    /// behind the end of the runs is to be ignored.
+    ///
+    /// `codes` is the rows' block of codes, as [`crate::cpu::Kernels::lookup_block`] takes it.
+    ///
+    /// # Panics
+    /// When `codes` is not one block long.
+    pub fn near_rows(
+        &self,
+        terms: &BoundTerms,
+        codes: &[u8],
+        runs: RabitqRuns<'_>,
+        first: usize,
+        cut: f32,
+        bounds: &mut BoundLanes,
+    ) -> Near {
+        let mut sums = [0; LOOKUP_ROWS];
+        kernels().lookup_block(&self.tables, codes, &mut sums);
+        let products = sums.map(|sum| self.unit * (2 * sum.cast_signed() - self.steps) as f32);
+        let mut copies = [NO_LANES; 4];
+        let [base, step, error, norm_sq] = &mut copies;
+        let rows = BoundRows {
+            products: &products,
+            base: lanes(runs.base, first, base),
+            step: lanes(runs.step, first, step),
+            error: lanes(runs.error, first, error),
+            norm_sq: lanes(runs.norm_sq, first, norm_sq),
+        };
+        let near = kernels().bound_block(terms, &rows, cut, bounds);
+        if !self.unknown {
+            return near;
+        }
+        bounds.fill(f32::NEG_INFINITY);
+        Near {
+            rows: if cut > f32::NEG_INFINITY { u16::MAX } else { 0 },
+            ..near
+        }
+    }
+
+    /// A lower bound of the operator's value for a row with the 4-bit code `row`, or nothing where no encoder wrote that.
+    /// `values` is scratch memory.
+    ///
+    /// # Panics
+    /// When `row` is not `fine::bytes` long.
+    pub fn fine_bound(
+        &self,
+        terms: &BoundTerms,
+        row: &[u8],
+        norm_sq: f32,
+        values: &mut Vec<u8>,
+    ) -> Option<f32> {
+        let factors = fine::factors(row)?;
+        if self.unknown {
+            return Some(f32::NEG_INFINITY);
+        }
+        fine::unpack(row, self.point.len(), values);
+        let [high, low] = &self.digits;
+        let mut sums = [[0; 2]];
+        kernels().dot_i8_pairs([high, low], values, &mut sums);
+        let [[high, low]] = sums;
+        let steps = 128 * i64::from(high) + i64::from(low);
+        let lane =
+            |value: f32| -> BoundLanes { std::array::from_fn(|lane| if lane == 0 { value } else { 0.0 }) };
+        let terms = BoundTerms {
+            off: 15.0 * terms.off,
+            ..*terms
+        };
+        let rows = BoundRows {
+            products: &lane(self.unit * steps as f32),
+            base: &lane(factors.base),
+            step: &lane(factors.step),
+            error: &lane(factors.error),
+            norm_sq: &lane(norm_sq),
+        };
+        let mut bounds = NO_LANES;
+        kernels().bound_block(&terms, &rows, f32::INFINITY, &mut bounds);
+        Some(bounds[0])
+    }
+}
+
+/// A part of each step, one that fits a byte.
+fn split(steps: &[i16], part: impl Fn(i16) -> i16) -> Vec<u8> {
+    let byte = |step: &i16| part(*step).to_le_bytes()[0];
+    steps.iter().map(byte).collect()
+}
+
+const NO_LANES: BoundLanes = [0.0; LOOKUP_ROWS];
+
+/// The numbers of the 16 rows from `first` on; a copy, with zeroes behind the end, where there are fewer.
+fn lanes<'a>(run: &'a [f32], first: usize, copy: &'a mut BoundLanes) -> &'a BoundLanes {
+    let rest = run.get(first..).unwrap_or_default();
+    if let Some(lanes) = rest.first_chunk() {
+        return lanes;
+    }
+    copy[..rest.len()].copy_from_slice(rest);
+    copy
+}
+
+/// The kernel's tables: for each nibble of a code, the sums of the steps of the bits that are set in each of its values,
+/// less the smallest of them.
+fn tables(steps: &[i16]) -> Vec<u8> {
+    const PART: usize = 16 * LOOKUP_QUAD;
+    let mut tables = vec![0; steps.len() / 8 * LOOKUP_BYTES];
+    for (quad, tables) in steps
+        .as_chunks::<{ 8 * LOOKUP_QUAD }>()
+        .0
+        .iter()
+        .zip(tables.as_chunks_mut::<{ 4 * PART }>().0)
+    {
+        for (byte, steps) in quad.as_chunks::<8>().0.iter().enumerate() {
+            let [low, high] =
+                [0, 4].map(|at| subsets([steps[at], steps[at + 1], steps[at + 2], steps[at + 3]]));
+            for value in 0..16 {
+                let at = 16 * byte + value;
+                [tables[at], tables[PART + at]] = low[value].to_le_bytes();
+                [tables[2 * PART + at], tables[3 * PART + at]] = high[value].to_le_bytes();
+            }
+        }
+    }
+    tables
+}
+
+/// For each subset of four steps their sum, less the smallest of all: at most `4 * STEPS`.
+#[inline]
+fn subsets(steps: [i16; 4]) -> [u16; 16] {
+    // Each step counts where its bit makes the sum larger: where it is set, or, for a negative step, where it is not.
+    let mut sums = [0u16; 16];
+    sums[0] = steps.iter().map(|step| step.min(&0).unsigned_abs()).sum();
+    for (bit, step) in steps.iter().enumerate() {
+        let (known, rest) = sums.split_at_mut(1 << bit);
+        for (sum, without) in rest.iter_mut().zip(known) {
+            *sum = without.wrapping_add_signed(*step);
+        }
+    }
+    sums
+}
