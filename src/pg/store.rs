@@ -34,7 +34,12 @@ pub(crate) struct PgStore {
     strategy: pg_sys::BufferAccessStrategy,
     known_blocks: Cell<u32>,
     recent: Option<Rc<RecentBuffers>>,
+    /// Page reads for which it still counts that one had to wait for the disk.
+    cold_reads: Cell<u32>,
 }
+
+/// So many reads after the last one that had to wait for the disk, pages are no longer read ahead.
+const COLD_READS: u32 = 256;
 
 /// A pinned, share-locked page.
 pub(crate) struct SharedPage(LockedBuffer);
@@ -58,6 +63,7 @@ impl PgStore {
             strategy,
             known_blocks: Cell::new(0),
             recent: None,
+            cold_reads: Cell::new(0),
         }
     }
 
@@ -90,6 +96,7 @@ impl PgStore {
                 return buffer;
             }
         }
+        let read_before = blocks_read();
         // SAFETY: as above.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(
@@ -103,13 +110,37 @@ impl PgStore {
         if let Some(recent) = &self.recent {
             recent.note(block, buffer);
         }
+        if blocks_read() == read_before {
+            self.cold_reads.set(self.cold_reads.get().saturating_sub(1));
+        } else {
+            self.cold_reads.set(COLD_READS);
+        }
         buffer
+    }
+
+    /// Has the server read `block` from the disk without waiting for it, where pages are coming from there and the index
+    /// is known to have it. Asking for a page that is in the cache already costs a look-up, so that is not done else.
+    fn read_ahead(&self, block: u32) {
+        // SAFETY: a setting of this process, or of the tablespace of the open relation.
+        let concurrency =
+            || unsafe { pg_sys::get_tablespace_io_concurrency((*(*self.index).rd_rel).reltablespace) };
+        if self.cold_reads.get() == 0 || block >= self.known_blocks.get() || concurrency() == 0 {
+            return;
+        }
+        // SAFETY: `new`'s caller keeps the relation open; the block exists.
+        unsafe { pg_sys::PrefetchBuffer(self.index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
     }
 
     fn is_local(&self) -> bool {
         // SAFETY: `new`'s caller keeps the relation open.
         unsafe { (*self.index).rd_islocaltemp || (*self.index).rd_createSubid != INVALID_SUBTRANSACTION }
     }
+}
+
+/// Pages that this process has waited for.
+fn blocks_read() -> i64 {
+    // SAFETY: a counter of this process.
+    unsafe { pg_sys::pgBufferUsage.shared_blks_read }
 }
 
 impl Deref for LockedBuffer {
@@ -230,6 +261,8 @@ impl PageStore for PgStore {
             // SAFETY: shared buffers are numbered from 1 and each has a descriptor, which is not read here.
             let descriptor = unsafe { pg_sys::BufferDescriptors.wrapping_add(buffer as usize - 1) };
             cpu::prefetch_at(descriptor.cast(), size_of::<pg_sys::BufferDescPadded>());
+        } else {
+            self.read_ahead(block);
         }
     }
 

@@ -52,7 +52,8 @@ pub trait PageStore {
     /// What the storage reports.
     fn blocks(&self) -> Result<u32>;
 
-    /// Brings a part of a page that will be read soon nearer to the CPU, where that costs nothing but the asking.
+    /// Brings a part of a page that will be read soon nearer to the CPU, where that costs nothing but the asking; an empty
+    /// part only from the disk, if the page is not in memory.
     fn prefetch(&self, block: u32, part: Range<usize>) {
         let _ = (block, part);
     }

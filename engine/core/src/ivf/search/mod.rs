@@ -32,13 +32,17 @@ use super::store::PageStore;
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
-use rabitq::prefetch_row;
+use rabitq::{prefetch_row, read_row_ahead};
 use rank::Ranking;
 pub use rank::nearest_list;
 
+/// Lists whose first pages are asked for at once when they lie on the disk.
+const LISTS_AHEAD: usize = 64;
 /// How many rows ahead of the one that is looked at more closely others are asked for: most of the time goes by waiting
 /// for memory.
 const ROWS_AHEAD: usize = 6;
+/// How many, when they lie on the disk.
+const ROWS_READ_AHEAD: usize = 48;
 
 /// What happens when the rows of the first lists are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,6 +336,10 @@ impl Search {
             let list = self.ranking.list(rank);
             self.heads.push((list, list_head_block(store, &self.meta, list)?));
         }
+        let heads = self.heads.iter().map(|(_, head)| *head);
+        heads
+            .take(LISTS_AHEAD)
+            .for_each(|head| store.prefetch(head, 0..0));
         'pass: loop {
             self.collector.clear();
             for (at, (list, head)) in self.heads.iter().copied().enumerate() {
@@ -375,6 +383,9 @@ impl Search {
             (0..=ROWS_AHEAD)
                 .filter_map(|ahead| self.window.peek(ahead))
                 .for_each(|entry| prefetch_row(store, &self.shape, entry));
+            (ROWS_AHEAD + 1..ROWS_READ_AHEAD)
+                .filter_map(|ahead| self.window.peek(ahead))
+                .for_each(|entry| read_row_ahead(store, &self.shape, entry));
             return Ok(());
         }
     }
