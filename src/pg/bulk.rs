@@ -1,9 +1,14 @@
-//! Writes the pages of a new index past the buffer cache, in order and WAL-logged in bulk.
+//! Writes the pages of a new index past the buffer cache, WAL-logged in bulk: a whole fork in order, or, several
+//! processes at a time, runs of blocks of a fork that has its final size already.
 //!
 //! Pages go to the storage manager first and to the WAL right after, so no fsync is needed at the end: a checkpoint
 //! that lies between the two knows of the write and syncs it, and a crash replays every record behind its redo point.
 //! The relation's file is new, so no buffer can hold an older copy. Source: nbtsort.c and README of nbtree in
 //! PostgreSQL 15, whose order (log, write, fsync) this turns round.
+//!
+//! Nobody may extend a fork beyond others' pages: when md.c opens a later 1 GB segment for extension, it fills up the
+//! one before by writing its last block, which another process may just have written. So one process makes the fork
+//! as long as it will be, a hole for the most part, and all then write inside it.
 
 use pgrx::pg_sys;
 use vectorgpu_core::Result;
@@ -15,11 +20,13 @@ use super::{INVALID_SUBTRANSACTION, interrupt};
 /// Pages that one WAL record carries.
 const BATCH_PAGES: usize = pg_sys::XLR_MAX_BLOCK_ID as usize;
 
-/// A fork of a relation that is being written from its first page on.
+/// A run of blocks of a relation's fork that is being written in order.
 pub(crate) struct BulkFork {
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
     logged: bool,
+    /// Whether the blocks exist already.
+    reserved: bool,
     next_block: u32,
     pages: Vec<AlignedPage>,
 }
@@ -36,13 +43,29 @@ impl BulkFork {
     /// `relation` must be open for as long as this value lives, and nobody else may write to the fork.
     pub(crate) unsafe fn new(relation: pg_sys::Relation, fork: pg_sys::ForkNumber::Type) -> Self {
         // SAFETY: the relation is open.
-        let needs_wal = unsafe { relation_needs_wal(relation) };
-        let logged = needs_wal || fork == pg_sys::ForkNumber::INIT_FORKNUM;
+        let logged = fork == pg_sys::ForkNumber::INIT_FORKNUM || unsafe { relation_needs_wal(relation) };
         Self {
             relation,
             fork,
             logged,
+            reserved: false,
             next_block: 0,
+            pages: Vec::with_capacity(BATCH_PAGES),
+        }
+    }
+
+    /// The blocks of the main fork from `first_block` on, which [`reserve`] has made room for; `logged` is
+    /// [`relation_needs_wal`] of the process that created the relation.
+    ///
+    /// # Safety
+    /// `relation` must be open for as long as this value lives, and nobody else may write to the blocks written here.
+    pub(crate) unsafe fn within(relation: pg_sys::Relation, first_block: u32, logged: bool) -> Self {
+        Self {
+            relation,
+            fork: pg_sys::ForkNumber::MAIN_FORKNUM,
+            logged,
+            reserved: true,
+            next_block: first_block,
             pages: Vec::with_capacity(BATCH_PAGES),
         }
     }
@@ -67,16 +90,15 @@ impl BulkFork {
             let bytes = page.0.as_mut_ptr().cast();
             // SAFETY: the page is BLCKSZ bytes long and a page with a header.
             unsafe { pg_sys::PageSetChecksumInplace(bytes, self.next_block) };
-            // SAFETY: the relation is open; `next_block` is the fork's end; the page is BLCKSZ bytes long.
+            let (reln, fork, block) = (smgr(self.relation), self.fork, self.next_block);
+            // SAFETY: the relation is open and the page BLCKSZ bytes long; `next_block` exists, or is the fork's end.
             unsafe {
-                pg_sys::smgrextend(
-                    smgr(self.relation),
-                    self.fork,
-                    self.next_block,
-                    bytes.cast(),
-                    false,
-                )
-            };
+                if self.reserved {
+                    pg_sys::smgrwrite(reln, fork, block, bytes.cast(), false);
+                } else {
+                    pg_sys::smgrextend(reln, fork, block, bytes.cast(), false);
+                }
+            }
             blocks.push(self.next_block);
             self.next_block += 1;
         }
@@ -119,6 +141,25 @@ impl PageSink for BulkFork {
     }
 }
 
+/// Makes the empty main fork of `relation` `blocks` long, at least 1. All of it must then be written by way of
+/// [`BulkFork::within`]: the pages are zero until then, and no record says that they exist.
+///
+/// # Safety
+/// `relation` must be open, and nobody else may write to the fork until this returns.
+pub(crate) unsafe fn reserve(relation: pg_sys::Relation, blocks: u32) {
+    let mut last = AlignedPage([0; PAGE_SIZE]);
+    // SAFETY: the relation is open and the page BLCKSZ bytes long.
+    unsafe {
+        pg_sys::smgrextend(
+            smgr(relation),
+            pg_sys::ForkNumber::MAIN_FORKNUM,
+            blocks - 1,
+            last.0.as_mut_ptr().cast(),
+            false,
+        );
+    }
+}
+
 fn smgr(relation: pg_sys::Relation) -> pg_sys::SMgrRelation {
     // Asked for each time, because an invalidation may close the storage manager's handle in between.
     // SAFETY: the relation is open.
@@ -130,7 +171,7 @@ fn smgr(relation: pg_sys::Relation) -> pg_sys::SMgrRelation {
 ///
 /// # Safety
 /// `relation` must be open.
-unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
+pub(crate) unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
     // SAFETY: reads a setting and the open relation's fields.
     unsafe {
         (*(*relation).rd_rel).relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_PERMANENT

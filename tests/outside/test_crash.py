@@ -76,12 +76,14 @@ class Writer(threading.Thread):
             self.connection.close()
 
 
-def test_crash_after_a_build_replays_the_whole_index(make_cluster):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_crash_after_a_build_replays_the_whole_index(make_cluster, workers):
     cluster = make_cluster()
     query = items.uniform(1, 32, seed=9)[0]
     with open_cluster(cluster) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         items.create_items(connection, items.uniform(10_000, 32))
+        connection.execute(f"ALTER TABLE items SET (parallel_workers = {workers})")
         items.create_index(connection, LISTS)
         before = items.through_index(connection, query, Scan(probes=3, limit=100))
     cluster.crash()
@@ -91,18 +93,20 @@ def test_crash_after_a_build_replays_the_whole_index(make_cluster):
         assert items.verify(connection) == 10_000
 
 
+@pytest.mark.parametrize("phase", ["assigning rows", "writing lists"])
 @pytest.mark.parametrize("concurrently", ["", "CONCURRENTLY"], ids=["plain", "concurrently"])
-def test_crash_in_mid_build_leaves_the_index_absent_or_invalid(make_cluster, concurrently):
+def test_crash_in_mid_build_leaves_the_index_absent_or_invalid(make_cluster, concurrently, phase):
     cluster = make_cluster()
     with open_cluster(cluster) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         items.create_items(connection, items.uniform(50_000, 64))
+        connection.execute("ALTER TABLE items SET (parallel_workers = 2)")
         build = Statement(
             cluster.dsn(),
             f"CREATE INDEX {concurrently} items_ivf ON items USING ivf (embedding vector_l2_ops) WITH (lists = 300)",
         )
         build.start()
-        wait_for_build(connection, build, "building index")
+        wait_for_build(connection, build, phase)
     cluster.crash()
     assert build.finish() is not None
     cluster.start()

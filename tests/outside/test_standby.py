@@ -20,7 +20,8 @@ def test_standby_answers_as_the_primary_through_changes_and_promotion(make_clust
         connection.execute("CREATE EXTENSION vectorgpu")
         items.create_items(connection, items.uniform(ROWS, DIMS))
         standby = make_cluster.adopt(start_standby(primary))
-        # Built after the copy was taken: the standby gets the index through WAL alone.
+        # Built after the copy was taken: the standby gets the index through WAL alone, from several writers at once.
+        connection.execute("ALTER TABLE items SET (parallel_workers = 2)")
         items.create_index(connection, LISTS)
         with psycopg.connect(standby.dsn(), autocommit=True) as replica:
             for round_number in range(5):

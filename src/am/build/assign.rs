@@ -9,16 +9,24 @@ use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::phase::Phase;
+use super::phase::Tally;
 use super::plan::Plan;
+use super::ranges::RangeSorts;
 use crate::am::insert::tid_of;
 use crate::error::OrRaise;
 use crate::pg::interrupt;
-use crate::pg::sort::RowSort;
 use crate::types::vector::Vector;
 
 /// Bytes of vectors in a batch: enough to use the kernel well, few enough to stay in the cache's reach.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// The table, its new index, and what the server says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    pub(super) table: pg_sys::Relation,
+    pub(super) index: pg_sys::Relation,
+    pub(super) index_info: *mut pg_sys::IndexInfo,
+}
 
 /// One participant's part of the assignment.
 pub(super) struct Assigner<'a> {
@@ -26,26 +34,24 @@ pub(super) struct Assigner<'a> {
     encoder: RowEncoder,
     centroids: &'a [f32],
     nearest: &'a mut dyn Nearest,
-    sort: RowSort,
+    sorts: RangeSorts,
     batch_rows: usize,
     rows: Vec<f32>,
     tids: Vec<Tid>,
     labels: Vec<u32>,
     payload: Vec<u8>,
     list_rows: Vec<u64>,
-    assigned: u64,
-    /// Rows that the progress report takes for the whole; 0: this participant does not report.
-    expected: f64,
+    tally: Tally<'a>,
 }
 
 impl<'a> Assigner<'a> {
-    /// A participant that puts its rows into `sort`; `nearest` finds the nearest of `centroids`.
+    /// A participant that puts its rows into `sorts`; `nearest` finds the nearest of `centroids`.
     pub(super) fn new(
         plan: &Plan,
         centroids: &'a [f32],
         nearest: &'a mut dyn Nearest,
-        sort: RowSort,
-        reports: bool,
+        sorts: RangeSorts,
+        tally: Tally<'a>,
     ) -> Self {
         let batch_rows = (BATCH_BYTES / (plan.dims() * 4)).clamp(16, 8192);
         Self {
@@ -53,19 +59,14 @@ impl<'a> Assigner<'a> {
             encoder: RowEncoder::new(&plan.meta(0)),
             centroids,
             nearest,
-            sort,
+            sorts,
             batch_rows,
             rows: Vec::with_capacity(batch_rows * plan.dims()),
             tids: Vec::with_capacity(batch_rows),
             labels: vec![0; batch_rows],
             payload: Vec::new(),
             list_rows: vec![0; plan.lists as usize],
-            assigned: 0,
-            expected: if reports {
-                plan.estimated_rows.max(1.0)
-            } else {
-                0.0
-            },
+            tally,
         }
     }
 
@@ -73,21 +74,15 @@ impl<'a> Assigner<'a> {
     ///
     /// # Safety
     /// The relations are open; `scan` is NULL or a parallel scan of the table.
-    pub(super) unsafe fn scan(
-        &mut self,
-        table: pg_sys::Relation,
-        index: pg_sys::Relation,
-        index_info: *mut pg_sys::IndexInfo,
-        scan: pg_sys::TableScanDesc,
-    ) -> Result<f64> {
+    pub(super) unsafe fn scan(&mut self, source: Source, scan: pg_sys::TableScanDesc) -> Result<f64> {
         let state: *mut c_void = std::ptr::from_mut(self).cast();
-        let (allow_sync, progress) = (true, self.expected > 0.0);
+        let (allow_sync, progress) = (true, self.tally.is_shown());
         // SAFETY: as the caller's; `state` outlives the scan and only the callback uses it meanwhile.
         let seen = unsafe {
             pg_sys::table_index_build_scan(
-                table,
-                index,
-                index_info,
+                source.table,
+                source.index,
+                source.index_info,
                 allow_sync,
                 progress,
                 Some(take),
@@ -96,13 +91,13 @@ impl<'a> Assigner<'a> {
             )
         };
         self.flush()?;
-        self.sort.perform();
+        self.sorts.perform();
         Ok(seen)
     }
 
-    /// Ends the part: the sort, and how many of its rows went to each list.
-    pub(super) fn finish(self) -> (RowSort, Vec<u64>) {
-        (self.sort, self.list_rows)
+    /// Ends the part: the sorts, and how many of its rows went to each list.
+    pub(super) fn finish(self) -> (RangeSorts, Vec<u64>) {
+        (self.sorts, self.list_rows)
     }
 
     fn take(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
@@ -132,15 +127,12 @@ impl<'a> Assigner<'a> {
             self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
             self.payload.extend_from_slice(row.filter);
             self.payload.extend_from_slice(row.code);
-            self.sort.put(*list, tid.0, &self.payload);
+            self.sorts.put(*list, *tid, &self.payload);
             self.list_rows[*list as usize] += 1;
         }
-        self.assigned += rows as u64;
         self.rows.clear();
         self.tids.clear();
-        if self.expected > 0.0 {
-            Phase::Assigning.report(self.assigned as f64 / self.expected);
-        }
+        self.tally.add(rows as u64);
         Ok(())
     }
 }

@@ -4,24 +4,32 @@ mod assign;
 mod parallel;
 mod phase;
 mod plan;
+mod ranges;
 mod sample;
+mod segment;
+mod workers;
 mod write;
+
+use std::sync::atomic::AtomicU64;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{PgBox, pg_sys};
-use vectorgpu_core::Result;
-use vectorgpu_core::ivf::build::Builder;
-use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::kmeans;
+use vectorgpu_core::backend::Nearest;
+use vectorgpu_core::ivf::build::Placement;
+use vectorgpu_core::{Result, kmeans};
 
 use crate::error::OrRaise;
 use crate::gpu::policy::{self, BuildWork};
 use crate::logging;
 use crate::pg::bulk::BulkFork;
-use crate::pg::interrupt;
-use phase::Phase;
+use crate::pg::sort::Part;
+use crate::pg::{interrupt, progress};
+use assign::{Assigner, Source};
+use parallel::Team;
+use phase::{Phase, Tally};
 use plan::Plan;
+use ranges::{ListRanges, RangeSorts};
 use sample::Sample;
 
 pub(super) use phase::ambuildphasename;
@@ -73,26 +81,68 @@ unsafe fn build(
     let centroids = cluster(&plan, &sample, &mut *backend)?;
     drop(sample);
     Phase::Assigning.report(0.0);
-    let mut nearest = backend.nearest(
+    let nearest = backend.nearest(
         &centroids,
         plan.dims(),
         plan.nearest_by(),
         &mut interrupt::keep_waiting,
     )?;
-    // SAFETY: as the caller's.
-    let assigned = unsafe { parallel::assign(table, index, index_info, &plan, &centroids, &mut *nearest) }?;
-    drop(nearest);
-    let meta = plan.meta(assigned.rows());
-    if assigned.rows() < u64::from(plan.lists) {
-        notice_little_data(assigned.rows());
+    let source = Source {
+        table,
+        index,
+        index_info,
+    };
+    // SAFETY: as the caller's, here and below.
+    match unsafe { Team::start(source, &plan, &centroids) } {
+        // SAFETY: as above.
+        Some(team) => unsafe { team.build(source, &plan, &centroids, nearest) },
+        // SAFETY: as above.
+        None => unsafe { build_alone(source, &plan, &centroids, nearest) },
     }
-    let (table_rows, index_rows) = (assigned.table_rows(), assigned.rows());
+}
+
+/// Assigns, sorts and writes in this process.
+///
+/// # Safety
+/// As `ambuild`'s caller.
+unsafe fn build_alone(
+    source: Source,
+    plan: &Plan,
+    centroids: &[f32],
+    mut nearest: Box<dyn Nearest>,
+) -> Result<Built> {
+    let (assigned, written) = (AtomicU64::new(0), AtomicU64::new(0));
+    let tally = Tally::shown(Phase::Assigning, &assigned, plan.estimated_rows);
+    let sorts = RangeSorts::begin(ListRanges::new(plan.lists, 1), plan.memory_kb, |_| Part::Whole);
+    let mut assigner = Assigner::new(plan, centroids, &mut *nearest, sorts, tally);
+    // SAFETY: as the caller's; a NULL scan makes the server start its own.
+    let table_rows = unsafe { assigner.scan(source, std::ptr::null_mut()) }?;
+    let (sorts, list_rows) = assigner.finish();
+    drop(nearest);
+    let placement = place(plan, list_rows)?;
+    announce_writing(&placement);
+    let tally = Tally::shown(Phase::Writing, &written, placement.rows() as f64);
     // SAFETY: the index is open and new, so its main fork is empty.
-    unsafe { write::write(index, meta, &centroids, assigned) }?;
+    let mut fork = unsafe { BulkFork::new(source.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+    placement.write_front(&mut fork, centroids)?;
+    write::write_lists(fork, &placement, 0..plan.lists, sorts.into_whole(), tally)?;
     Ok(Built {
         table_rows,
-        index_rows,
+        index_rows: placement.rows(),
     })
+}
+
+/// Where lists of `list_rows` rows lie; the same in every participant.
+fn place(plan: &Plan, list_rows: Vec<u64>) -> Result<Placement> {
+    Placement::new(plan.meta(list_rows.iter().sum()), list_rows)
+}
+
+fn announce_writing(placement: &Placement) {
+    if placement.rows() < u64::from(placement.lists()) {
+        notice_little_data(placement.rows());
+    }
+    Phase::Writing.report(0.0);
+    progress::tuples_total(placement.rows());
 }
 
 fn work(plan: &Plan, sample: &Sample) -> BuildWork {
@@ -144,11 +194,10 @@ unsafe fn build_empty(index: pg_sys::Relation) -> Result<()> {
         &mut |_| {},
         &mut interrupt::keep_waiting,
     )?;
-    let meta: Meta = plan.meta(0);
+    let placement = place(&plan, vec![0; plan.lists as usize])?;
     // SAFETY: as the caller's.
-    let sink = unsafe { BulkFork::new(index, pg_sys::ForkNumber::INIT_FORKNUM) };
-    Builder::new(sink, meta, &centroids, vec![0; plan.lists as usize])?
-        .finish()?
-        .finish();
+    let mut fork = unsafe { BulkFork::new(index, pg_sys::ForkNumber::INIT_FORKNUM) };
+    placement.write_front(&mut fork, &centroids)?;
+    fork.finish();
     Ok(())
 }

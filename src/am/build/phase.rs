@@ -1,6 +1,7 @@
 //! The phases that `pg_stat_progress_create_index` shows, with percentages.
 
 use std::ffi::{CString, c_char};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::pg_guard;
 use pgrx::pg_sys;
@@ -40,6 +41,56 @@ impl Phase {
             Self::Kmeans => "performing k-means",
             Self::Assigning => "assigning rows",
             Self::Writing => "writing lists",
+        }
+    }
+}
+
+/// The rows that all participants have done in a phase; one of them shows them.
+#[derive(Clone, Copy)]
+pub(super) struct Tally<'a> {
+    phase: Phase,
+    done: &'a AtomicU64,
+    /// What counts as all rows; `None`: this participant shows nothing.
+    total: Option<f64>,
+}
+
+impl<'a> Tally<'a> {
+    /// Counts in `done`, and shows the phase's progress towards `total` rows.
+    pub(super) fn shown(phase: Phase, done: &'a AtomicU64, total: f64) -> Self {
+        Self {
+            phase,
+            done,
+            total: Some(total.max(1.0)),
+        }
+    }
+
+    /// Only counts in `done`.
+    pub(super) fn silent(phase: Phase, done: &'a AtomicU64) -> Self {
+        Self {
+            phase,
+            done,
+            total: None,
+        }
+    }
+
+    /// Whether this participant shows the progress.
+    pub(super) fn is_shown(&self) -> bool {
+        self.total.is_some()
+    }
+
+    /// Counts `rows` more.
+    pub(super) fn add(&self, rows: u64) {
+        self.done.fetch_add(rows, Ordering::Relaxed);
+        self.show();
+    }
+
+    /// Shows what all participants have done.
+    pub(super) fn show(&self) {
+        let Some(total) = self.total else { return };
+        let done = self.done.load(Ordering::Relaxed);
+        self.phase.report(done as f64 / total);
+        if self.phase == Phase::Writing {
+            progress::tuples_done(done);
         }
     }
 }

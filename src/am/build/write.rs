@@ -1,61 +1,53 @@
-//! Writes the sorted rows into the new index.
+//! Writes sorted rows into the new index: a range of lists, by one participant.
 
-use pgrx::pg_sys;
+use std::ops::Range;
+
 use vectorgpu_core::Result;
-use vectorgpu_core::ivf::build::{Builder, EncodedRow};
-use vectorgpu_core::ivf::layout::{Meta, Tid};
+use vectorgpu_core::ivf::build::{EncodedRow, Placement};
+use vectorgpu_core::ivf::layout::Tid;
 
-use super::parallel::Assigned;
-use super::phase::Phase;
+use super::phase::Tally;
 use crate::error::OrRaise;
 use crate::pg::bulk::BulkFork;
-use crate::pg::progress;
+use crate::pg::sort::RowSort;
 
 /// Rows between two progress reports.
 const REPORT_ROWS: u64 = 1024;
 
-/// Writes the whole index and ends the sort.
+/// Writes the groups of `lists` to `fork`, whose next block is their first, from a sort of just their rows; ends both.
 ///
-/// # Safety
-/// `index` is open and its main fork is empty.
-pub(super) unsafe fn write(
-    index: pg_sys::Relation,
-    meta: Meta,
-    centroids: &[f32],
-    assigned: Assigned,
+/// # Errors
+/// `Internal` when the sort's rows are not those announced.
+pub(super) fn write_lists(
+    fork: BulkFork,
+    placement: &Placement,
+    lists: Range<u32>,
+    mut sort: RowSort,
+    tally: Tally<'_>,
 ) -> Result<()> {
-    Phase::Writing.report(0.0);
-    let rows = assigned.rows();
-    progress::tuples_total(rows);
-    let shape = meta.shape();
+    let shape = placement.shape();
     let runs = shape.factors.count();
-    // SAFETY: as the caller's.
-    let sink = unsafe { BulkFork::new(index, pg_sys::ForkNumber::MAIN_FORKNUM) };
-    let mut builder = Builder::new(sink, meta, centroids, assigned.list_rows().to_vec())?;
+    let mut writer = placement.write_lists(fork, lists);
     let (mut done, mut factors) = (0, vec![0.0f32; runs]);
-    assigned.drain(&mut |list, tid, payload| {
+    sort.drain(&mut |list, tid, payload| {
         let (factor_bytes, codes) = payload.split_at(runs * size_of::<f32>());
         let (filter, code) = codes.split_at(shape.filter_bytes);
         bytemuck::cast_slice_mut(&mut factors).copy_from_slice(factor_bytes);
-        builder
-            .push(
-                list,
-                EncodedRow {
-                    tid: Tid(tid),
-                    factors: &factors,
-                    filter,
-                    code,
-                },
-            )
-            .or_raise();
+        let row = EncodedRow {
+            tid: Tid(tid),
+            factors: &factors,
+            filter,
+            code,
+        };
+        writer.push(list, row).or_raise();
         done += 1;
-        if done % REPORT_ROWS == 0 {
-            progress::tuples_done(done);
-            Phase::Writing.report(done as f64 / rows.max(1) as f64);
+        if done == REPORT_ROWS {
+            tally.add(done);
+            done = 0;
         }
     });
-    builder.finish()?.finish();
-    progress::tuples_done(done);
-    Phase::Writing.report(1.0);
+    sort.end();
+    writer.finish()?.finish();
+    tally.add(done);
     Ok(())
 }

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use vectorgpu_core::cpu::CpuBackend;
-//! use vectorgpu_core::ivf::build::Builder;
+//! use vectorgpu_core::ivf::build::Placement;
 //! use vectorgpu_core::ivf::encode::RowEncoder;
 //! use vectorgpu_core::ivf::layout::{Meta, Tid};
 //! use vectorgpu_core::ivf::memory::MemoryStore;
@@ -19,12 +19,14 @@
 //! let rows = [[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]];
 //! let meta = Meta::plan(Metric::L2, Storage::F32, 2, 1, 3, 42);
 //! let store = MemoryStore::new();
-//! let mut builder = Builder::new(&store, meta, &[1.0, 1.0], vec![3])?;
+//! let placement = Placement::new(meta, vec![3])?;
+//! placement.write_front(&mut &store, &[1.0, 1.0])?;
+//! let mut lists = placement.write_lists(&store, 0..1);
 //! let mut encoder = RowEncoder::new(&meta);
 //! for (i, row) in (1..).zip(&rows) {
-//!     builder.push(0, encoder.encode(Tid::new(0, i), row, &[1.0, 1.0])?)?;
+//!     lists.push(0, encoder.encode(Tid::new(0, i), row, &[1.0, 1.0])?)?;
 //! }
-//! builder.finish()?;
+//! lists.finish()?;
 //!
 //! let options = SearchOptions {
 //!     probes: 1,

@@ -5,12 +5,13 @@ use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::distance;
 use vectorgpu_core::error::{Error, ErrorKind, Result};
-use vectorgpu_core::ivf::build::Builder;
+use vectorgpu_core::ivf::build::Placement;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::insert::insert;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::memory::MemoryStore;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions};
+use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
 use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::metric::{Metric, Score, Storage};
@@ -70,15 +71,25 @@ impl Index {
         let mut list_rows = vec![0; lists as usize];
         placed.iter().for_each(|(list, _)| list_rows[*list as usize] += 1);
         let store = MemoryStore::new();
-        let mut builder = Builder::new(&store, meta, &centroids, list_rows).expect("it fits");
+        let placement = Placement::new(meta, list_rows).expect("it fits");
+        placement
+            .write_front(&mut &store, &centroids)
+            .expect("memory suffices");
         let mut encoder = RowEncoder::new(&meta);
-        for (list, row) in placed {
-            let (tid, vector) = &rows[row];
-            let centroid = &centroids[list as usize * dims..][..dims];
-            let row = encoder.encode(*tid, vector, centroid).expect("a finite vector");
-            builder.push(list, row).expect("in order");
+        // In two ranges, as several writers would.
+        let middle = lists / 2;
+        for range in [0..middle, middle..lists] {
+            assert_eq!(store.blocks().expect("small"), placement.first_block(range.start));
+            let mut writer = placement.write_lists(&store, range.clone());
+            for (list, row) in placed.iter().filter(|(list, _)| range.contains(list)) {
+                let (tid, vector) = &rows[*row];
+                let centroid = &centroids[*list as usize * dims..][..dims];
+                let row = encoder.encode(*tid, vector, centroid).expect("a finite vector");
+                writer.push(*list, row).expect("in order");
+            }
+            writer.finish().expect("complete");
         }
-        builder.finish().expect("complete");
+        assert_eq!(store.blocks().expect("small"), placement.blocks());
         store.checkpoint();
         let index = Self {
             store,
