@@ -1,27 +1,25 @@
-//! `amcostestimate`: what the planner believes a scan costs.
+//! `amcostestimate`: reads the server's numbers for [`vectorgpu_core::ivf::cost`], which says what a scan costs.
 //!
-//! The planner's estimate of the alternative, a sequential scan and sort, leaves out what it costs to read vectors
-//! that are TOASTed, so an index that holds the same vectors in its own pages must not be charged for them either:
-//! its pages weigh as much as the table's pages do for the vectors they stand for. Source of the idea: pgvector's
-//! ivfflatcostestimate.
+//! A scan is dear beyond its first lists, which no straight line from the first row to the last can say. So where the
+//! planner knows how many rows a query takes, that is used here: `limit_tuples`, as long as the index's table is the only one
+//! of the query. `rows / tuples` of the table is the selectivity of its conditions.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use vectorgpu_core::Result;
+use vectorgpu_core::ivf::cost::{Cost, Prices, Scan, Table, scan_cost};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
 
 use super::scan::probes_of;
 use crate::error::OrRaise;
+use crate::guc;
 use crate::pg::store::PgStore;
-
-/// Operator calls' worth of opening a scan: metapage, directory, ranking.
-const START_OPERATIONS: f64 = 100.0;
 
 #[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn amcostestimate(
-    _root: *mut pg_sys::PlannerInfo,
+    root: *mut pg_sys::PlannerInfo,
     path: *mut pg_sys::IndexPath,
     _loop_count: f64,
     startup_cost: *mut pg_sys::Cost,
@@ -30,13 +28,13 @@ pub(super) unsafe extern "C-unwind" fn amcostestimate(
     correlation: *mut f64,
     index_pages: *mut f64,
 ) {
-    // SAFETY: the server passes a valid path and places for the results.
+    // SAFETY: the server passes a valid query, path and places for the results.
     unsafe {
         let info = (*path).indexinfo;
         let cost = if (*path).indexorderbys.is_null() {
-            Cost::NEVER
+            NEVER
         } else {
-            estimate(info).or_raise()
+            estimate(root, info).or_raise()
         };
         *startup_cost = cost.startup;
         *total_cost = cost.total;
@@ -46,45 +44,80 @@ pub(super) unsafe extern "C-unwind" fn amcostestimate(
     }
 }
 
-#[derive(Clone, Copy)]
-struct Cost {
-    startup: f64,
-    total: f64,
-}
+/// The cost of a path that must not be chosen.
+const NEVER: Cost = Cost {
+    startup: f64::INFINITY,
+    total: f64::INFINITY,
+};
 
-impl Cost {
-    /// A path that must not be chosen.
-    const NEVER: Self = Self {
-        startup: f64::INFINITY,
-        total: f64::INFINITY,
+/// # Safety
+/// `root` is the query being planned, `info` is an ivf index of one of its tables.
+unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptInfo) -> Result<Cost> {
+    // SAFETY: as the caller's; the planner holds a lock on the index.
+    let (meta, probes) = unsafe { read_index((*info).indexoid) }?;
+    // SAFETY: as the caller's.
+    let (scan, table, prices) = unsafe {
+        let scan = Scan {
+            storage: meta.storage,
+            dims: meta.dims,
+            rows: (*info).tuples,
+            lists: meta.lists,
+            probes,
+            max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
+            iterate: guc::iterate(),
+            wanted: wanted_rows(root),
+        };
+        (scan, table_of(info), prices_of(info))
     };
+    Ok(scan_cost(&scan, &table, &prices))
 }
 
 /// # Safety
-/// `info` is a valid IndexOptInfo of an ivf index.
-unsafe fn estimate(info: *mut pg_sys::IndexOptInfo) -> Result<Cost> {
-    // SAFETY: as the caller's; the planner holds a lock on the index.
-    let (table, rows, pages) = unsafe { ((*info).rel, (*info).tuples.max(1.0), f64::from((*info).pages)) };
-    // SAFETY: as above.
-    let table_pages = unsafe { f64::from((*table).pages) };
-    let (mut random, mut sequential) = (0.0, 0.0);
-    // SAFETY: fills in two numbers.
-    unsafe { pg_sys::get_tablespace_page_costs((*info).reltablespace, &mut random, &mut sequential) };
+/// As [`estimate`].
+unsafe fn table_of(info: *mut pg_sys::IndexOptInfo) -> Table {
+    // SAFETY: as the caller's; an index belongs to a table.
+    let table = unsafe { &*(*info).rel };
+    Table {
+        pages: f64::from(table.pages),
+        rows: table.tuples,
+        kept: table.rows,
+    }
+}
+
+/// Rows that the scan of the query's only table has to return; `None` when the planner does not know, or joins.
+///
+/// # Safety
+/// As [`estimate`].
+unsafe fn wanted_rows(root: *mut pg_sys::PlannerInfo) -> Option<f64> {
+    // SAFETY: as the caller's; both are set before paths are made (grouping_planner, make_one_rel).
+    let (limit, tables) = unsafe { ((*root).limit_tuples, pg_sys::bms_membership((*root).all_baserels)) };
+    (limit > 0.0 && tables == pg_sys::BMS_Membership::BMS_SINGLETON).then_some(limit)
+}
+
+/// # Safety
+/// As [`estimate`].
+unsafe fn prices_of(info: *mut pg_sys::IndexOptInfo) -> Prices {
+    let (mut table_page, mut index_page, mut index_random_page) = (0.0, 0.0, 0.0);
+    // SAFETY: as the caller's; fills in numbers.
+    unsafe {
+        pg_sys::get_tablespace_page_costs(
+            (*(*info).rel).reltablespace,
+            std::ptr::null_mut(),
+            &mut table_page,
+        );
+        pg_sys::get_tablespace_page_costs((*info).reltablespace, &mut index_random_page, &mut index_page);
+    }
     // SAFETY: settings of this process.
-    let (operation, tuple) = unsafe { (pg_sys::cpu_operator_cost, pg_sys::cpu_index_tuple_cost) };
-    // SAFETY: as the caller's.
-    let (meta, probes) = unsafe { read_index((*info).indexoid) }?;
-    let (lists, fixed_pages) = (f64::from(meta.lists), f64::from(meta.groups_first));
-    let list_pages = (pages - fixed_pages).max(1.0);
-    let weight = (table_pages.max(1.0) / list_pages).min(1.0);
-    let share = (f64::from(probes) / lists).min(1.0);
-    let scan = list_pages * weight * sequential + rows * operation;
-    let ranking = fixed_pages * weight * sequential + (lists + START_OPERATIONS) * operation;
-    let startup = ranking + f64::from(probes) * weight * random + share * scan;
-    Ok(Cost {
-        startup,
-        total: startup + (1.0 - share) * scan + rows * tuple,
-    })
+    unsafe {
+        Prices {
+            table_page,
+            index_page,
+            index_random_page,
+            tuple: pg_sys::cpu_tuple_cost,
+            index_tuple: pg_sys::cpu_index_tuple_cost,
+            operator: pg_sys::cpu_operator_cost,
+        }
+    }
 }
 
 /// # Safety

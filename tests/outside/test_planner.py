@@ -5,7 +5,7 @@ from __future__ import annotations
 import items
 import psycopg
 import pytest
-from vectors import vector_text
+from vectors import copy_vectors, vector_text
 
 QUERY = vector_text(items.uniform(1, 384)[0])
 
@@ -34,11 +34,98 @@ def test_parameter_of_a_prepared_statement_takes_the_index(table):
     assert "items_ivf" in plan(table, "EXECUTE nearest({q})")
 
 
-def test_wide_vectors_take_the_index(connection):
-    items.create_items(connection, items.uniform(2_000, 1536))
-    items.create_index(connection, 44)
-    query = vector_text(items.uniform(1, 1536)[0])
-    assert "items_ivf" in plan(connection, f"SELECT id FROM items ORDER BY embedding <-> '{query}' LIMIT 10")
+def test_parameter_as_the_limit_takes_the_index(table):
+    table.execute("PREPARE nearest(vector, int) AS SELECT id FROM items ORDER BY embedding <-> $1 LIMIT $2")
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        table.execute(f"SET plan_cache_mode = {mode}")
+        assert "items_ivf" in plan(table, "EXECUTE nearest({q}, 10)")
+
+
+@pytest.mark.parametrize("storage", items.STORAGES)
+@pytest.mark.parametrize(("rows", "dims"), [(2_000, 384), (2_000, 1536), (10_000, 100), (20_000, 384)])
+def test_limit_takes_the_index_whatever_the_storage(connection, rows, dims, storage):
+    items.create_items(connection, items.uniform(rows, dims))
+    items.create_index(connection, round(rows**0.5), storage=storage)
+    query = vector_text(items.uniform(1, dims)[0])
+    nearest = f"SELECT id FROM items ORDER BY embedding <-> '{query}' LIMIT"
+    assert "items_ivf" in plan(connection, f"{nearest} 10")
+    for limit in (rows - 10, rows, 10 * rows, "ALL"):
+        assert "Seq Scan" in plan(connection, f"{nearest} {limit}")
+    # Reading all lists is still faster than reading the table. All rows it cannot give: some might have no vector.
+    connection.execute(f"SET vectorgpu.probes = {rows}")
+    assert "items_ivf" in plan(connection, f"{nearest} 10")
+    for limit in (rows, "ALL"):
+        assert "Seq Scan" in plan(connection, f"{nearest} {limit}")
+
+
+@pytest.fixture
+def filtered(connection: psycopg.Connection) -> psycopg.Connection:
+    """10,000 rows of 384 dimensions with a number from 0 to 999 that a btree index finds."""
+    items.create_items(connection, items.uniform(10_000, 384))
+    connection.execute("ALTER TABLE items ADD number int; UPDATE items SET number = id * 7919 % 1000")
+    connection.execute("CREATE INDEX items_btree ON items (number)")
+    connection.execute("VACUUM FULL ANALYZE items")
+    return connection
+
+
+@pytest.mark.parametrize("storage", items.STORAGES)
+def test_filter_takes_the_index_that_fits_it(filtered, storage):
+    items.create_index(filtered, 100, storage=storage)
+    nearest = "SELECT id FROM items WHERE number < {} ORDER BY embedding <-> {{q}} LIMIT 10"
+    assert "items_ivf" in plan(filtered, nearest.format(500))
+    assert "items_btree" in plan(filtered, nearest.format(1))
+    filtered.execute("DROP INDEX items_btree")
+    assert "items_ivf" in plan(filtered, nearest.format(500))
+    assert "Seq Scan" in plan(filtered, nearest.format(1))
+
+
+def test_rows_of_further_lists_count_only_in_relaxed_order(table):
+    # The table's pages, read at random, are charged by the server; here, as they cost in memory.
+    table.execute("SET random_page_cost = 1")
+    nearest = "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT"
+    for iterate, taken in (("strict_order", False), ("off", False), ("relaxed_order", True)):
+        table.execute(f"SET vectorgpu.iterative_scan = {iterate}")
+        assert "items_ivf" in plan(table, f"{nearest} 100")
+        assert ("items_ivf" in plan(table, f"{nearest} 500")) == taken
+    table.execute("SET vectorgpu.max_probes = 6")
+    assert "items_ivf" not in plan(table, f"{nearest} 500")
+
+
+def test_subquery_for_each_row_takes_the_index(table):
+    sql = (
+        "SELECT near.id FROM items a, LATERAL "
+        "(SELECT id FROM items b ORDER BY b.embedding <-> a.embedding LIMIT 5) near WHERE a.id < 3"
+    )
+    assert "items_ivf" in plan(table, sql)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 3_000])
+def test_missing_statistics_leave_costs_finite(connection, rows, analyzed):
+    connection.execute("CREATE TABLE items (id int PRIMARY KEY, embedding vector(384)) WITH (autovacuum_enabled = off)")
+    items.create_index(connection, 10)
+    if rows:
+        copy_vectors(connection, "items", items.uniform(rows, 384))
+    if analyzed:
+        connection.execute("ANALYZE items")
+    connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+    for limit in ("1", "10", "ALL"):
+        sql = f"EXPLAIN (FORMAT JSON) SELECT id FROM items ORDER BY embedding <-> '{QUERY}' LIMIT {limit}"
+        root = connection.execute(sql).fetchone()[0][0]["Plan"]
+        assert "items_ivf" in str(root)
+        assert 0 <= root["Startup Cost"] <= root["Total Cost"] < 1e9
+
+
+@pytest.mark.parametrize("setting", ["seq_page_cost", "random_page_cost", "cpu_tuple_cost", "cpu_operator_cost"])
+def test_costs_follow_the_settings(table, setting):
+    def cost() -> float:
+        sql = f"EXPLAIN (FORMAT JSON) SELECT id FROM items ORDER BY embedding <-> '{QUERY}' LIMIT 10"
+        return table.execute(sql).fetchone()[0][0]["Plan"]["Total Cost"]
+
+    table.execute("SET enable_seqscan = off")
+    usual = cost()
+    table.execute(f"SET {setting} = 100")
+    assert cost() > usual
 
 
 @pytest.mark.parametrize(
@@ -64,10 +151,14 @@ def test_unordered_query_avoids_the_index_even_without_seqscan(table):
     assert table.execute("SELECT count(embedding) FROM items").fetchone() == (2_000,)
 
 
-def test_tiny_table_is_scanned(connection):
-    items.create_items(connection, items.uniform(20, 384))
-    items.create_index(connection, 2)
-    assert "Seq Scan" in plan(connection, "SELECT id FROM items ORDER BY embedding <-> {q} LIMIT 10")
+@pytest.mark.parametrize("storage", items.STORAGES)
+@pytest.mark.parametrize("dims", [384, 784])
+def test_tiny_table_is_scanned(connection, dims, storage):
+    items.create_items(connection, items.uniform(50, dims))
+    items.create_index(connection, 7, storage=storage)
+    query = vector_text(items.uniform(1, dims)[0])
+    for limit in (1, 10):
+        assert "Seq Scan" in plan(connection, f"SELECT id FROM items ORDER BY embedding <-> '{query}' LIMIT {limit}")
 
 
 def test_partitions_merge_into_one_global_order(connection):

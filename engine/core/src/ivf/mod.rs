@@ -47,6 +47,7 @@
 
 pub mod build;
 pub mod centroids;
+pub mod cost;
 pub mod encode;
 pub mod insert;
 pub mod layout;
