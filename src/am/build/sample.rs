@@ -28,6 +28,9 @@ pub(super) struct Sample {
 struct Drawn {
     reservoir: Reservoir,
     datums: Vec<pg_sys::Datum>,
+    /// Holds what `datums` point to; deleted with the last of them, because memory of single chunks that are freed
+    /// stays with its context, and short vectors lie in the table in full.
+    context: pg_sys::MemoryContext,
 }
 
 impl Sample {
@@ -49,7 +52,9 @@ impl Sample {
         let mut drawn = Drawn {
             reservoir: Reservoir::new(wanted, plan.seed),
             datums: Vec::new(),
+            context: sample_context(),
         };
+        let context = drawn.context;
         // SAFETY: as the caller's.
         unsafe { fill(table, index, index_info, plan, wanted, &mut drawn) };
         let mut vectors = Vec::new();
@@ -72,6 +77,8 @@ impl Sample {
                 pg_sys::pfree(datum.cast_mut_ptr());
             }
         }
+        // SAFETY: made above; none of its datums is used any more.
+        unsafe { pg_sys::MemoryContextDelete(context) };
         Ok(Self {
             vectors,
             dims: plan.dims(),
@@ -86,6 +93,20 @@ impl Sample {
     /// Number of sampled rows.
     pub(super) fn rows(&self) -> usize {
         self.vectors.len() / self.dims
+    }
+}
+
+/// A child of the current context, which frees it when an error ends the build.
+fn sample_context() -> pg_sys::MemoryContext {
+    // SAFETY: the name is a constant that outlives the context; the sizes are the server's defaults.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"vectorgpu sample".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
     }
 }
 
@@ -164,8 +185,8 @@ unsafe extern "C-unwind" fn offer(
     let Some(place) = drawn.reservoir.offer() else {
         return;
     };
-    // SAFETY: a varlena that is valid during this call; the copy lives in the build's memory context.
-    let copy = unsafe { copied(value) };
+    // SAFETY: a varlena that is valid during this call; the context lives as long as the reservoir.
+    let copy = unsafe { copied(value, drawn.context) };
     if place == drawn.datums.len() {
         drawn.datums.push(copy);
         return;
@@ -175,16 +196,16 @@ unsafe extern "C-unwind" fn offer(
     unsafe { pg_sys::pfree(replaced.cast_mut_ptr()) };
 }
 
-/// Copies a varlena as it lies in the table, TOAST pointer or not, into the current memory context.
+/// Copies a varlena as it lies in the table, TOAST pointer or not, into `context`.
 ///
 /// # Safety
-/// `value` is a vector.
-unsafe fn copied(value: pg_sys::Datum) -> pg_sys::Datum {
-    // SAFETY: as the caller's; palloc returns as many bytes as asked for, or raises an error.
+/// `value` is a vector and `context` lives.
+unsafe fn copied(value: pg_sys::Datum, context: pg_sys::MemoryContext) -> pg_sys::Datum {
+    // SAFETY: as the caller's; the allocation has as many bytes as asked for, or raises an error.
     unsafe {
         let from = value.cast_mut_ptr::<pg_sys::varlena>();
         let bytes = pgrx::varlena::varsize_any(from);
-        let to = pg_sys::palloc(bytes).cast::<u8>();
+        let to = pg_sys::MemoryContextAlloc(context, bytes).cast::<u8>();
         to.copy_from_nonoverlapping(from.cast::<u8>(), bytes);
         pg_sys::Datum::from(to)
     }
