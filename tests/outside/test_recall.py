@@ -143,7 +143,8 @@ def test_fashion_mnist_reaches_the_promised_recall_and_size(connection):
     assert size("f32") <= 1.05 * ivfflat
     assert size("f16") <= 0.5 * ivfflat
     assert size("int8") <= 0.25 * ivfflat
-    assert size("rabitq") <= 1.0 * ivfflat
+    # The 4-bit codes make it a little larger; VectorChord's index is 1.07 times ivfflat's.
+    assert size("rabitq") <= 1.02 * ivfflat
 
 
 @pytest.mark.parametrize(("dims", "storage"), [(3, "f32"), (15, "f32"), (16, "int8"), (3000, "int8")])
