@@ -119,16 +119,18 @@ impl PgStore {
     }
 
     /// Has the server read `block` from the disk without waiting for it, where pages are coming from there and the index
-    /// is known to have it. Asking for a page that is in the cache already costs a look-up, so that is not done else.
-    fn read_ahead(&self, block: u32) {
+    /// is known to have it. Asking for a page that is in the cache already costs a look-up, so that is not done else, and
+    /// false returned.
+    fn read_ahead(&self, block: u32) -> bool {
         // SAFETY: a setting of this process, or of the tablespace of the open relation.
         let concurrency =
             || unsafe { pg_sys::get_tablespace_io_concurrency((*(*self.index).rd_rel).reltablespace) };
         if self.cold_reads.get() == 0 || block >= self.known_blocks.get() || concurrency() == 0 {
-            return;
+            return false;
         }
         // SAFETY: `new`'s caller keeps the relation open; the block exists.
         unsafe { pg_sys::PrefetchBuffer(self.index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+        true
     }
 
     fn is_local(&self) -> bool {
@@ -252,8 +254,11 @@ impl PageStore for PgStore {
         Ok(blocks)
     }
 
-    fn prefetch(&self, block: u32, part: Range<usize>) {
+    fn prefetch(&self, block: u32, part: Range<usize>) -> bool {
         if let Some(buffer) = self.recent.as_ref().and_then(|recent| recent.last(block)) {
+            if part.is_empty() {
+                return false;
+            }
             // SAFETY: a buffer's memory is there whatever it holds, and it is not read here.
             let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
             cpu::prefetch_at(page.wrapping_add(part.start), part.len());
@@ -261,8 +266,9 @@ impl PageStore for PgStore {
             // SAFETY: shared buffers are numbered from 1 and each has a descriptor, which is not read here.
             let descriptor = unsafe { pg_sys::BufferDescriptors.wrapping_add(buffer as usize - 1) };
             cpu::prefetch_at(descriptor.cast(), size_of::<pg_sys::BufferDescPadded>());
+            false
         } else {
-            self.read_ahead(block);
+            self.read_ahead(block)
         }
     }
 

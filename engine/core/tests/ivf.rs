@@ -459,6 +459,82 @@ fn a_row_that_vacuum_moves_before_its_vector_is_read_is_still_returned() {
     assert!(moved > 0, "VACUUM moved no row, so nothing was tested");
 }
 
+/// Pages on a disk, which a scan had better ask for before it waits for them.
+struct Cold<'a> {
+    inner: &'a MemoryStore,
+    groups_first: u32,
+    asked: RefCell<HashSet<u32>>,
+    read: RefCell<HashSet<u32>>,
+    unasked: RefCell<HashSet<u32>>,
+}
+
+impl PageStore for Cold<'_> {
+    type Shared = MemoryPage;
+    type Exclusive = MemoryPage;
+
+    fn share(&self, block: u32) -> Result<MemoryPage> {
+        let first = block >= self.groups_first && self.read.borrow_mut().insert(block);
+        if first && !self.asked.borrow().contains(&block) {
+            self.unasked.borrow_mut().insert(block);
+        }
+        self.inner.share(block)
+    }
+
+    fn exclusive(&self, block: u32) -> Result<MemoryPage> {
+        self.inner.exclusive(block)
+    }
+
+    fn apply(&self, pages: &mut [&mut MemoryPage], edit: &mut dyn FnMut(&mut [&mut [u8]])) -> Result<()> {
+        self.inner.apply(pages, edit)
+    }
+
+    fn extend(&self, pages: u32) -> Result<u32> {
+        self.inner.extend(pages)
+    }
+
+    fn blocks(&self) -> Result<u32> {
+        self.inner.blocks()
+    }
+
+    fn prefetch(&self, block: u32, _part: std::ops::Range<usize>) -> bool {
+        self.asked.borrow_mut().insert(block);
+        true
+    }
+
+    fn pause(&self) -> Result<()> {
+        self.inner.pause()
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn a_scan_asks_for_pages_on_the_disk_before_it_waits_for_them() {
+    for storage in Storage::ALL {
+        let index = Index::build(Metric::L2, storage, 784, 900, 6, 71);
+        let store = Cold {
+            inner: &index.store,
+            groups_first: index.meta.groups_first,
+            asked: RefCell::default(),
+            read: RefCell::default(),
+            unasked: RefCell::default(),
+        };
+        let mut search = Search::new(index.meta, index.options(3, Iterate::Strict, 1 << 20));
+        search
+            .start(Some(&Random(72).vector(784)), true)
+            .expect("the dimensions agree");
+        for _ in 0..10 {
+            search
+                .next(&store, &mut CpuBackend::new(), &mut || true)
+                .expect("sound");
+        }
+        let (read, unasked) = (store.read.borrow().len(), store.unasked.borrow().len());
+        assert!(read > 20, "{storage:?}: {read} pages");
+        // Of rows behind 1-bit codes only the first ones are asked for at once; random ones are all candidates.
+        let allowed = if storage == Storage::Rabitq { read / 10 } else { 0 };
+        assert!(unasked <= allowed, "{storage:?}: {unasked} of {read} pages");
+    }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "thousands of rows, in page code without unsafe")]
 fn one_bit_codes_pass_most_rows_over() {

@@ -53,9 +53,11 @@ pub trait PageStore {
     fn blocks(&self) -> Result<u32>;
 
     /// Brings a part of a page that will be read soon nearer to the CPU, where that costs nothing but the asking; an empty
-    /// part only from the disk, if the page is not in memory.
-    fn prefetch(&self, block: u32, part: Range<usize>) {
+    /// part only from the disk, if the page is not in memory. Returns whether pages are coming
+    /// from there.
+    fn prefetch(&self, block: u32, part: Range<usize>) -> bool {
         let _ = (block, part);
+        false
     }
 
     /// Lets pending interrupts through. Nothing is locked here.

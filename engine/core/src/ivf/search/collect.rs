@@ -105,9 +105,7 @@ impl Collector {
         let mut steps_max = STEPS_UNCHECKED;
         let mut page = store.share(head_block)?;
         layout::check_group(&page, head_block, list, pass.shape)?;
-        let head = ListHead::read(&page);
-        let epoch = head.epoch;
-        read_ahead(pass, head_block, head.groups);
+        let epoch = ListHead::read(&page).epoch;
         if let Some(query) = pass.query.and_then(|query| query.rabitq.as_ref()) {
             self.rabitq.enter(store, pass.meta, query, list)?;
         }
@@ -325,15 +323,13 @@ impl Collector {
 
 /// Asks for the pages of a list that a scan of it reads, should they lie on the disk, as they lie in a list that was
 /// written at once.
-fn read_ahead<S: PageStore>(pass: &Pass<'_, '_, S>, head_block: u32, groups: u32) {
-    let pages = pass.meta.group_pages;
-    let step = if pass.shape.filter_bytes > 0 { pages } else { 1 };
+pub(super) fn read_ahead<S: PageStore>(store: &S, shape: &Shape, head_block: u32, groups: u32) {
+    let pages = shape.group_blocks();
+    let step = if shape.filter_bytes > 0 { pages } else { 1 };
     let end = head_block.saturating_add(groups.saturating_mul(pages));
-    let blocks = (head_block..end).step_by(step as usize);
-    blocks
-        .skip(1)
-        .take(PAGES_AHEAD)
-        .for_each(|block| pass.store.prefetch(block, 0..0));
+    for block in (head_block..end).step_by(step as usize).skip(1).take(PAGES_AHEAD) {
+        store.prefetch(block, 0..0);
+    }
 }
 
 /// Locks the group at `next`, if there is one, so that it comes from memory while the one before is scored, and asks for

@@ -26,8 +26,8 @@ use crate::quantize::rotation::Rotation;
 use crate::quantize::{QueryNorms, RowFactors};
 
 use super::centroids::{self, Centroids};
-use super::layout::{DIRECTORY_ENTRIES, Meta, Shape, Tid};
-use super::page::{self, CONTENT_AT, Kind};
+use super::layout::{DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
+use super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::store::PageStore;
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
@@ -325,6 +325,22 @@ impl Search {
         Ok(true)
     }
 
+    /// Asks for the lists of the batch at once where they lie on the disk: for all heads, and, once they are there, for what
+    /// follows each.
+    fn read_lists_ahead<S: PageStore>(&self, store: &S) -> Result<()> {
+        let heads = self.heads.iter().map(|(_, head)| *head);
+        let heads = heads.filter(|head| *head != NO_BLOCK).take(LISTS_AHEAD);
+        let mut cold = false;
+        for head in heads.clone() {
+            cold |= store.prefetch(head, 0..0);
+        }
+        for head in heads.filter(|_| cold) {
+            let groups = ListHead::read(&store.share(head)?).groups;
+            collect::read_ahead(store, &self.shape, head, groups);
+        }
+        Ok(())
+    }
+
     fn read_batch<S: PageStore>(
         &mut self,
         store: &S,
@@ -336,10 +352,7 @@ impl Search {
             let list = self.ranking.list(rank);
             self.heads.push((list, list_head_block(store, &self.meta, list)?));
         }
-        let heads = self.heads.iter().map(|(_, head)| *head);
-        heads
-            .take(LISTS_AHEAD)
-            .for_each(|head| store.prefetch(head, 0..0));
+        self.read_lists_ahead(store)?;
         'pass: loop {
             self.collector.clear();
             for (at, (list, head)) in self.heads.iter().copied().enumerate() {
@@ -383,7 +396,7 @@ impl Search {
             (0..=ROWS_AHEAD)
                 .filter_map(|ahead| self.window.peek(ahead))
                 .for_each(|entry| prefetch_row(store, &self.shape, entry));
-            (ROWS_AHEAD + 1..ROWS_READ_AHEAD)
+            (0..ROWS_READ_AHEAD)
                 .filter_map(|ahead| self.window.peek(ahead))
                 .for_each(|entry| read_row_ahead(store, &self.shape, entry));
             return Ok(());

@@ -164,12 +164,12 @@ pub(super) fn prefetch_row<S: PageStore>(store: &S, shape: &Shape, entry: Entry)
     }
 }
 
-/// Asks for the 4-bit code of a row, should it lie on the disk.
+/// Asks for the 4-bit code and the vector of a row, should they lie on the disk.
 pub(super) fn read_row_ahead<S: PageStore>(store: &S, shape: &Shape, entry: Entry) {
     if let Source::Slot { block, slot, .. } = entry.source() {
-        shape
-            .fine_pieces(usize::from(slot))
-            .for_each(|piece| store.prefetch(page_of(block, piece.page), 0..0));
+        for piece in shape.pieces(usize::from(slot)) {
+            store.prefetch(page_of(block, piece.page), 0..0);
+        }
     }
 }
 
