@@ -5,6 +5,8 @@
 //! those in between are read from the pages. It is valid as long as the index is not rebuilt: nothing else changes
 //! centroids.
 
+use std::ops::Range;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
 use crate::quantize::int8;
@@ -127,35 +129,39 @@ pub(super) fn with_one<S: PageStore, T>(
     read: impl FnOnce(&[u8]) -> T,
 ) -> Result<T> {
     let bytes = meta.dims as usize * 4;
-    let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
     scratch.clear();
-    while from < end {
-        let block =
-            meta.centroids_first + u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
+    for (block, part) in places(meta, list) {
         let page = store.share(block)?;
         page::expect(&page, block, Kind::Centroids)?;
-        let at = CONTENT_AT + from % RUN_BYTES;
-        let len = (page.len() - at).min(end - from);
-        if len == bytes {
-            return Ok(read(&page[at..at + len]));
+        if part.len() == bytes {
+            return Ok(read(&page[part]));
         }
-        scratch.extend_from_slice(&page[at..at + len]);
-        from += len;
+        scratch.extend_from_slice(&page[part]);
     }
     Ok(read(scratch))
 }
 
 /// Brings the centroid of one list nearer to the CPU.
 pub(super) fn prefetch_one<S: PageStore>(store: &S, meta: &Meta, list: u32) {
-    let bytes = meta.dims as usize * 4;
+    for (block, part) in places(meta, list) {
+        store.prefetch(block, part);
+    }
+}
+
+/// Where the centroid of one list lies: block and bytes there, of each page in turn.
+fn places(meta: &Meta, list: u32) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let (first, bytes) = (meta.centroids_first, meta.dims as usize * 4);
     let (mut from, end) = (list as usize * bytes, (list as usize + 1) * bytes);
-    while from < end {
+    std::iter::from_fn(move || {
+        if from == end {
+            return None;
+        }
         let page = u32::try_from(from / RUN_BYTES).expect("centroid pages are within u32");
         let at = CONTENT_AT + from % RUN_BYTES;
         let len = (RUN_BYTES - from % RUN_BYTES).min(end - from);
-        store.prefetch(meta.centroids_first + page, at..at + len);
         from += len;
-    }
+        Some((first + page, at..at + len))
+    })
 }
 
 /// Lists of the spherical metrics are ranked by their inner products.
