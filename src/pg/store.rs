@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::slice;
 
 use pgrx::pg_sys;
-use vectorgpu_core::cpu;
+use vectorgpu_core::cpu::Ahead;
 use vectorgpu_core::ivf::page::{self, PAGE_SIZE};
-use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES};
+use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES, Whereabouts};
 use vectorgpu_core::{Error, Result};
 
 use super::recent::RecentBuffers;
@@ -119,18 +119,17 @@ impl PgStore {
     }
 
     /// Has the server read `block` from the disk without waiting for it, where pages are coming from there and the index
-    /// is known to have it. Asking for a page that is in the cache already costs a look-up, so that is not done else, and
-    /// false returned.
-    fn read_ahead(&self, block: u32) -> bool {
+    /// is known to have it. Asking for a page that is in the cache already costs a look-up, so that is not done else.
+    fn read_ahead(&self, block: u32) -> Whereabouts {
         // SAFETY: a setting of this process, or of the tablespace of the open relation.
         let concurrency =
             || unsafe { pg_sys::get_tablespace_io_concurrency((*(*self.index).rd_rel).reltablespace) };
         if self.cold_reads.get() == 0 || block >= self.known_blocks.get() || concurrency() == 0 {
-            return false;
+            return Whereabouts::Unknown;
         }
         // SAFETY: `new`'s caller keeps the relation open; the block exists.
         unsafe { pg_sys::PrefetchBuffer(self.index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-        true
+        Whereabouts::Disk
     }
 
     fn is_local(&self) -> bool {
@@ -254,22 +253,20 @@ impl PageStore for PgStore {
         Ok(blocks)
     }
 
-    fn prefetch(&self, block: u32, part: Range<usize>) -> bool {
-        if let Some(buffer) = self.recent.as_ref().and_then(|recent| recent.last(block)) {
-            if part.is_empty() {
-                return false;
-            }
-            // SAFETY: a buffer's memory is there whatever it holds, and it is not read here.
-            let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
-            cpu::prefetch_at(page.wrapping_add(part.start), part.len());
-            // Pinning it touches its descriptor.
-            // SAFETY: shared buffers are numbered from 1 and each has a descriptor, which is not read here.
-            let descriptor = unsafe { pg_sys::BufferDescriptors.wrapping_add(buffer as usize - 1) };
-            cpu::prefetch_at(descriptor.cast(), size_of::<pg_sys::BufferDescPadded>());
-            false
-        } else {
-            self.read_ahead(block)
+    fn prefetch(&self, block: u32, part: Range<usize>) -> Whereabouts {
+        let Some(buffer) = self.recent.as_ref().and_then(|recent| recent.last(block)) else {
+            return self.read_ahead(block);
+        };
+        if part.is_empty() {
+            return Whereabouts::Memory(Ahead::NONE);
         }
+        // Pinning it touches its descriptor.
+        // SAFETY: shared buffers are numbered from 1 and each has a descriptor, which is not read here.
+        let descriptor = unsafe { pg_sys::BufferDescriptors.wrapping_add(buffer as usize - 1) };
+        Ahead::new(descriptor.cast(), size_of::<pg_sys::BufferDescPadded>()).ask_all();
+        // SAFETY: a buffer's memory is there whatever it holds, and it is not read here.
+        let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
+        Whereabouts::Memory(Ahead::new(page.wrapping_add(part.start), part.len()))
     }
 
     fn pause(&self) -> Result<()> {

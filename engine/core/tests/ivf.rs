@@ -14,7 +14,7 @@ use vectorgpu_core::ivf::centroids::Centroids;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::memory::{MemoryPage, MemoryStore};
 use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
-use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::ivf::store::{PageStore, Whereabouts};
 use vectorgpu_core::ivf::vacuum::bulk_delete;
 use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::limits::MAX_DIMS;
@@ -496,9 +496,9 @@ impl PageStore for Cold<'_> {
         self.inner.blocks()
     }
 
-    fn prefetch(&self, block: u32, _part: std::ops::Range<usize>) -> bool {
+    fn prefetch(&self, block: u32, _part: std::ops::Range<usize>) -> Whereabouts {
         self.asked.borrow_mut().insert(block);
-        true
+        Whereabouts::Disk
     }
 
     fn pause(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
-use super::table::{CosineParts, Kernels};
+use super::table::{CodeKernels, CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
 
 pub(super) static KERNELS: Kernels = AVX512;
@@ -37,7 +37,10 @@ const AVX512: Kernels = Kernels {
     dot_f16_block: block::<DOT, true>,
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
-    codes: codes::avx2::KERNELS,
+    codes: CodeKernels {
+        lookup_block: codes::lookup_avx512::by_shuffle,
+        ..codes::avx2::KERNELS
+    },
     rotate,
     bound_block,
     encode_i8,

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use half::f16;
 
+mod ahead;
 mod backend;
 mod bounds;
 mod codes;
@@ -27,9 +28,10 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
+pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
-pub use table::{CosineParts, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+pub use table::{CosineParts, Kernels, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
 
 #[cfg(target_endian = "big")]
 compile_error!(
@@ -48,7 +50,6 @@ const _: () = assert!(LANES == 2 * GROUP && f16::MAX.to_bits() == 0x7bff);
 /// the first is scored, and the rows of a longer run are read steadily ahead.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 8192;
-#[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 
 /// What a kernel sums; a const parameter, because dispatch on it happens once, in the table.
@@ -71,24 +72,7 @@ pub fn kernels() -> &'static Kernels {
 /// this one; without effect where the instruction set has no such hint.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
-    prefetch_at(bytes.as_ptr(), bytes.len());
-}
-
-/// The same for `len` bytes from `start` on, which need not be there: nothing is read.
-#[inline]
-#[cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "std::arch marks the hint unsafe outside SSE functions")
-)]
-pub fn prefetch_at(start: *const u8, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for at in (0..len).step_by(CACHE_LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE belongs to every x86-64, and a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
+    Ahead::new(bytes.as_ptr(), bytes.len()).ask_all();
 }
 
 impl Kernels {

@@ -7,6 +7,7 @@
     reason = "calls functions compiled for an instruction set that was detected at run time"
 )]
 
+use super::ahead::Ahead;
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
 use crate::metric::{CodeScore, Element, Score};
@@ -22,8 +23,8 @@ pub(super) type CodeRowKernel = unsafe fn(&[u8], &[u8]) -> i32;
 pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
 /// `fn(queries, rows, scores)`: equally long queries; the rows hold exactly `scores.len() * queries[0].len()` bytes.
 pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
-/// `fn(tables, block, sums)`: see [`Kernels::lookup_block`].
-pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS]);
+/// `fn(tables, block, sums, ahead)`: see [`Kernels::lookup_block`].
+pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS], Ahead);
 /// `fn(terms, rows, cut, bounds)`: see [`Kernels::bound_block`].
 pub(super) type BoundKernel = unsafe fn(&BoundTerms, &BoundRows<'_>, f32, &mut BoundLanes) -> Near;
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
@@ -95,6 +96,8 @@ pub const LOOKUP_ROWS: usize = 16;
 pub const LOOKUP_BYTES: usize = 64;
 /// Bytes of a row's code whose tables lie together.
 pub const LOOKUP_QUAD: usize = 4;
+/// Lines that are asked for with each of those.
+pub const LOOKUP_LINES: usize = 2;
 
 /// The three sums of a cosine, each bit for bit what [`Kernels::row`] returns for `Score::Dot` on the same inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,9 +229,11 @@ impl Kernels {
     /// the same for the high nibbles; a part holds 16 bytes, one for each value of a nibble, for each of the four.
     /// Source of the idea: F. Andre, A.-M. Kermarrec and N. Le Scouarnec, "Cache locality is not enough", VLDB 2015.
     ///
+    /// Asks for `ahead` meanwhile, up to [`LOOKUP_LINES`] lines for each four bytes of a code.
+    ///
     /// # Panics
     /// When the block does not hold whole quads of code bytes, at most 16,384 of them a row, or `tables` not theirs.
-    pub fn lookup_block(&self, tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+    pub fn lookup_block(&self, tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], ahead: Ahead) {
         let bytes = block.len() / LOOKUP_ROWS;
         assert!(
             block.len().is_multiple_of(LOOKUP_ROWS * LOOKUP_QUAD) && bytes <= 16_384,
@@ -236,7 +241,7 @@ impl Kernels {
         );
         assert_eq!(tables.len(), bytes * LOOKUP_BYTES, "length of tables");
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
-        unsafe { (self.codes.lookup_block)(tables, block, sums) }
+        unsafe { (self.codes.lookup_block)(tables, block, sums, ahead) }
     }
 
     /// Turns `x` as `quantize::rotation` describes, a round for each run of `x.len().div_ceil(32)` words of signs.

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::cpu::Ahead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
 use crate::quantize::int8;
@@ -141,11 +142,9 @@ pub(super) fn with_one<S: PageStore, T>(
     Ok(read(scratch))
 }
 
-/// Brings the centroid of one list nearer to the CPU.
-pub(super) fn prefetch_one<S: PageStore>(store: &S, meta: &Meta, list: u32) {
-    for (block, part) in places(meta, list) {
-        store.prefetch(block, part);
-    }
+/// The parts of the centroid of one list, to be brought nearer to the CPU.
+pub(super) fn ahead_of_one<S: PageStore>(store: &S, meta: &Meta, list: u32) -> impl Iterator<Item = Ahead> {
+    places(meta, list).map(|(block, part)| store.prefetch(block, part).ahead())
 }
 
 /// Where the centroid of one list lies: block and bytes there, of each page in turn.

@@ -5,10 +5,32 @@
 
 use std::ops::{Deref, Range};
 
+use crate::cpu::Ahead;
 use crate::error::Result;
 
 /// Most pages that one record can change, generic WAL's limit.
 pub const RECORD_PAGES: usize = 4;
+
+/// Where a page is.
+#[derive(Debug, Clone, Copy)]
+pub enum Whereabouts {
+    /// In memory, in all likelihood. What was asked for is not yet on its way to the CPU.
+    Memory(Ahead),
+    /// On its way from the disk.
+    Disk,
+    /// Not known.
+    Unknown,
+}
+
+impl Whereabouts {
+    /// What can be brought nearer to the CPU.
+    pub fn ahead(self) -> Ahead {
+        match self {
+            Self::Memory(ahead) => ahead,
+            Self::Disk | Self::Unknown => Ahead::NONE,
+        }
+    }
+}
 
 /// Locked access to the pages of one index.
 ///
@@ -52,12 +74,11 @@ pub trait PageStore {
     /// What the storage reports.
     fn blocks(&self) -> Result<u32>;
 
-    /// Brings a part of a page that will be read soon nearer to the CPU, where that costs nothing but the asking; an empty
-    /// part only from the disk, if the page is not in memory. Returns whether pages are coming
-    /// from there.
-    fn prefetch(&self, block: u32, part: Range<usize>) -> bool {
+    /// Finds out where a part of a page that will be read soon lies, and, if it may lie on the disk, has it read from
+    /// there. Costs nothing but the asking, and reads nothing.
+    fn prefetch(&self, block: u32, part: Range<usize>) -> Whereabouts {
         let _ = (block, part);
-        false
+        Whereabouts::Unknown
     }
 
     /// Lets pending interrupts through. Nothing is locked here.

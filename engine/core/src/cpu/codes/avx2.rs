@@ -7,7 +7,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::ahead::Ahead;
+use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::super::{AHEAD, prefetch};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
@@ -260,11 +261,11 @@ pub(super) fn folded<const R: usize>(sums: [__m256i; R]) -> [i32; R] {
 const QUADS_IN_16_BITS: usize = 32;
 
 #[target_feature(enable = "avx2")]
-fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
+fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], mut ahead: Ahead) {
     let mut totals = [[0u32; LOOKUP_ROWS]; 2];
     let tables = tables.chunks(QUADS_IN_16_BITS * LOOKUP_QUAD * LOOKUP_BYTES);
     for (tables, block) in tables.zip(block.chunks(QUADS_IN_16_BITS * LOOKUP_QUAD * LOOKUP_ROWS)) {
-        for (total, part) in totals.iter_mut().zip(lookup_part(tables, block)) {
+        for (total, part) in totals.iter_mut().zip(lookup_part(tables, block, &mut ahead)) {
             for (total, part) in total.iter_mut().zip(part) {
                 *total += u32::from(part);
             }
@@ -277,7 +278,7 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
 /// The sums of the low and of the high bytes for each row, of at most `QUADS_IN_16_BITS` quads.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn lookup_part(tables: &[u8], block: &[u8]) -> [[u16; LOOKUP_ROWS]; 2] {
+fn lookup_part(tables: &[u8], block: &[u8], ahead: &mut Ahead) -> [[u16; LOOKUP_ROWS]; 2] {
     const PART: usize = LOOKUP_QUAD * 16;
     let nibble = _mm256_set1_epi8(15);
     // Of the low and of the high bytes: the sums of the even rows in 16 bits, which the odd rows' bytes overlap, and
@@ -286,6 +287,7 @@ fn lookup_part(tables: &[u8], block: &[u8]) -> [[u16; LOOKUP_ROWS]; 2] {
     let mut odd = [_mm256_setzero_si256(); 2];
     let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
     for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
+        ahead.ask(LOOKUP_LINES);
         for (at, codes) in [0, REGISTER].into_iter().zip(quad.chunks_exact(REGISTER)) {
             // SAFETY: the chunk holds 32 bytes.
             let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };

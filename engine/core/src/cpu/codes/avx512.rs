@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::table::CodeKernels;
 use super::super::{AHEAD, prefetch};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
@@ -21,7 +21,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     squared_l2_i8_block: block::<SQUARED_L2>,
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
-    lookup_block,
+    lookup_block: super::lookup_avx512::by_permutation,
 };
 
 /// Bytes of a register.
@@ -184,59 +184,4 @@ fn folded<const R: usize>(sums: [__m512i; R]) -> [i32; R] {
     let eight =
         sums.map(|sum| _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)));
     super::avx2::folded(eight)
-}
-
-/// Where byte `4 r + k` of a register comes from: byte `k` of row `r` of a quad.
-static ROWS_FIRST: [u8; REGISTER] = {
-    let mut places = [0; REGISTER];
-    let mut row = 0;
-    while row < 16 {
-        let mut byte = 0;
-        while byte < 4 {
-            places[(4 * row + byte) as usize] = 16 * byte + row;
-            byte += 1;
-        }
-        row += 1;
-    }
-    places
-};
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx512vpopcntdq")]
-fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS]) {
-    // Byte 4 r + k of a register is to be byte k of row r, so that a sum of four bytes is one row's.
-    // SAFETY: the array holds 64 bytes.
-    let rows_first = unsafe { _mm512_loadu_si512(ROWS_FIRST.as_ptr().cast()) };
-    // Which of the four tables of a part a byte looks into.
-    let table_of = _mm512_set1_epi32(0x30_20_10_00);
-    let (nibble, one) = (_mm512_set1_epi8(15), _mm512_set1_epi8(1));
-    // One for each part: two for each kind of byte would wait for each other.
-    let mut totals = [_mm512_setzero_si512(); 4];
-    let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
-    for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
-        debug_assert!(quad.len() == REGISTER && tables.len() == 4 * REGISTER);
-        // SAFETY: the chunk holds 64 bytes.
-        let codes = unsafe { _mm512_loadu_si512(quad.as_ptr().cast()) };
-        let codes = _mm512_permutexvar_epi8(rows_first, codes);
-        let places = [
-            or_and(codes, nibble, table_of),
-            or_and(_mm512_srli_epi16::<4>(codes), nibble, table_of),
-        ];
-        for (part, total) in totals.iter_mut().enumerate() {
-            // SAFETY: the chunk holds 256 bytes, four registers.
-            let table = unsafe { _mm512_loadu_si512(tables.as_ptr().add(part * REGISTER).cast()) };
-            let found = _mm512_permutexvar_epi8(places[part / 2], table);
-            *total = _mm512_dpbusd_epi32(*total, found, one);
-        }
-    }
-    let [low, high] = [0, 1].map(|kind| _mm512_add_epi32(totals[kind], totals[kind + 2]));
-    let total = _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high));
-    // SAFETY: the array holds 64 bytes.
-    unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), total) };
-}
-
-/// `(x & mask) | set`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn or_and(x: __m512i, mask: __m512i, set: __m512i) -> __m512i {
-    _mm512_ternarylogic_epi32::<0xea>(x, mask, set)
 }

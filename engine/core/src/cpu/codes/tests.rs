@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::cpu::{Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use crate::cpu::{Ahead, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use crate::metric::CodeScore;
 use crate::property::cases;
 
@@ -203,7 +203,12 @@ fn every_table_looks_up_the_defined_sums() {
             let expected = looked_up(&tables, &block);
             for table in Kernels::all_supported() {
                 let mut sums = [7; LOOKUP_ROWS];
-                table.lookup_block(&tables, &block, &mut sums);
+                table.lookup_block(
+                    &tables,
+                    &block,
+                    &mut sums,
+                    Ahead::new(block.as_ptr(), block.len()),
+                );
                 assert_eq!(sums, expected, "{} {bytes_of_row} {extreme}", table.name());
             }
         }
@@ -215,7 +220,12 @@ fn blocks_and_tables_that_do_not_fit_each_other_are_refused() {
     for table in Kernels::all_supported() {
         for (tables, block) in [(256, 63), (255, 64), (0, 64), (64, 16), (512, 64)] {
             let refused = std::panic::catch_unwind(|| {
-                table.lookup_block(&vec![0; tables], &vec![0; block], &mut [0; LOOKUP_ROWS]);
+                table.lookup_block(
+                    &vec![0; tables],
+                    &vec![0; block],
+                    &mut [0; LOOKUP_ROWS],
+                    Ahead::NONE,
+                );
             });
             assert!(refused.is_err(), "{} {tables} {block}", table.name());
         }

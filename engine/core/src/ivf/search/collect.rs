@@ -9,11 +9,13 @@ use crate::backend::{Backend, KeepWaiting, RowBlock};
 use crate::cpu;
 use crate::error::{Error, Result};
 
+use super::super::centroids;
 use super::super::layout::{self, ListHead, Meta, Shape};
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::super::run::Run;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source, Window};
+use super::coming::Coming;
 use super::int8::Int8Rows;
 use super::rabitq::RabitqRows;
 use super::{Overtaken, Query, SearchCounts, key_of};
@@ -57,6 +59,7 @@ pub(super) struct Collector {
     rows: Vec<GatheredRow>,
     int8: Int8Rows,
     rabitq: RabitqRows,
+    coming: Coming,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,12 +91,14 @@ impl Collector {
         &mut self.straddling
     }
 
-    /// Reads one list, whose first group is at `head_block`. `Break`: VACUUM moved rows meanwhile.
+    /// Reads one list, whose first group is at `head_block`; `after` is the one that is read next, with its first group.
+    /// `Break`: VACUUM moved rows meanwhile.
     pub(super) fn list<S: PageStore>(
         &mut self,
         pass: &mut Pass<'_, '_, S>,
         list: u32,
         head_block: u32,
+        after: Option<(u32, u32)>,
     ) -> Result<Overtaken> {
         let store = pass.store;
         pass.counts.lists += 1;
@@ -123,8 +128,16 @@ impl Collector {
                 steps_max = blocks.min(2 * step);
             }
             let pauses = pass.gathers() || step % GROUPS_BETWEEN_PAUSES == 0;
-            let ahead = if pauses { None } else { fetch_ahead(pass, next)? };
+            // Locked before this one is released.
+            let ahead = if pauses || next == NO_BLOCK {
+                None
+            } else {
+                Some(store.share(next)?)
+            };
+            let further = ahead.as_ref().map_or(NO_BLOCK, |page| layout::next(page));
+            self.ask_ahead(pass, block == head_block, next, further, after);
             self.group(pass, &page, block)?;
+            self.coming.ask_all();
             if next == NO_BLOCK {
                 break;
             }
@@ -158,6 +171,40 @@ impl Collector {
         } else {
             ControlFlow::Break(())
         })
+    }
+
+    /// Notes what comes after a group, to be asked for while its rows are scored: the group behind the next one, or, at the
+    /// end of a list, what the next list begins with. `alone`: the group is the first of its list.
+    fn ask_ahead<S: PageStore>(
+        &mut self,
+        pass: &Pass<'_, '_, S>,
+        alone: bool,
+        next: u32,
+        further: u32,
+        after: Option<(u32, u32)>,
+    ) {
+        let (store, read) = (pass.store, pass.shape.scanned_bytes());
+        self.coming.clear();
+        let page = |block: u32| store.prefetch(block, 0..read).ahead();
+        if further != NO_BLOCK {
+            self.coming.push(page(further));
+            return;
+        }
+        let Some((list, head)) = after else { return };
+        if next == NO_BLOCK {
+            if alone {
+                self.coming.push(page(head));
+            }
+            if pass.shape.filter_bytes > 0 {
+                centroids::ahead_of_one(store, pass.meta, list).for_each(|part| self.coming.push(part));
+            }
+            // Where it lies if the list was written at once.
+            if let Some(second) = head.checked_add(pass.meta.group_pages) {
+                self.coming.push(page(second));
+            }
+        } else {
+            self.coming.push(page(head));
+        }
     }
 
     /// Scores all gathered rows.
@@ -222,9 +269,16 @@ impl Collector {
                     .group(pass, query, page, block, rows, &mut self.straddling);
             }
             if let Some(codes) = &query.rabitq {
-                return self
-                    .rabitq
-                    .group(pass, query, codes, page, block, rows, &mut self.straddling);
+                return self.rabitq.group(
+                    pass,
+                    query,
+                    codes,
+                    page,
+                    block,
+                    rows,
+                    &mut self.straddling,
+                    &mut self.coming,
+                );
             }
             if !pass.gathers() {
                 return self.score_group(pass, page, block, rows);
@@ -330,21 +384,6 @@ pub(super) fn read_ahead<S: PageStore>(store: &S, shape: &Shape, head_block: u32
     for block in (head_block..end).step_by(step as usize).skip(1).take(PAGES_AHEAD) {
         store.prefetch(block, 0..0);
     }
-}
-
-/// Locks the group at `next`, if there is one, so that it comes from memory while the one before is scored, and asks for
-/// the one that follows it in a list that was written at once.
-fn fetch_ahead<S: PageStore>(pass: &Pass<'_, '_, S>, next: u32) -> Result<Option<S::Shared>> {
-    if next == NO_BLOCK {
-        return Ok(None);
-    }
-    let page = pass.store.share(next)?;
-    let read = pass.shape.scanned_bytes();
-    cpu::prefetch(&page[..read]);
-    if let Some(further) = next.checked_add(pass.meta.group_pages) {
-        pass.store.prefetch(further, 0..read);
-    }
-    Ok(Some(page))
 }
 
 /// Hands on the codes of a group's first `rows` slots.

@@ -9,6 +9,7 @@
 //! compares at the end of each list, and reads the batch again.
 
 mod collect;
+mod coming;
 mod int8;
 mod rabitq;
 mod rank;
@@ -25,10 +26,10 @@ use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
 use crate::quantize::{QueryNorms, RowFactors};
 
-use super::centroids::{self, Centroids};
+use super::centroids::Centroids;
 use super::layout::{DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
-use super::store::PageStore;
+use super::store::{PageStore, Whereabouts};
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
@@ -332,7 +333,7 @@ impl Search {
         let heads = heads.filter(|head| *head != NO_BLOCK).take(LISTS_AHEAD);
         let mut cold = false;
         for head in heads.clone() {
-            cold |= store.prefetch(head, 0..0);
+            cold |= matches!(store.prefetch(head, 0..0), Whereabouts::Disk);
         }
         for head in heads.filter(|_| cold) {
             let groups = ListHead::read(&store.share(head)?).groups;
@@ -357,12 +358,7 @@ impl Search {
             self.collector.clear();
             for (at, (list, head)) in self.heads.iter().copied().enumerate() {
                 store.pause()?;
-                if let Some((list, head)) = self.heads.get(at + 1) {
-                    store.prefetch(*head, 0..self.shape.scanned_bytes());
-                    if self.rotation.is_some() {
-                        centroids::prefetch_one(store, &self.meta, *list);
-                    }
-                }
+                let after = self.heads.get(at + 1).copied();
                 let mut pass = collect::Pass {
                     store,
                     meta: &self.meta,
@@ -374,7 +370,7 @@ impl Search {
                     counts: &mut self.counts,
                     settle_now: self.settle_now,
                 };
-                if self.collector.list(&mut pass, list, head)?.is_break() {
+                if self.collector.list(&mut pass, list, head, after)?.is_break() {
                     self.counts.restarts += 1;
                     self.window.reopen();
                     continue 'pass;

@@ -5,7 +5,7 @@
 //! its true distance. So how many codes and vectors are read follows from how many rows are asked for, and nothing has to
 //! be guessed beforehand.
 
-use crate::cpu::{LOOKUP_ROWS, kernels};
+use crate::cpu::{LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, kernels};
 use crate::error::Result;
 use crate::metric::Element;
 use crate::quantize;
@@ -17,6 +17,7 @@ use super::super::page::{self, CONTENT_AT, Kind};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
 use super::collect::{Collector, Pass, bad_factors};
+use super::coming::Coming;
 use super::{Query, key_of};
 
 /// Scratch memory, and the list that is being read.
@@ -72,6 +73,7 @@ impl RabitqRows {
         block: u32,
         rows: usize,
         scratch: &mut Vec<u8>,
+        ahead: &mut Coming,
     ) -> Result<()> {
         let shape = pass.shape;
         let filter = filter_of(pass.store, shape, page, block, rows, scratch)?;
@@ -89,12 +91,21 @@ impl RabitqRows {
         };
         let terms = codes.terms(self.place);
         let blocks = filter.chunks_exact(LOOKUP_ROWS * shape.filter_bytes);
+        let lines = shape.filter_bytes / LOOKUP_QUAD * LOOKUP_LINES;
         let mut bounds = [0.0; LOOKUP_ROWS];
         for (block_codes, first) in blocks.zip((0..rows).step_by(LOOKUP_ROWS)) {
             let lanes = u16::MAX >> LOOKUP_ROWS.saturating_sub(rows - first);
             // Rounded up, so that it keeps no fewer rows.
             let cut = above(pass.window.cut());
-            let near = codes.near_rows(&terms, block_codes, runs, first, cut, &mut bounds);
+            let near = codes.near_rows(
+                &terms,
+                block_codes,
+                runs,
+                first,
+                cut,
+                &mut bounds,
+                ahead.take(lines),
+            );
             // What no encoder wrote could hide a row.
             if !near.sound {
                 return Err(bad_factors(block));
@@ -154,8 +165,9 @@ pub(super) fn prefetch_row<S: PageStore>(store: &S, shape: &Shape, entry: Entry)
     let slot = usize::from(slot);
     let ask = |piece: Piece| {
         let further = page_of(block, piece.page);
-        store.prefetch(further, 0..CONTENT_AT);
-        store.prefetch(further, piece.at..piece.at + piece.len);
+        store.prefetch(further, 0..CONTENT_AT).ahead().ask_all();
+        let part = piece.at..piece.at + piece.len;
+        store.prefetch(further, part).ahead().ask_all();
     };
     if fine {
         shape.vector_pieces(slot).for_each(ask);

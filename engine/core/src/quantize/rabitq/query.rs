@@ -3,7 +3,8 @@
 use super::super::rotation::Rotation;
 use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
 use crate::cpu::{
-    BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near, kernels,
+    Ahead, BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near,
+    kernels,
 };
 use crate::metric::{Element, Metric, Score};
 
@@ -155,8 +156,14 @@ impl RabitqQuery {
     ///
     /// `codes` is the rows' block of codes, as [`crate::cpu::Kernels::lookup_block`] takes it.
     ///
+    /// `ahead` is memory to ask for meanwhile.
+    ///
     /// # Panics
     /// When `codes` is not one block long.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one block of a loop, with all that it is read with"
+    )]
     pub fn near_rows(
         &self,
         terms: &BoundTerms,
@@ -165,9 +172,10 @@ impl RabitqQuery {
         first: usize,
         cut: f32,
         bounds: &mut BoundLanes,
+        ahead: Ahead,
     ) -> Near {
         let mut sums = [0; LOOKUP_ROWS];
-        kernels().lookup_block(&self.tables, codes, &mut sums);
+        kernels().lookup_block(&self.tables, codes, &mut sums, ahead);
         let products = sums.map(|sum| self.unit * (2 * sum.cast_signed() - self.steps) as f32);
         let mut copies = [NO_LANES; 4];
         let [base, step, error, norm_sq] = &mut copies;

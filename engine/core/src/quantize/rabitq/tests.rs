@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::LOOKUP_ROWS;
+use crate::cpu::{Ahead, LOOKUP_ROWS};
 use crate::distance;
 use crate::metric::Metric;
 use crate::property::cases;
@@ -56,10 +56,10 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
     let mut bounds = Vec::new();
     for (codes, first) in blocks.chunks(LOOKUP_ROWS * bytes).zip((0..).step_by(LOOKUP_ROWS)) {
         let mut lanes = [f32::NAN; LOOKUP_ROWS];
-        let all = query_codes.near_rows(&terms, codes, runs, first, f32::INFINITY, &mut lanes);
+        let all = query_codes.near_rows(&terms, codes, runs, first, f32::INFINITY, &mut lanes, Ahead::NONE);
         assert!(all.sound);
         let cut = lanes[0];
-        let near = query_codes.near_rows(&terms, codes, runs, first, cut, &mut lanes);
+        let near = query_codes.near_rows(&terms, codes, runs, first, cut, &mut lanes, Ahead::NONE);
         for (lane, bound) in lanes.iter().enumerate() {
             assert_eq!(near.rows >> lane & 1 == 1, *bound < cut);
         }
