@@ -25,7 +25,7 @@ const INDEXES_MAX: usize = 64;
 /// What is kept of one index.
 #[derive(Clone)]
 pub(super) struct Kept {
-    /// A copy of its centroids, unless that would be too large.
+    /// A copy of its centroids, once that is worth it, unless it would be too large.
     pub(super) centroids: Option<Rc<Centroids>>,
     /// Where its pages were.
     pub(super) recent: Rc<RecentBuffers>,
@@ -37,7 +37,25 @@ struct Entry {
     index: pg_sys::Oid,
     number: u64,
     bytes: usize,
+    scans: u32,
     kept: Kept,
+}
+
+impl Entry {
+    /// Of an index of which nothing is known yet.
+    fn new(index: pg_sys::Oid, number: u64) -> Self {
+        Self {
+            index,
+            number,
+            bytes: 0,
+            scans: 0,
+            kept: Kept {
+                centroids: None,
+                recent: Rc::default(),
+                taken: Rc::new(Cell::new(TAKEN_FIRST)),
+            },
+        }
+    }
 }
 
 thread_local! {
@@ -46,7 +64,7 @@ thread_local! {
     static LAST_NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What is kept of `index`; its centroids are read now if they were not yet.
+/// What is kept of `index`; its centroids are read now if that is due.
 ///
 /// # Errors
 /// What reading the centroids reports.
@@ -61,32 +79,26 @@ pub(super) unsafe fn of(index: pg_sys::Relation, store: &PgStore, meta: &Meta) -
             (*index).rd_amcache.cast::<u64>().as_ref().copied(),
         )
     };
-    if let Some(kept) = number.and_then(|number| take(oid, number)) {
-        return Ok(kept);
-    }
-    let bytes = Centroids::bytes_for(meta);
-    let copied = bytes <= BYTES_MAX;
-    let kept = Kept {
-        centroids: if copied {
-            Some(Rc::new(Centroids::read(store, meta)?))
-        } else {
-            None
-        },
-        recent: Rc::default(),
-        taken: Rc::new(Cell::new(TAKEN_FIRST)),
+    let mut entry = match number.and_then(|number| take(oid, number)) {
+        Some(entry) => entry,
+        None => {
+            let number = LAST_NUMBER.get() + 1;
+            LAST_NUMBER.set(number);
+            // SAFETY: as the caller's.
+            unsafe { remember(index, number) };
+            Entry::new(oid, number)
+        }
     };
-    let number = LAST_NUMBER.get() + 1;
-    LAST_NUMBER.set(number);
-    // SAFETY: as the caller's.
-    unsafe { remember(index, number) };
+    let bytes = Centroids::bytes_for(meta);
+    if entry.kept.centroids.is_none() && bytes <= BYTES_MAX && entry.scans >= Centroids::worth_after(meta) {
+        entry.kept.centroids = Some(Rc::new(Centroids::read(store, meta)?));
+        entry.bytes = bytes;
+    }
+    entry.scans = entry.scans.saturating_add(1);
+    let kept = entry.kept.clone();
     ENTRIES.with_borrow_mut(|entries| {
         entries.retain(|entry| entry.index != oid);
-        entries.push(Entry {
-            index: oid,
-            number,
-            bytes: if copied { bytes } else { 0 },
-            kept: kept.clone(),
-        });
+        entries.push(entry);
         while entries.len() > INDEXES_MAX
             || entries.iter().map(|entry| entry.bytes).sum::<usize>() > BYTES_MAX
         {
@@ -110,16 +122,11 @@ pub(super) unsafe fn forget(index: pg_sys::Relation) {
     }
 }
 
-fn take(index: pg_sys::Oid, number: u64) -> Option<Kept> {
+/// Takes the entry of an index out of the list.
+fn take(index: pg_sys::Oid, number: u64) -> Option<Entry> {
     ENTRIES.with_borrow_mut(|entries| {
         let is_it = |entry: &Entry| entry.index == index && entry.number == number;
-        let entry = entries
-            .iter()
-            .position(is_it)
-            .map(|place| entries.remove(place))?;
-        let kept = entry.kept.clone();
-        entries.push(entry);
-        Some(kept)
+        entries.iter().position(is_it).map(|place| entries.remove(place))
     })
 }
 

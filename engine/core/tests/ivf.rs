@@ -112,8 +112,12 @@ fn scan_through_a_tiny_window_equals_the_scan_through_a_large_one() {
 
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
-fn a_rounded_copy_of_the_centroids_leads_to_the_same_lists() {
-    for metric in METRICS {
+fn a_copy_of_the_centroids_leads_to_the_same_lists() {
+    // With rabitq the copy holds codes.
+    for (metric, storage) in METRICS
+        .into_iter()
+        .flat_map(|metric| [(metric, Storage::F32), (metric, Storage::Rabitq)])
+    {
         for (dims, rows, lists) in [
             (1, 60, 9),
             (3, 900, 40),
@@ -121,7 +125,7 @@ fn a_rounded_copy_of_the_centroids_leads_to_the_same_lists() {
             (784, 300, 20),
             (MAX_DIMS, 12, 4),
         ] {
-            let index = Index::build(metric, Storage::F32, dims, rows, lists, 25);
+            let index = Index::build(metric, storage, dims, rows, lists, 25);
             let centroids = Rc::new(Centroids::read(&index.store, &index.meta).expect("sound"));
             assert_eq!(centroids.lists(), lists as usize);
             let mut random = Random(26);
@@ -141,7 +145,10 @@ fn a_rounded_copy_of_the_centroids_leads_to_the_same_lists() {
                         // A query without a direction has no order.
                         let same = got == want
                             || (got.len() == want.len() && got.iter().any(|row| row.distance.is_nan()));
-                        assert!(same, "{metric:?} {dims} {probes} {iterate:?} {query:?}");
+                        assert!(
+                            same,
+                            "{metric:?} {storage:?} {dims} {probes} {iterate:?} {query:?}"
+                        );
                     }
                 }
             }

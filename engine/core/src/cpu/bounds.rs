@@ -9,9 +9,10 @@ use super::LOOKUP_ROWS;
 pub type BoundLanes = [f32; LOOKUP_ROWS];
 
 /// What a raw bound is turned into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BoundKind {
     /// The root of it, as of a squared distance.
+    #[default]
     Root,
     /// Itself, at least 0.
     Plain,
@@ -20,7 +21,7 @@ pub enum BoundKind {
 }
 
 /// What the rows of a list have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct BoundTerms {
     /// What the bound becomes.
     pub kind: BoundKind,
@@ -66,8 +67,49 @@ pub struct Near {
     pub sound: bool,
 }
 
-/// Computes the bounds of the rows of a block before their kind is looked at, minus infinity where the numbers leave f32;
-/// returns whether all factors are such as an encoder writes.
+/// What bounds one row.
+#[derive(Debug, Clone, Copy)]
+pub struct BoundRow {
+    /// `<b, P q>`, as the code's kernel sums it.
+    pub product: f32,
+    /// The row's factors, as an encoder writes them.
+    pub base: f32,
+    /// See `base`.
+    pub step: f32,
+    /// See `base`.
+    pub error: f32,
+    /// `|x|^2`, for `Product`.
+    pub norm_sq: f32,
+}
+
+impl BoundTerms {
+    /// The bound of one row, minus infinity where the numbers leave f32: what a block's kernel computes for it.
+    pub fn bound(&self, row: &BoundRow) -> f32 {
+        let raw = raw_bound(self, row);
+        match self.kind {
+            BoundKind::Root => raw.max(0.0).sqrt(),
+            BoundKind::Plain => raw.max(0.0),
+            BoundKind::Product => product(self, row.norm_sq, raw),
+        }
+    }
+}
+
+/// The bound of a row before its kind is looked at, minus infinity where the numbers leave f32.
+#[inline(always)]
+fn raw_bound(terms: &BoundTerms, row: &BoundRow) -> f32 {
+    let product = row.step * row.product;
+    let base = terms.slope * row.base;
+    let slack = terms.slack * (terms.start + base.abs() + product.abs()) + row.step * terms.off + terms.lost;
+    let raw = terms.start + base - product - row.error * terms.reach - slack;
+    if raw.abs() <= f32::MAX {
+        raw
+    } else {
+        f32::NEG_INFINITY
+    }
+}
+
+/// Computes the bounds of the rows of a block before their kind is looked at; returns whether all factors are such as an
+/// encoder writes.
 #[inline(always)]
 pub(super) fn raw_bounds(terms: &BoundTerms, rows: &BoundRows<'_>, bounds: &mut BoundLanes) -> bool {
     let mut sound = true;
@@ -76,33 +118,37 @@ pub(super) fn raw_bounds(terms: &BoundTerms, rows: &BoundRows<'_>, bounds: &mut 
         reason = "one index for six arrays, which the compiler turns into lanes"
     )]
     for i in 0..LOOKUP_ROWS {
-        let (base, step, error) = (rows.base[i], rows.step[i], rows.error[i]);
-        // NaN fails the comparisons, too.
-        sound &= (step >= 0.0) & (error >= 0.0) & (rows.norm_sq[i] >= 0.0) & (base.abs() <= f32::MAX);
-        let product = step * rows.products[i];
-        let base = terms.slope * base;
-        let slack = terms.slack * (terms.start + base.abs() + product.abs()) + step * terms.off + terms.lost;
-        let raw = terms.start + base - product - error * terms.reach - slack;
-        bounds[i] = if raw.abs() <= f32::MAX {
-            raw
-        } else {
-            f32::NEG_INFINITY
+        let row = BoundRow {
+            product: rows.products[i],
+            base: rows.base[i],
+            step: rows.step[i],
+            error: rows.error[i],
+            norm_sq: rows.norm_sq[i],
         };
+        // NaN fails the comparisons, too.
+        sound &= (row.step >= 0.0) & (row.error >= 0.0) & (row.norm_sq >= 0.0) & (row.base.abs() <= f32::MAX);
+        bounds[i] = raw_bound(terms, &row);
     }
     sound
 }
 
-/// Turns raw bounds into products, as [`BoundKind::Product`] says.
+/// Turns a raw bound into a product, as [`BoundKind::Product`] says.
+#[inline(always)]
+fn product(terms: &BoundTerms, norm_sq: f32, bound: f32) -> f32 {
+    let norms = terms.norm * norm_sq.sqrt();
+    let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * terms.slack;
+    if bound > terms.unknown_below {
+        product
+    } else {
+        f32::NEG_INFINITY
+    }
+}
+
+/// The same for a block.
 #[inline(always)]
 pub(super) fn products(terms: &BoundTerms, norm_sq: &BoundLanes, bounds: &mut BoundLanes) {
     for (bound, norm_sq) in bounds.iter_mut().zip(norm_sq) {
-        let norms = terms.norm * norm_sq.sqrt();
-        let product = norms * (bound.clamp(0.0, 2.0) - 1.0) - norms * terms.slack;
-        *bound = if *bound > terms.unknown_below {
-            product
-        } else {
-            f32::NEG_INFINITY
-        };
+        *bound = product(terms, *norm_sq, *bound);
     }
 }
 

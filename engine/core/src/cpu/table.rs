@@ -25,6 +25,8 @@ pub(super) type CodeBlockKernel = unsafe fn(&[u8], &[u8], &mut [i32]);
 pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
 /// `fn(tables, block, sums, ahead)`: see [`Kernels::lookup_block`].
 pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS], Ahead);
+/// `fn(queries, code)`: see [`Kernels::dot_nibbles`].
+pub(super) type NibbleKernel = unsafe fn([&[u8]; 2], &[u8]) -> [i32; 2];
 /// `fn(terms, rows, cut, bounds)`: see [`Kernels::bound_block`].
 pub(super) type BoundKernel = unsafe fn(&BoundTerms, &BoundRows<'_>, f32, &mut BoundLanes) -> Near;
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
@@ -88,6 +90,7 @@ pub(super) struct CodeKernels {
     pub(super) hamming_block: CodeBlockKernel,
     pub(super) and_count_block: CodeBlockKernel,
     pub(super) lookup_block: LookupKernel,
+    pub(super) dot_nibbles: NibbleKernel,
 }
 
 /// Rows of a block of 1-bit codes that is scored by looking up sums: a register of 16 bytes.
@@ -98,6 +101,9 @@ pub const LOOKUP_BYTES: usize = 64;
 pub const LOOKUP_QUAD: usize = 4;
 /// Lines that are asked for with each of those.
 pub const LOOKUP_LINES: usize = 2;
+
+/// Bytes of a query for [`Kernels::dot_nibbles`] come in runs of so many.
+pub const NIBBLE_STEP: usize = 64;
 
 /// The three sums of a cosine, each bit for bit what [`Kernels::row`] returns for `Score::Dot` on the same inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -242,6 +248,18 @@ impl Kernels {
         assert_eq!(tables.len(), bytes * LOOKUP_BYTES, "length of tables");
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
         unsafe { (self.codes.lookup_block)(tables, block, sums, ahead) }
+    }
+
+    /// Computes the products of two int8 queries with the nibbles, 0 to 15, of a code: the first half of a query is for the
+    /// low nibbles of the bytes, the second for the high ones. Exact for `MAX_DIMS` nibbles.
+    ///
+    /// # Panics
+    /// When a half is not `code.len()` long, rounded up to whole runs of [`NIBBLE_STEP`].
+    pub fn dot_nibbles(&self, queries: [&[u8]; 2], code: &[u8]) -> [i32; 2] {
+        let bytes = 2 * code.len().next_multiple_of(NIBBLE_STEP);
+        assert!(queries.iter().all(|query| query.len() == bytes), "query length");
+        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+        unsafe { (self.codes.dot_nibbles)(queries, code) }
     }
 
     /// Turns `x` as `quantize::rotation` describes, a round for each run of `x.len().div_ceil(32)` words of signs.

@@ -1,41 +1,57 @@
-//! The centroids of an index, rounded to int8, for a process that ranks them for many queries.
+//! The centroids of an index on its pages, and a rounded copy of them for a process that ranks them for many queries.
 //!
 //! Reading them from the pages takes a large part of a short scan: their number grows with the rows' square root, and
 //! their vectors are not rounded there. The copy tells which lists are certainly among the nearest and which are not;
 //! those in between are read from the pages. It is valid as long as the index is not rebuilt: nothing else changes
 //! centroids.
 
+mod coded;
+mod rounded;
+
 use std::ops::Range;
 
 use crate::cpu::Ahead;
-use crate::error::{Error, ErrorKind, Result};
-use crate::metric::Metric;
-use crate::quantize::int8;
-use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
+use crate::error::Result;
+use crate::metric::Storage;
 
 use super::layout::Meta;
 use super::page::{self, CONTENT_AT, Kind, RUN_BYTES};
 use super::run::Run;
 use super::store::PageStore;
+pub(super) use coded::CodedCentroids;
+pub(super) use rounded::RoundedCentroids;
 
 /// Centroid pages to read before interrupts are let through.
 pub(super) const PAGES_BETWEEN_PAUSES: u32 = 256;
+/// Making a coded copy takes as long as so many queries save by it.
+const CODED_AFTER: u32 = 16;
 
-/// Rounded centroids, in the order of their lists.
+/// A copy of the centroids, in the order of their lists.
 #[derive(Debug)]
-pub struct Centroids {
-    dims: usize,
-    metric: Metric,
-    codes: Vec<u8>,
-    scale: Vec<f32>,
-    residual: Vec<f32>,
-    norm_sq: Vec<f32>,
+pub enum Centroids {
+    /// As int8.
+    Rounded(RoundedCentroids),
+    /// As 1-bit and 4-bit codes, where the rows are, too: a query is ready for them then.
+    Coded(CodedCentroids),
 }
 
 impl Centroids {
     /// Bytes that the copy of `meta`'s centroids takes.
     pub fn bytes_for(meta: &Meta) -> usize {
-        meta.lists as usize * (meta.dims as usize + size_of::<Int8Factors>())
+        if meta.storage == Storage::Rabitq {
+            CodedCentroids::bytes_for(meta)
+        } else {
+            RoundedCentroids::bytes_for(meta)
+        }
+    }
+
+    /// So many scans should have gone by before a process makes the copy, which it may not live to need.
+    pub fn worth_after(meta: &Meta) -> u32 {
+        if meta.storage == Storage::Rabitq {
+            CODED_AFTER
+        } else {
+            0
+        }
     }
 
     /// Reads and rounds them.
@@ -43,82 +59,45 @@ impl Centroids {
     /// # Errors
     /// `CorruptIndex`, `OutOfMemory`; what the store reports.
     pub fn read<S: PageStore>(store: &S, meta: &Meta) -> Result<Self> {
-        let (dims, lists) = (meta.dims as usize, meta.lists as usize);
-        let mut read = Self {
-            dims,
-            metric: ranking_metric(meta.metric),
-            codes: Vec::new(),
-            scale: Vec::new(),
-            residual: Vec::new(),
-            norm_sq: Vec::new(),
-        };
-        let reserved = read.codes.try_reserve_exact(lists * dims);
-        reserved
-            .and_then(|()| read.scale.try_reserve_exact(lists))
-            .and_then(|()| read.residual.try_reserve_exact(lists))
-            .and_then(|()| read.norm_sq.try_reserve_exact(lists))
-            .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while reading centroids"))?;
-        let (mut scratch, mut centroid) = (Vec::new(), Vec::with_capacity(dims));
-        let mut run = Run::new(dims * 4, lists, &mut scratch);
-        let mut block = meta.centroids_first;
-        while run.is_unfinished() {
-            if (block - meta.centroids_first) % PAGES_BETWEEN_PAUSES == PAGES_BETWEEN_PAUSES - 1 {
-                store.pause()?;
-            }
-            let page = store.share(block)?;
-            page::expect(&page, block, Kind::Centroids)?;
-            run.feed(&page[CONTENT_AT..], &mut |rows| {
-                for row in rows.chunks_exact(dims * 4) {
-                    centroid.clear();
-                    centroid.extend(row.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
-                    read.push(&centroid)?;
-                }
-                Ok(())
-            })?;
-            block += 1;
-        }
-        Ok(read)
-    }
-
-    fn push(&mut self, centroid: &[f32]) -> Result<()> {
-        let start = self.codes.len();
-        let scale = int8::encode(centroid, &mut self.codes).map_err(|_| {
-            Error::corrupt("a centroid of the index holds no number").with_hint("REINDEX the index.")
-        })?;
-        let codes = &self.codes[start..];
-        let factors = Int8Factors::new(self.metric, centroid, codes, scale);
-        self.scale.push(factors.scale);
-        self.residual.push(factors.residual);
-        self.norm_sq.push(factors.norm_sq);
-        Ok(())
+        Ok(if meta.storage == Storage::Rabitq {
+            Self::Coded(CodedCentroids::read(store, meta)?)
+        } else {
+            Self::Rounded(RoundedCentroids::read(store, meta)?)
+        })
     }
 
     /// How many there are.
     pub fn lists(&self) -> usize {
-        self.scale.len()
+        match self {
+            Self::Rounded(copy) => copy.lists(),
+            Self::Coded(copy) => copy.lists(),
+        }
     }
+}
 
-    /// Bounds of what [`Metric::score`] makes of each centroid and `query`, in the order of the lists: smaller is
-    /// nearer, so the dot product counts negatively.
-    pub(super) fn score_bounds(
-        &self,
-        query: &[f32],
-        products: &mut Vec<[i32; 2]>,
-        bounds: &mut Vec<(f32, f32)>,
-    ) {
-        let query = Int8Query::new(self.metric, query);
-        products.clear();
-        products.resize(self.lists(), [0; 2]);
-        debug_assert_eq!(self.codes.len(), self.lists() * self.dims);
-        query.products(&self.codes, products);
-        bounds.clear();
-        let runs = Int8Runs {
-            scale: &self.scale,
-            residual: &self.residual,
-            norm_sq: &self.norm_sq,
-        };
-        query.score_bounds(products, runs, bounds);
+/// Hands on every centroid, as f32, in the order of the lists.
+fn for_each<S: PageStore>(store: &S, meta: &Meta, each: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+    let (dims, lists) = (meta.dims as usize, meta.lists as usize);
+    let (mut scratch, mut centroid) = (Vec::new(), Vec::with_capacity(dims));
+    let mut run = Run::new(dims * 4, lists, &mut scratch);
+    let mut block = meta.centroids_first;
+    while run.is_unfinished() {
+        if (block - meta.centroids_first) % PAGES_BETWEEN_PAUSES == PAGES_BETWEEN_PAUSES - 1 {
+            store.pause()?;
+        }
+        let page = store.share(block)?;
+        page::expect(&page, block, Kind::Centroids)?;
+        run.feed(&page[CONTENT_AT..], &mut |rows| {
+            for row in rows.chunks_exact(dims * 4) {
+                centroid.clear();
+                centroid.extend(row.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
+                each(&centroid)?;
+            }
+            Ok(())
+        })?;
+        block += 1;
     }
+    Ok(())
 }
 
 /// Hands the centroid of one list to `read`, as it lies on the pages.
@@ -161,13 +140,4 @@ fn places(meta: &Meta, list: u32) -> impl Iterator<Item = (u32, Range<usize>)> {
         from += len;
         Some((first + page, at..at + len))
     })
-}
-
-/// Lists of the spherical metrics are ranked by their inner products.
-fn ranking_metric(metric: Metric) -> Metric {
-    if metric.is_spherical() {
-        Metric::InnerProduct
-    } else {
-        Metric::L2
-    }
 }

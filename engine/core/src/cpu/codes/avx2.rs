@@ -23,6 +23,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
     lookup_block,
+    dot_nibbles: super::nibbles::avx2,
 };
 
 /// Bytes of a register.

@@ -22,6 +22,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
     lookup_block: super::lookup_avx512::by_permutation,
+    dot_nibbles: super::nibbles::vnni,
 };
 
 /// Bytes of a register.

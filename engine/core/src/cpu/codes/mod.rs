@@ -6,6 +6,7 @@
 
 use crate::limits::MAX_DIMS;
 
+pub(super) mod nibbles;
 pub(super) mod scalar;
 
 #[cfg(target_arch = "x86_64")]

@@ -21,6 +21,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
     lookup_block,
+    dot_nibbles: super::nibbles::plain,
 };
 
 /// Bytes of a register.

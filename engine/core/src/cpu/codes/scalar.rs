@@ -15,6 +15,7 @@ pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
     hamming_block: block::<HAMMING>,
     and_count_block: block::<AND>,
     lookup_block,
+    dot_nibbles: super::nibbles::plain,
 };
 
 fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {

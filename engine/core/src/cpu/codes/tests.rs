@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::cpu::{Ahead, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use crate::cpu::{Ahead, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP};
 use crate::metric::CodeScore;
 use crate::property::cases;
 
@@ -228,6 +228,46 @@ fn blocks_and_tables_that_do_not_fit_each_other_are_refused() {
                 );
             });
             assert!(refused.is_err(), "{} {tables} {block}", table.name());
+        }
+    }
+}
+
+#[test]
+fn every_table_computes_the_defined_products_with_nibbles() {
+    let lengths: &[usize] = if cfg!(miri) {
+        &[0, 1, 33, 65]
+    } else {
+        &[0, 1, 4, 31, 32, 33, 52, 64, 65, 392, 8000]
+    };
+    for (seed, len) in (0..).zip(lengths) {
+        for extreme in [false, true] {
+            let half = len.next_multiple_of(NIBBLE_STEP);
+            let (code, mut query) = if extreme {
+                (vec![0xff; *len], vec![0x80; 2 * half])
+            } else {
+                (bytes(*len, seed * 3), bytes(2 * half, seed * 3 + 1))
+            };
+            let other: Vec<u8> = query.iter().map(|q| q.wrapping_add(3)).collect();
+            let sum = |query: &[u8]| -> i32 {
+                let element = |at: usize| i32::from(query[at].cast_signed());
+                let byte = |(at, byte): (usize, &u8)| {
+                    i32::from(byte & 15) * element(at) + i32::from(byte >> 4) * element(half + at)
+                };
+                code.iter().enumerate().map(byte).sum()
+            };
+            let expected = [sum(&query), sum(&other)];
+            for table in Kernels::all_supported() {
+                assert_eq!(
+                    table.dot_nibbles([&query, &other], &code),
+                    expected,
+                    "{} {len}",
+                    table.name()
+                );
+                query.push(0);
+                let refused = std::panic::catch_unwind(|| table.dot_nibbles([&query, &other], &code));
+                assert!(refused.is_err(), "{} {len}", table.name());
+                query.pop();
+            }
         }
     }
 }

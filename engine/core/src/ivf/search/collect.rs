@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use crate::backend::{Backend, KeepWaiting, RowBlock};
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::quantize::rabitq::Place;
 
 use super::super::centroids;
 use super::super::layout::{self, ListHead, Meta, Shape};
@@ -79,6 +80,11 @@ impl Collector {
     /// Forgets the last query.
     pub(super) fn restart(&mut self) {
         self.rabitq.clear();
+    }
+
+    /// Notes where the query lies to the centroid of `list`.
+    pub(super) fn know(&mut self, meta: &Meta, list: u32, place: Place) {
+        self.rabitq.know(meta, list, place);
     }
 
     /// What is known of the lists read, and memory for a part of a row.
@@ -195,7 +201,7 @@ impl Collector {
             if alone {
                 self.coming.push(page(head));
             }
-            if pass.shape.filter_bytes > 0 {
+            if pass.shape.filter_bytes > 0 && self.rabitq.place(list).is_none() {
                 centroids::ahead_of_one(store, pass.meta, list).for_each(|part| self.coming.push(part));
             }
             // Where it lies if the list was written at once.

@@ -314,8 +314,12 @@ impl Search {
         if from >= until {
             return Ok(false);
         }
+        let centroids = self.centroids.as_deref();
         self.ranking
-            .rank(store, &self.meta, self.query.as_ref(), from..until)?;
+            .rank(store, &self.meta, self.query.as_ref(), centroids, from..until)?;
+        for (list, place) in self.ranking.places() {
+            self.collector.know(&self.meta, list, place);
+        }
         self.batch = from..until;
         let floor = match self.options.iterate {
             Iterate::Strict => self.last.map(Entry::before_ties),

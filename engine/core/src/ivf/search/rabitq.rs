@@ -8,7 +8,6 @@
 use crate::cpu::{LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, kernels};
 use crate::error::Result;
 use crate::metric::Element;
-use crate::quantize;
 use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns};
 
 use super::super::centroids;
@@ -18,6 +17,7 @@ use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
 use super::collect::{Collector, Pass, bad_factors};
 use super::coming::Coming;
+use super::rank::place_of;
 use super::{Query, key_of};
 
 /// Scratch memory, and the list that is being read.
@@ -25,9 +25,10 @@ use super::{Query, key_of};
 pub(super) struct RabitqRows {
     /// Where the query lies to the list's centroid.
     place: Place,
-    /// The same of every list that was read.
+    /// The same of every list of which it is known.
     places: Vec<Option<Place>>,
-    values: Vec<u8>,
+    /// Those lists.
+    known: Vec<u32>,
     runs: [Vec<f32>; 4],
     vector: Vec<u8>,
 }
@@ -41,22 +42,33 @@ impl RabitqRows {
         query: &RabitqQuery,
         list: u32,
     ) -> Result<()> {
-        self.place = centroids::with_one(store, meta, list, &mut self.vector, |centroid| {
-            if let Ok(centroid) = bytemuck::try_cast_slice(centroid) {
-                return Ok(query.place(centroid));
-            }
-            let mut copy = Vec::new();
-            quantize::decode(Element::F32, centroid, &mut copy)?;
-            Ok(query.place(&copy))
-        })??;
-        self.places.resize(meta.lists as usize, None);
-        self.places[list as usize] = Some(self.place);
+        self.place = match self.place(list) {
+            Some(place) => place,
+            None => centroids::with_one(store, meta, list, &mut self.vector, |centroid| {
+                place_of(query, centroid)
+            })??,
+        };
+        self.know(meta, list, self.place);
         Ok(())
+    }
+
+    /// Notes where the query lies to the centroid of `list`.
+    pub(super) fn know(&mut self, meta: &Meta, list: u32, place: Place) {
+        self.places.resize(meta.lists as usize, None);
+        self.places[list as usize] = Some(place);
+        self.known.push(list);
+    }
+
+    /// Where the query lies to the centroid of `list`, if that is known.
+    pub(super) fn place(&self, list: u32) -> Option<Place> {
+        self.places.get(list as usize).copied().flatten()
     }
 
     /// Forgets the last query.
     pub(super) fn clear(&mut self) {
-        self.places.clear();
+        for list in self.known.drain(..) {
+            self.places[list as usize] = None;
+        }
     }
 
     /// Reads one group of `rows` rows, whose first page is locked.
@@ -241,23 +253,21 @@ struct Row<'a> {
 impl RabitqRows {
     /// The bound by the row's 4-bit code; nothing where the row's list was not read.
     fn fine_bound<S: PageStore>(
-        &mut self,
+        &self,
         store: &S,
         shape: &Shape,
         query: &Query,
         row: Row<'_>,
         scratch: &mut Vec<u8>,
     ) -> Result<Option<f32>> {
-        let place = self.places.get(page::owner(row.page) as usize).copied().flatten();
-        let (Some(place), Some(codes)) = (place, &query.rabitq) else {
+        let (Some(place), Some(codes)) = (self.place(page::owner(row.page)), &query.rabitq) else {
             return Ok(None);
         };
         let terms = codes.terms(place);
         let norm_sq = norm_sq_of(shape, row);
-        let values = &mut self.values;
         let pieces = shape.fine_pieces(row.slot);
         let bound = with_bytes(store, row, pieces, shape.fine_bytes, scratch, |code| {
-            codes.fine_bound(&terms, code, norm_sq, values)
+            codes.fine_bound(&terms, code, norm_sq)
         })?;
         bound.map(Some).ok_or_else(|| bad_factors(row.block))
     }

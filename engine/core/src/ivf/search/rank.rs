@@ -1,7 +1,10 @@
 //! Ranks the lists of an index by the distance of their centroids from the query.
 //!
 //! Which lists are the nearest never depends on the device, or on whether a rounded copy of the centroids was at hand:
-//! where scores are not exact, the lists near the cut are scored again by the CPU's kernels.
+//! where scores are not exact, the lists near the cut are scored again by the CPU's kernels. (Codes of centroids leave a list
+//! out wrongly with a chance of some 1e-8, as those of rows do.)
+
+mod by_code;
 
 use std::ops::Range;
 
@@ -17,6 +20,9 @@ use super::super::page::{self, CONTENT_AT, Kind};
 use super::super::run::Run;
 use super::super::store::PageStore;
 use super::Query;
+use crate::quantize::rabitq::Place;
+use by_code::ByCode;
+pub(super) use by_code::place_of;
 
 /// A list and bounds of its centroid's score; smaller is nearer. Equal bounds are the score itself.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +60,7 @@ pub(super) struct Ranking {
     bounds: Vec<(f32, f32)>,
     scratch: Vec<u8>,
     gathered: Vec<u8>,
+    by_code: ByCode,
 }
 
 impl Ranking {
@@ -65,6 +72,11 @@ impl Ranking {
     /// The list at place `rank`, which lies in a range given to [`Ranking::rank`].
     pub(super) fn list(&self, rank: usize) -> u32 {
         self.lists[rank].list
+    }
+
+    /// Where the query lies to centroids that were read to rank them.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = (u32, Place)> + '_ {
+        self.by_code.places()
     }
 
     /// Scores all centroids: on the pages, or their rounded copy.
@@ -83,12 +95,19 @@ impl Ranking {
                 .extend((0..meta.lists).map(|list| Ranked::exact(0.0, list)));
             return Ok(());
         };
-        if let Some(centroids) = centroids.filter(|copy| copy.lists() == meta.lists as usize) {
-            centroids.score_bounds(&query.values, &mut self.products, &mut self.bounds);
-            let bounds = (0..meta.lists).zip(&self.bounds);
-            self.lists
-                .extend(bounds.map(|(list, &(low, high))| Ranked { low, high, list }));
-            return Ok(());
+        match centroids.filter(|copy| copy.lists() == meta.lists as usize) {
+            Some(Centroids::Rounded(copy)) => {
+                copy.score_bounds(&query.values, &mut self.products, &mut self.bounds);
+                let bounds = (0..meta.lists).zip(&self.bounds);
+                self.lists
+                    .extend(bounds.map(|(list, &(low, high))| Ranked { low, high, list }));
+                return Ok(());
+            }
+            Some(Centroids::Coded(copy)) if let Some(codes) = &query.rabitq => {
+                self.by_code.score(copy, codes, &mut self.lists);
+                return Ok(());
+            }
+            Some(Centroids::Coded(_)) | None => {}
         }
         self.scores.clear();
         self.score_centroids(store, meta, &query.values, backend, keep_waiting)?;
@@ -113,6 +132,7 @@ impl Ranking {
         store: &S,
         meta: &Meta,
         query: Option<&Query>,
+        centroids: Option<&Centroids>,
         range: Range<usize>,
     ) -> Result<()> {
         let wanted = range.len();
@@ -120,7 +140,13 @@ impl Ranking {
             && wanted < self.lists.len() - range.start
             && self.lists[range.start..].iter().any(|list| !list.is_exact())
         {
-            self.settle(store, meta, query, range.start, wanted)?;
+            match centroids {
+                Some(Centroids::Coded(copy)) => {
+                    let rest = &mut self.lists[range.start..];
+                    self.by_code.settle(store, meta, query, copy, rest, wanted)?;
+                }
+                Some(Centroids::Rounded(_)) | None => self.settle(store, meta, query, range.start, wanted)?,
+            }
         }
         let rest = &mut self.lists[range.start..];
         if wanted < rest.len() {
@@ -231,7 +257,7 @@ pub fn nearest_list<S: PageStore>(
     let query = Query::new(vector, backend.is_exact());
     let mut ranking = Ranking::default();
     ranking.score(store, meta, Some(&query), None, backend, keep_waiting)?;
-    ranking.rank(store, meta, Some(&query), 0..1)?;
+    ranking.rank(store, meta, Some(&query), None, 0..1)?;
     Ok(ranking.list(0))
 }
 

@@ -15,7 +15,12 @@ const STEP: f64 = 0.3352;
 
 /// Bytes of a row's factors and code.
 pub const fn bytes(dims: usize) -> usize {
-    FACTORS + dims.div_ceil(2).next_multiple_of(4)
+    FACTORS + digit_bytes(dims)
+}
+
+/// Bytes of a row's code without its factors.
+pub const fn digit_bytes(dims: usize) -> usize {
+    dims.div_ceil(2).next_multiple_of(4)
 }
 
 /// The digits of `w`, a rotated residual with `|w|^2 = square`: 0 to 15, for -15 to 15.
@@ -43,7 +48,7 @@ pub(super) fn pack(factors: RabitqFactors, digits: impl Iterator<Item = u8>, dim
     }
     let start = out.len();
     let half = dims.div_ceil(2);
-    out.resize(start + half.next_multiple_of(4), 0);
+    out.resize(start + digit_bytes(dims), 0);
     for (i, digit) in digits.enumerate() {
         if i < half {
             out[start + i] = digit;
@@ -61,14 +66,9 @@ pub(super) fn factors(row: &[u8]) -> Option<RabitqFactors> {
     (base.abs() <= f32::MAX && step >= 0.0 && error >= 0.0).then_some(RabitqFactors { base, step, error })
 }
 
-/// Writes the values of the `dims` elements of a row's code.
-pub(super) fn unpack(row: &[u8], dims: usize, values: &mut Vec<u8>) {
-    let half = dims.div_ceil(2);
-    let code = &row[FACTORS..FACTORS + half];
-    values.clear();
-    values.extend(code.iter().map(|byte| value(byte & 15).cast_unsigned()));
-    values.extend(code.iter().map(|byte| value(byte >> 4).cast_unsigned()));
-    values.truncate(dims);
+/// The code behind the factors.
+pub(super) fn code(row: &[u8]) -> &[u8] {
+    &row[FACTORS..]
 }
 
 #[cfg(test)]
@@ -88,10 +88,13 @@ mod tests {
             pack(factors_in, digits.clone(), dims, &mut row);
             assert_eq!(row.len(), bytes(dims));
             assert_eq!(factors(&row), Some(factors_in));
-            let mut values = Vec::new();
-            unpack(&row, dims, &mut values);
-            let expected: Vec<u8> = digits.map(|digit| value(digit).cast_unsigned()).collect();
-            assert_eq!(values, expected, "{dims}");
+            let code = &code(&row)[..dims.div_ceil(2)];
+            let (low, high) = (
+                code.iter().map(|byte| byte & 15),
+                code.iter().map(|byte| byte >> 4),
+            );
+            let back: Vec<u8> = low.chain(high).take(dims).collect();
+            assert_eq!(back, digits.collect::<Vec<_>>(), "{dims}");
         }
     }
 }

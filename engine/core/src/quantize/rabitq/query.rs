@@ -1,10 +1,10 @@
 //! A query against codes: the kernels' tables, and which rows may be near.
 
 use super::super::rotation::Rotation;
-use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
+use super::{ORDINARY_SQUARES, RabitqFactors, SLACK, fine, point, products};
 use crate::cpu::{
-    Ahead, BoundKind, BoundLanes, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, Near,
-    kernels,
+    Ahead, BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS,
+    NIBBLE_STEP, Near, kernels,
 };
 use crate::metric::{Element, Metric, Score};
 
@@ -39,6 +39,13 @@ pub struct Place {
     reach: f32,
 }
 
+impl Place {
+    /// For L2, the square of the distance.
+    pub fn square(self) -> f32 {
+        self.start
+    }
+}
+
 /// A query against codes.
 #[derive(Debug, Clone)]
 pub struct RabitqQuery {
@@ -46,8 +53,10 @@ pub struct RabitqQuery {
     point: Vec<f32>,
     norm: f32,
     tables: Vec<u8>,
-    /// The steps, as `128 high + low`.
+    /// The steps, as `128 high + low`, for 4-bit codes.
     digits: [Vec<u8>; 2],
+    /// The sum of the steps.
+    sum: i64,
     /// A step. `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns for signs `b`.
     unit: f32,
     steps: i32,
@@ -96,6 +105,7 @@ impl RabitqQuery {
             norm: norm as f32,
             tables: tables(&steps),
             digits,
+            sum: steps.iter().map(|step| i64::from(*step)).sum(),
             unit,
             steps: steps.iter().map(|step| i32::from(step.abs())).sum(),
             off: off as f32,
@@ -198,50 +208,43 @@ impl RabitqQuery {
     }
 
     /// A lower bound of the operator's value for a row with the 4-bit code `row`, or nothing where no encoder wrote that.
-    /// `values` is scratch memory.
     ///
     /// # Panics
     /// When `row` is not `fine::bytes` long.
-    pub fn fine_bound(
-        &self,
-        terms: &BoundTerms,
-        row: &[u8],
-        norm_sq: f32,
-        values: &mut Vec<u8>,
-    ) -> Option<f32> {
-        let factors = fine::factors(row)?;
+    pub fn fine_bound(&self, terms: &BoundTerms, row: &[u8], norm_sq: f32) -> Option<f32> {
+        let RabitqFactors { base, step, error } = fine::factors(row)?;
         if self.unknown {
             return Some(f32::NEG_INFINITY);
         }
-        fine::unpack(row, self.point.len(), values);
         let [high, low] = &self.digits;
-        let mut sums = [[0; 2]];
-        kernels().dot_i8_pairs([high, low], values, &mut sums);
-        let [[high, low]] = sums;
-        let steps = 128 * i64::from(high) + i64::from(low);
-        let lane =
-            |value: f32| -> BoundLanes { std::array::from_fn(|lane| if lane == 0 { value } else { 0.0 }) };
+        let [high, low] = kernels().dot_nibbles([high, low], fine::code(row));
+        // A nibble `n` stands for `2 n - 15`.
+        let steps = 2 * (128 * i64::from(high) + i64::from(low)) - 15 * self.sum;
         let terms = BoundTerms {
             off: 15.0 * terms.off,
             ..*terms
         };
-        let rows = BoundRows {
-            products: &lane(self.unit * steps as f32),
-            base: &lane(factors.base),
-            step: &lane(factors.step),
-            error: &lane(factors.error),
-            norm_sq: &lane(norm_sq),
-        };
-        let mut bounds = NO_LANES;
-        kernels().bound_block(&terms, &rows, f32::INFINITY, &mut bounds);
-        Some(bounds[0])
+        Some(terms.bound(&BoundRow {
+            product: self.unit * steps as f32,
+            base,
+            step,
+            error,
+            norm_sq,
+        }))
     }
 }
 
-/// A part of each step, one that fits a byte.
+/// A part of each step, one that fits a byte, where a 4-bit code has its element.
 fn split(steps: &[i16], part: impl Fn(i16) -> i16) -> Vec<u8> {
-    let byte = |step: &i16| part(*step).to_le_bytes()[0];
-    steps.iter().map(byte).collect()
+    let half = steps.len().div_ceil(2);
+    let stride = fine::digit_bytes(steps.len()).next_multiple_of(NIBBLE_STEP);
+    let mut split = vec![0; 2 * stride];
+    for (steps, split) in steps.chunks(half).zip(split.chunks_mut(stride)) {
+        for (step, split) in steps.iter().zip(split) {
+            *split = part(*step).to_le_bytes()[0];
+        }
+    }
+    split
 }
 
 const NO_LANES: BoundLanes = [0.0; LOOKUP_ROWS];

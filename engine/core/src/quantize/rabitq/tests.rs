@@ -65,10 +65,10 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
         }
         bounds.extend(lanes);
     }
-    let (mut slack, mut fine_slack, mut scratch) = (0.0, 0.0, Vec::new());
+    let (mut slack, mut fine_slack) = (0.0, 0.0);
     for ((x, fine_code), (norm_sq, bound)) in rows.iter().zip(&fine_codes).zip(norm_sq.iter().zip(&bounds)) {
         let value = operator(metric, query, x);
-        let fine = query_codes.fine_bound(&terms, fine_code, *norm_sq, &mut scratch);
+        let fine = query_codes.fine_bound(&terms, fine_code, *norm_sq);
         let fine = f64::from(fine.expect("the encoder's own"));
         assert!(
             fine <= value || value.is_nan(),

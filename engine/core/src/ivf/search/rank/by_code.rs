@@ -1,0 +1,164 @@
+//! The nearest lists by a coded copy of the centroids: bounds by the 1-bit codes of all, closer ones by the 4-bit codes of
+//! some, the exact scores of few.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::super::super::centroids::{self, CodedCentroids};
+use super::super::super::layout::Meta;
+use super::super::super::store::PageStore;
+use super::super::Query;
+use super::{Ranked, order_key, sign_of};
+use crate::cpu::{BoundTerms, kernels};
+use crate::error::{Error, Result};
+use crate::metric::{Element, Score};
+use crate::quantize;
+use crate::quantize::rabitq::{Place, RabitqQuery};
+
+/// So many times the lists wanted have their 4-bit codes looked at before any is scored exactly.
+const LOOKED_AT: usize = 2;
+
+/// Scratch memory, and what came up on the way.
+#[derive(Debug, Default)]
+pub(super) struct ByCode {
+    terms: BoundTerms,
+    bounds: Vec<f32>,
+    /// The farthest on top.
+    nearest: BinaryHeap<Key>,
+    centroid: Vec<u8>,
+    /// Where the query lies to the centroids that were read.
+    places: Vec<(u32, Place)>,
+}
+
+/// A score in its total order.
+#[derive(Debug, PartialEq)]
+struct Key(f32);
+
+impl Eq for Key {}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl ByCode {
+    /// Appends all lists with what their 1-bit codes tell.
+    pub(super) fn score(&mut self, copy: &CodedCentroids, codes: &RabitqQuery, lists: &mut Vec<Ranked>) {
+        self.places.clear();
+        self.terms = copy.terms(codes);
+        copy.bounds(codes, &self.terms, &mut self.bounds);
+        let lows = (0u32..).zip(&self.bounds);
+        lists.extend(lows.map(|(list, low)| Ranked {
+            low: *low,
+            high: f32::INFINITY,
+            list,
+        }));
+    }
+
+    /// Where the query lies to the centroids that were read since the last call.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = (u32, Place)> + '_ {
+        self.places.drain(..)
+    }
+
+    /// Scores lists exactly until no other can be among the `wanted` nearest (fewer than there are).
+    pub(super) fn settle<S: PageStore>(
+        &mut self,
+        store: &S,
+        meta: &Meta,
+        query: &Query,
+        copy: &CodedCentroids,
+        lists: &mut [Ranked],
+        wanted: usize,
+    ) -> Result<()> {
+        let Some(codes) = &query.rabitq else { return Ok(()) };
+        let refine = |terms: &BoundTerms, ranked: &mut Ranked| {
+            if ranked.high == f32::INFINITY {
+                let bound = copy.fine_bound(codes, terms, ranked.list);
+                // Finite, so that it is not done again.
+                (ranked.low, ranked.high) = (ranked.low.max(bound), f32::MAX);
+            }
+        };
+        let looked_at = lists.len().min(LOOKED_AT * wanted);
+        front(lists, looked_at);
+        lists[..looked_at]
+            .iter_mut()
+            .for_each(|ranked| refine(&self.terms, ranked));
+        front(&mut lists[..looked_at], wanted);
+        for ranked in &lists[..wanted] {
+            if !ranked.is_exact() {
+                centroids::ahead_of_one(store, meta, ranked.list).for_each(crate::cpu::Ahead::ask_all);
+            }
+        }
+        self.nearest.clear();
+        let mut cut = f32::INFINITY;
+        for (place, ranked) in lists.iter_mut().enumerate() {
+            if place >= wanted {
+                // A tie may be won by the lower number.
+                if ranked.low.total_cmp(&cut).is_gt() {
+                    continue;
+                }
+                refine(&self.terms, ranked);
+                if ranked.low.total_cmp(&cut).is_gt() {
+                    continue;
+                }
+            }
+            if !ranked.is_exact() {
+                let key = self.exact(store, meta, query, codes, ranked.list)?;
+                *ranked = Ranked::exact(key, ranked.list);
+            }
+            self.nearest.push(Key(ranked.low));
+            if self.nearest.len() > wanted {
+                self.nearest.pop();
+            }
+            if self.nearest.len() == wanted {
+                cut = self.nearest.peek().map_or(cut, |key| key.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the centroid of `list`, read from its page, scores.
+    fn exact<S: PageStore>(
+        &mut self,
+        store: &S,
+        meta: &Meta,
+        query: &Query,
+        codes: &RabitqQuery,
+        list: u32,
+    ) -> Result<f32> {
+        let (score, place) = centroids::with_one(store, meta, list, &mut self.centroid, |bytes| {
+            let score = |place: Place| match meta.metric.score() {
+                Score::SquaredL2 => place.square(),
+                Score::Dot => kernels().row(Score::Dot, Element::F32, &query.values, bytes),
+            };
+            let place = place_of(codes, bytes)?;
+            Ok::<_, Error>((score(place), place))
+        })??;
+        self.places.push((list, place));
+        Ok(order_key(sign_of(meta) * score))
+    }
+}
+
+/// Where the query lies to a centroid as it lies on a page.
+pub(in super::super) fn place_of(codes: &RabitqQuery, centroid: &[u8]) -> Result<Place> {
+    if let Ok(centroid) = bytemuck::try_cast_slice(centroid) {
+        return Ok(codes.place(centroid));
+    }
+    let mut copy = Vec::new();
+    quantize::decode(Element::F32, centroid, &mut copy)?;
+    Ok(codes.place(&copy))
+}
+
+/// Brings the `count` lowest to the front.
+fn front(lists: &mut [Ranked], count: usize) {
+    if count < lists.len() {
+        lists.select_nth_unstable_by(count, Ranked::order);
+    }
+}
