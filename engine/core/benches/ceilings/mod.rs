@@ -101,7 +101,7 @@ pub(crate) fn multiply_add_rate(name: &str) -> Option<f64> {
     };
     match name {
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avx512-vnni" if is_x86_feature_detected!("avx512f") => {
+        "avx512" | "avx512-vnni" | "avx512-vbmi" if is_x86_feature_detected!("avx512f") => {
             // SAFETY: the feature was detected.
             rate(16 * 16, &|| unsafe { fused_avx512(STEPS) })
         }

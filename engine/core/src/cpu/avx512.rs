@@ -16,10 +16,17 @@ use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, en
 
 pub(super) static KERNELS: Kernels = AVX512;
 
-/// The same with kernels for codes of machines that have VNNI, VBMI and VPOPCNTDQ too.
+/// The same with kernels for codes of machines that have VNNI too.
 pub(super) static KERNELS_VNNI: Kernels = Kernels {
     name: "avx512-vnni",
-    codes: codes::avx512::KERNELS,
+    codes: codes::avx512::KERNELS_VNNI,
+    ..AVX512
+};
+
+/// The same with kernels for codes of machines that have VNNI, VBMI and VPOPCNTDQ.
+pub(super) static KERNELS_VBMI: Kernels = Kernels {
+    name: "avx512-vbmi",
+    codes: codes::avx512::KERNELS_VBMI,
     ..AVX512
 };
 

@@ -78,7 +78,7 @@ pub fn prefetch(bytes: &[u8]) {
 impl Kernels {
     /// Every table that this machine supports, the fastest first; the scalar one is always the last.
     pub fn all_supported() -> Vec<&'static Self> {
-        let mut tables = Vec::with_capacity(4);
+        let mut tables = Vec::with_capacity(5);
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -86,10 +86,10 @@ impl Kernels {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx2")
             {
-                if is_x86_feature_detected!("avx512vnni")
-                    && is_x86_feature_detected!("avx512vbmi")
-                    && is_x86_feature_detected!("avx512vpopcntdq")
-                {
+                if is_x86_feature_detected!("avx512vnni") {
+                    if is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512vpopcntdq") {
+                        tables.push(&avx512::KERNELS_VBMI);
+                    }
                     tables.push(&avx512::KERNELS_VNNI);
                 }
                 tables.push(&avx512::KERNELS);

@@ -117,7 +117,8 @@ pub struct CosineParts {
 }
 
 impl Kernels {
-    /// Names the instruction set: "avx512-vnni" (with VBMI and VPOPCNTDQ too), "avx512", "avx2", "neon" or "scalar".
+    /// Names the instruction set: "avx512-vbmi" (with VNNI and VPOPCNTDQ too), "avx512-vnni", "avx512", "avx2",
+    /// "neon" or "scalar".
     pub fn name(&self) -> &'static str {
         self.name
     }
