@@ -61,7 +61,8 @@ impl RowEncoder {
             Storage::Int8 => self.encode_int8(vector)?,
             Storage::Rabitq => {
                 if let Some(encoder) = &mut self.rabitq {
-                    let factors = encoder.encode(vector, centroid, &mut self.filter, &mut self.code)?;
+                    let factors =
+                        encoder.encode(tid.0, vector, centroid, &mut self.filter, &mut self.code)?;
                     self.factors.extend([factors.base, factors.step, factors.error]);
                 }
                 quantize::encode(Element::F32, vector, &mut self.code)?;

@@ -9,13 +9,15 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use crate::limits::MAX_LISTS;
+
 /// A found row; ordered by distance (NaN last, as in SQL), then by TID.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     /// The distance as an integer that sorts alike.
     order: u64,
     pub(super) tid: u64,
-    /// A [`Source`]: block and slot, with [`FINE`] or not, or one of the two numbers that no slot has.
+    /// A [`Source`]: list, block and slot, with [`FINE`] or not, or one of the two numbers that no slot has.
     place: u64,
 }
 
@@ -26,6 +28,8 @@ const SIGN: u64 = 1 << 63;
 const SETTLED: u64 = u64::MAX;
 const MOVED: u64 = u64::MAX - 1;
 const FINE: u64 = 1 << 48;
+const LIST_AT: u32 = 49;
+const _: () = assert!(MAX_LISTS as u64 <= 1 << (64 - LIST_AT));
 
 /// What a row's key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(super) enum Source {
     Settled,
     /// Not more than that, which the row in this slot tells: its 4-bit code more closely, its vector exactly.
     Slot {
+        /// The list.
+        list: u32,
         /// First page of the group.
         block: u32,
         /// Slot in the group.
@@ -58,8 +64,14 @@ impl Entry {
         let place = match source {
             Source::Settled => SETTLED,
             Source::Moved => MOVED,
-            Source::Slot { block, slot, fine } => {
-                u64::from(block) << 16 | u64::from(slot) | if fine { FINE } else { 0 }
+            Source::Slot {
+                list,
+                block,
+                slot,
+                fine,
+            } => {
+                let place = u64::from(list) << LIST_AT | u64::from(block) << 16 | u64::from(slot);
+                place | if fine { FINE } else { 0 }
             }
         };
         Self { order, tid, place }
@@ -71,6 +83,7 @@ impl Entry {
             SETTLED => Source::Settled,
             MOVED => Source::Moved,
             place => Source::Slot {
+                list: u32::try_from(place >> LIST_AT).expect("15 bits"),
                 block: u32::try_from(place >> 16 & 0xffff_ffff).expect("32 bits"),
                 slot: u16::try_from(place & 0xffff).expect("16 bits"),
                 fine: place & FINE != 0,
@@ -321,6 +334,7 @@ mod tests {
         let mut window = Window::new(1000, 300);
         window.open(None);
         let slot = Source::Slot {
+            list: MAX_LISTS - 1,
             block: u32::MAX - 1,
             slot: u16::MAX,
             fine: true,

@@ -22,7 +22,7 @@ pub struct CodedCentroids {
     /// 1-bit codes in blocks, as `Kernels::lookup_block` takes them.
     codes: Vec<u8>,
     code_bytes: usize,
-    /// 4-bit codes, with their factors.
+    /// 4-bit codes, with their heads.
     fine: Vec<u8>,
     fine_bytes: usize,
     base: Vec<f32>,
@@ -66,7 +66,7 @@ impl CodedCentroids {
         let mut code = Vec::new();
         for_each(store, meta, &mut |centroid| {
             code.clear();
-            let factors = encoder.encode(centroid, &read.mean, &mut code, &mut read.fine)?;
+            let factors = encoder.encode(0, centroid, &read.mean, &mut code, &mut read.fine)?;
             let row = read.base.len();
             let block = row / LOOKUP_ROWS * LOOKUP_ROWS * code_bytes;
             for (k, byte) in code.iter().enumerate() {
@@ -124,7 +124,7 @@ impl CodedCentroids {
     pub(in super::super) fn fine_bound(&self, query: &RabitqQuery, terms: &BoundTerms, list: u32) -> f32 {
         let list = list as usize;
         let code = &self.fine[list * self.fine_bytes..][..self.fine_bytes];
-        let bound = query.fine_bound(terms, code, self.norm_sq[list]);
+        let bound = query.fine_bound(terms, code);
         bound.unwrap_or(f32::NEG_INFINITY)
     }
 }

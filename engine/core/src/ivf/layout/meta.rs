@@ -10,7 +10,7 @@ use super::{DIRECTORY_ENTRIES, Shape};
 /// `VGIV`, the first word of the metapage.
 pub const MAGIC: u32 = 0x5649_4756;
 /// Version of the whole format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The metapage, block 0. All but the free list is fixed when the index is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {

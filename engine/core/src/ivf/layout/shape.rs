@@ -223,17 +223,8 @@ impl Shape {
         self.pieces_in(slot, 0..self.code_bytes)
     }
 
-    /// The pieces of the 4-bit code of slot `slot`, as [`Self::pieces`] gives them.
-    pub fn fine_pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
-        self.pieces_in(slot, 0..self.fine_bytes)
-    }
-
-    /// The pieces of the vector behind the 4-bit code of slot `slot`, as [`Self::pieces`] gives them.
-    pub fn vector_pieces(&self, slot: usize) -> impl Iterator<Item = Piece> {
-        self.pieces_in(slot, self.fine_bytes..self.code_bytes)
-    }
-
-    fn pieces_in(&self, slot: usize, bytes: Range<usize>) -> impl Iterator<Item = Piece> {
+    /// The pieces of some bytes of the code of slot `slot`.
+    pub fn pieces_in(&self, slot: usize, bytes: Range<usize>) -> impl Iterator<Item = Piece> {
         let (shape, start) = (*self, self.run_bytes(slot));
         let (mut from, end) = (start + bytes.start, start + bytes.end);
         std::iter::from_fn(move || {

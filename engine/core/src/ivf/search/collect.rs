@@ -92,11 +92,6 @@ impl Collector {
         (&mut self.rabitq, &mut self.straddling)
     }
 
-    /// Memory for a row's vector.
-    pub(super) fn vector(&mut self) -> &mut Vec<u8> {
-        &mut self.straddling
-    }
-
     /// Reads one list, whose first group is at `head_block`; `after` is the one that is read next, with its first group.
     /// `Break`: VACUUM moved rows meanwhile.
     pub(super) fn list<S: PageStore>(

@@ -8,7 +8,7 @@
 use crate::cpu::{LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, kernels};
 use crate::error::Result;
 use crate::metric::Element;
-use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns};
+use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns, fine};
 
 use super::super::centroids;
 use super::super::layout::{self, Meta, Piece, Shape};
@@ -151,6 +151,7 @@ fn found<S: PageStore>(
     // Whether a row was returned before follows from its distance, not from its bound.
     if !pass.settle_now && pass.window.floor().is_none_or(|floor| key > floor.key()) {
         let source = Source::Slot {
+            list: page::owner(page),
             block,
             slot: u16::try_from(slot).expect("a group holds fewer than 65,536 rows"),
             fine: false,
@@ -158,8 +159,16 @@ fn found<S: PageStore>(
         return Ok(Entry::new(key, tid, source));
     }
     pass.counts.compared += 1;
-    let row = Row { page, block, slot };
-    let key = distance(pass.store, pass.meta, pass.shape, query, row, vector)?;
+    let row = Row {
+        first_page: Some(page),
+        block,
+        slot,
+    };
+    let pieces = pass.shape.pieces(slot);
+    let key = with_bytes(pass.store, row, pieces, pass.shape.code_bytes, vector, |code| {
+        distance(pass.meta, pass.shape, query, code)
+    })?;
+    let key = key.ok_or_else(|| bad_factors(block))?;
     Ok(Entry::new(key, tid, Source::Settled))
 }
 
@@ -171,20 +180,25 @@ fn above(value: f64) -> f32 {
 
 /// Brings what is to be read next of a row nearer to the CPU, if it is known where it lies.
 pub(super) fn prefetch_row<S: PageStore>(store: &S, shape: &Shape, entry: Entry) {
-    let Source::Slot { block, slot, fine } = entry.source() else {
+    let Source::Slot {
+        block, slot, fine, ..
+    } = entry.source()
+    else {
         return;
     };
-    let slot = usize::from(slot);
-    let ask = |piece: Piece| {
-        let further = page_of(block, piece.page);
-        store.prefetch(further, 0..CONTENT_AT).ahead().ask_all();
-        let part = piece.at..piece.at + piece.len;
-        store.prefetch(further, part).ahead().ask_all();
-    };
-    if fine {
-        shape.vector_pieces(slot).for_each(ask);
+    // What was read of a row before is still near.
+    let bytes = if fine {
+        shape.fine_bytes..shape.code_bytes
     } else {
-        shape.fine_pieces(slot).for_each(ask);
+        0..shape.fine_bytes
+    };
+    for piece in shape.pieces_in(usize::from(slot), bytes) {
+        let page = page_of(block, piece.page);
+        if !fine {
+            store.prefetch(page, 0..CONTENT_AT).ahead().ask_all();
+        }
+        let part = piece.at..piece.at + piece.len;
+        store.prefetch(page, part).ahead().ask_all();
     }
 }
 
@@ -200,8 +214,8 @@ pub(super) fn read_row_ahead<S: PageStore>(store: &S, shape: &Shape, entry: Entr
 impl Collector {
     /// Replaces the bound that `entry` has by a closer one, or, if it has that, by its distance.
     ///
-    /// Nothing was locked since its slot was read, so VACUUM may have moved the row. A slot that holds an entry's TID
-    /// holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
+    /// Nothing was locked since its slot was read, so VACUUM may have moved the row, and its slot hold another. A slot that
+    /// holds an entry's TID holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
     pub(super) fn settle<S: PageStore>(
         &mut self,
         store: &S,
@@ -210,96 +224,75 @@ impl Collector {
         query: &Query,
         entry: Entry,
     ) -> Result<Entry> {
-        let Source::Slot { block, slot, fine } = entry.source() else {
+        let Source::Slot {
+            list,
+            block,
+            slot,
+            fine,
+        } = entry.source()
+        else {
             return Ok(entry);
         };
-        let page = store.share(block)?;
         let row = Row {
-            page: &page,
+            first_page: None,
             block,
             slot: usize::from(slot),
         };
-        let there = page::kind(&page) == Some(Kind::Group)
-            && row.slot < layout::count(&page).min(shape.rows)
-            && layout::tid(&page, row.slot).0 == entry.tid;
-        if !there {
-            return Ok(entry.moved());
-        }
-        if fine {
-            let key = distance(store, meta, shape, query, row, self.vector())?;
-            return Ok(Entry::new(key, entry.tid, Source::Settled));
-        }
-        let (rabitq, straddling) = self.rabitq_and_scratch();
-        let Some(bound) = rabitq.fine_bound(store, shape, query, row, straddling)? else {
-            return Ok(entry.moved());
-        };
-        let source = Source::Slot {
-            block,
-            slot,
-            fine: true,
-        };
-        Ok(Entry::new(entry.key().max(f64::from(bound)), entry.tid, source))
+        let bytes = if fine { shape.code_bytes } else { shape.fine_bytes };
+        let (rabitq, scratch) = self.rabitq_and_scratch();
+        let terms = rabitq.place(list).zip(query.rabitq.as_ref());
+        let closer = with_bytes(
+            store,
+            row,
+            shape.pieces_in(row.slot, 0..bytes),
+            bytes,
+            scratch,
+            |code| {
+                if fine::id(code) != entry.tid {
+                    return Some(entry.moved());
+                }
+                if fine {
+                    let key = distance(meta, shape, query, code)?;
+                    return Some(Entry::new(key, entry.tid, Source::Settled));
+                }
+                let Some((place, codes)) = terms else {
+                    return Some(entry.moved());
+                };
+                let bound = codes.fine_bound(&codes.terms(place), code)?;
+                let source = Source::Slot {
+                    list,
+                    block,
+                    slot,
+                    fine: true,
+                };
+                Some(Entry::new(entry.key().max(f64::from(bound)), entry.tid, source))
+            },
+        )?;
+        closer.ok_or_else(|| bad_factors(block))
     }
 }
 
-/// A row of a group whose first page is locked.
+/// A row of a group.
 #[derive(Clone, Copy)]
 struct Row<'a> {
-    page: &'a [u8],
+    /// The group's first page, where that is locked already.
+    first_page: Option<&'a [u8]>,
     block: u32,
     slot: usize,
 }
 
-impl RabitqRows {
-    /// The bound by the row's 4-bit code; nothing where the row's list was not read.
-    fn fine_bound<S: PageStore>(
-        &self,
-        store: &S,
-        shape: &Shape,
-        query: &Query,
-        row: Row<'_>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Option<f32>> {
-        let (Some(place), Some(codes)) = (self.place(page::owner(row.page)), &query.rabitq) else {
-            return Ok(None);
-        };
-        let terms = codes.terms(place);
-        let norm_sq = norm_sq_of(shape, row);
-        let pieces = shape.fine_pieces(row.slot);
-        let bound = with_bytes(store, row, pieces, shape.fine_bytes, scratch, |code| {
-            codes.fine_bound(&terms, code, norm_sq)
-        })?;
-        bound.map(Some).ok_or_else(|| bad_factors(row.block))
-    }
-}
-
-/// The operator's value for a row.
-fn distance<S: PageStore>(
-    store: &S,
-    meta: &Meta,
-    shape: &Shape,
-    query: &Query,
-    row: Row<'_>,
-    scratch: &mut Vec<u8>,
-) -> Result<f64> {
-    let pieces = shape.vector_pieces(row.slot);
-    let bytes = shape.code_bytes - shape.fine_bytes;
-    let score = with_bytes(store, row, pieces, bytes, scratch, |vector| {
-        kernels().row(meta.metric.score(), Element::F32, &query.values, vector)
-    })?;
-    let norm_sq = norm_sq_of(shape, row);
-    Ok(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
-}
-
-fn norm_sq_of(shape: &Shape, row: Row<'_>) -> f32 {
-    if shape.factors.norm_sq {
-        layout::factor(row.page, shape, 0, row.slot)
-    } else {
-        0.0
-    }
+/// The operator's value for the row whose 4-bit code and vector are `code`, unless no encoder wrote that.
+fn distance(meta: &Meta, shape: &Shape, query: &Query, code: &[u8]) -> Option<f64> {
+    let norm_sq = fine::Head::read(code)?.norm_sq;
+    let vector = &code[shape.fine_bytes..];
+    let score = kernels().row(meta.metric.score(), Element::F32, &query.values, vector);
+    Some(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
 }
 
 /// Hands on `len` bytes of a row: where they lie, or put together where they straddle pages.
+///
+/// A page is only released when the next one is locked. Rows are written page by page in the same order, so what begins
+/// as one row does not go on as another.
 fn with_bytes<S: PageStore, T>(
     store: &S,
     row: Row<'_>,
@@ -309,20 +302,25 @@ fn with_bytes<S: PageStore, T>(
     read: impl FnOnce(&[u8]) -> T,
 ) -> Result<T> {
     scratch.clear();
+    let mut before = None;
     for piece in pieces {
         let bytes = piece.at..piece.at + piece.len;
-        if piece.page == 0 {
-            scratch.extend_from_slice(&row.page[bytes]);
+        if let Some(page) = row.first_page.filter(|_| piece.page == 0) {
+            scratch.extend_from_slice(&page[bytes]);
             continue;
         }
         let block = page_of(row.block, piece.page);
-        let further = store.share(block)?;
-        page::expect(&further, block, Kind::Continuation)?;
-        if piece.len == len {
-            return Ok(read(&further[bytes]));
+        let page = store.share(block)?;
+        if piece.page > 0 {
+            page::expect(&page, block, Kind::Continuation)?;
         }
-        scratch.extend_from_slice(&further[bytes]);
+        if piece.len == len {
+            return Ok(read(&page[bytes]));
+        }
+        scratch.extend_from_slice(&page[bytes]);
+        before = Some(page);
     }
+    drop(before);
     Ok(read(scratch))
 }
 

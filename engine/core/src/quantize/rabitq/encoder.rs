@@ -3,6 +3,7 @@
 use super::super::bits;
 use super::super::rotation::Rotation;
 use super::{ORDINARY_SQUARES, Products, RabitqFactors, fine, point, products};
+use crate::distance::norm_squared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Metric;
 
@@ -29,13 +30,14 @@ impl RabitqEncoder {
         }
     }
 
-    /// Appends the 1-bit code of `x`, a row of the list of `centroid`, to `code`, and the 4-bit one with its factors to
-    /// `fine_code`; returns the factors of the first.
+    /// Appends the 1-bit code of `x`, a row of the list of `centroid`, to `code`, and the 4-bit one with its head, which says
+    /// that it is that of `id`, to `fine_code`; returns the factors of the first.
     ///
     /// # Errors
     /// `OutOfMemory`.
     pub fn encode(
         &mut self,
+        id: u64,
         x: &[f32],
         centroid: &[f32],
         code: &mut Vec<u8>,
@@ -66,7 +68,9 @@ impl RabitqEncoder {
         let square = self.row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
         let digits = fine::digits(&self.row, square);
         let factors = self.factors(digits.clone().map(fine::value), along.dot, ordinary);
-        fine::pack(factors, digits, x.len(), fine_code);
+        let norm_sq = if self.spherical { norm_squared(x) } else { 0.0 };
+        let head = fine::Head { id, norm_sq, factors };
+        fine::pack(head, digits, x.len(), fine_code);
         Ok(coarse)
     }
 

@@ -1,7 +1,7 @@
 //! A query against codes: the kernels' tables, and which rows may be near.
 
 use super::super::rotation::Rotation;
-use super::{ORDINARY_SQUARES, RabitqFactors, SLACK, fine, point, products};
+use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
 use crate::cpu::{
     Ahead, BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS,
     NIBBLE_STEP, Near, kernels,
@@ -211,8 +211,8 @@ impl RabitqQuery {
     ///
     /// # Panics
     /// When `row` is not `fine::bytes` long.
-    pub fn fine_bound(&self, terms: &BoundTerms, row: &[u8], norm_sq: f32) -> Option<f32> {
-        let RabitqFactors { base, step, error } = fine::factors(row)?;
+    pub fn fine_bound(&self, terms: &BoundTerms, row: &[u8]) -> Option<f32> {
+        let fine::Head { norm_sq, factors, .. } = fine::Head::read(row)?;
         if self.unknown {
             return Some(f32::NEG_INFINITY);
         }
@@ -226,9 +226,9 @@ impl RabitqQuery {
         };
         Some(terms.bound(&BoundRow {
             product: self.unit * steps as f32,
-            base,
-            step,
-            error,
+            base: factors.base,
+            step: factors.step,
+            error: factors.error,
             norm_sq,
         }))
     }

@@ -33,7 +33,7 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
         let mut code = Vec::new();
         let mut fine_code = Vec::new();
         let factors = encoder
-            .encode(x, centroid, &mut code, &mut fine_code)
+            .encode(row as u64, x, centroid, &mut code, &mut fine_code)
             .expect("memory");
         fine_codes.push(fine_code);
         for (k, byte) in code.iter().enumerate() {
@@ -66,9 +66,9 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
         bounds.extend(lanes);
     }
     let (mut slack, mut fine_slack) = (0.0, 0.0);
-    for ((x, fine_code), (norm_sq, bound)) in rows.iter().zip(&fine_codes).zip(norm_sq.iter().zip(&bounds)) {
+    for ((x, fine_code), bound) in rows.iter().zip(&fine_codes).zip(&bounds) {
         let value = operator(metric, query, x);
-        let fine = query_codes.fine_bound(&terms, fine_code, *norm_sq);
+        let fine = query_codes.fine_bound(&terms, fine_code);
         let fine = f64::from(fine.expect("the encoder's own"));
         assert!(
             fine <= value || value.is_nan(),
