@@ -100,7 +100,7 @@ pub const LOOKUP_BYTES: usize = 64;
 /// Bytes of a row's code whose tables lie together.
 pub const LOOKUP_QUAD: usize = 4;
 /// Lines that are asked for with each of those.
-pub const LOOKUP_LINES: usize = 2;
+pub const LOOKUP_LINES: usize = 1;
 
 /// Bytes of a query for [`Kernels::dot_nibbles`] come in runs of so many.
 pub const NIBBLE_STEP: usize = 64;

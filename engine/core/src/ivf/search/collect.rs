@@ -137,6 +137,7 @@ impl Collector {
             };
             let further = ahead.as_ref().map_or(NO_BLOCK, |page| layout::next(page));
             self.ask_ahead(pass, block == head_block, next, further, after);
+            self.coming.take(10).ask_all();
             self.group(pass, &page, block)?;
             self.coming.ask_all();
             if next == NO_BLOCK {

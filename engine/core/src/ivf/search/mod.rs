@@ -330,6 +330,28 @@ impl Search {
         Ok(true)
     }
 
+    /// Looks up the first groups of the batch's lists.
+    fn find_heads<S: PageStore>(&mut self, store: &S) -> Result<()> {
+        self.heads.clear();
+        // Most lists share a page of the directory.
+        let mut locked: Option<(u32, S::Shared)> = None;
+        for rank in self.batch.clone() {
+            let list = self.ranking.list(rank);
+            let (block, at) = directory_place(&self.meta, list);
+            let page = match locked.take() {
+                Some((same, page)) if same == block => page,
+                other => {
+                    drop(other);
+                    store.share(block)?
+                }
+            };
+            page::expect(&page, block, Kind::Directory)?;
+            self.heads.push((list, page::u32_at(&page, at)));
+            locked = Some((block, page));
+        }
+        Ok(())
+    }
+
     /// Asks for the lists of the batch at once where they lie on the disk: for all heads, and, once they are there, for what
     /// follows each.
     fn read_lists_ahead<S: PageStore>(&self, store: &S) -> Result<()> {
@@ -352,11 +374,7 @@ impl Search {
         backend: &mut dyn Backend,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        self.heads.clear();
-        for rank in self.batch.clone() {
-            let list = self.ranking.list(rank);
-            self.heads.push((list, list_head_block(store, &self.meta, list)?));
-        }
+        self.find_heads(store)?;
         self.read_lists_ahead(store)?;
         'pass: loop {
             self.collector.clear();

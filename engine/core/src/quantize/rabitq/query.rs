@@ -273,10 +273,14 @@ fn tables(steps: &[i16]) -> Vec<u8> {
         for (byte, steps) in quad.as_chunks::<8>().0.iter().enumerate() {
             let [low, high] =
                 [0, 4].map(|at| subsets([steps[at], steps[at + 1], steps[at + 2], steps[at + 3]]));
-            for value in 0..16 {
-                let at = 16 * byte + value;
-                [tables[at], tables[PART + at]] = low[value].to_le_bytes();
-                [tables[2 * PART + at], tables[3 * PART + at]] = high[value].to_le_bytes();
+            let parts = [
+                low.map(|sum| sum.to_le_bytes()[0]),
+                low.map(|sum| sum.to_le_bytes()[1]),
+                high.map(|sum| sum.to_le_bytes()[0]),
+                high.map(|sum| sum.to_le_bytes()[1]),
+            ];
+            for (part, table) in parts.iter().enumerate() {
+                tables[part * PART + 16 * byte..][..16].copy_from_slice(table);
             }
         }
     }
@@ -284,16 +288,32 @@ fn tables(steps: &[i16]) -> Vec<u8> {
 }
 
 /// For each subset of four steps their sum, less the smallest of all: at most `4 * STEPS`.
-#[inline]
+#[inline(always)]
 fn subsets(steps: [i16; 4]) -> [u16; 16] {
     // Each step counts where its bit makes the sum larger: where it is set, or, for a negative step, where it is not.
-    let mut sums = [0u16; 16];
-    sums[0] = steps.iter().map(|step| step.min(&0).unsigned_abs()).sum();
-    for (bit, step) in steps.iter().enumerate() {
-        let (known, rest) = sums.split_at_mut(1 << bit);
-        for (sum, without) in rest.iter_mut().zip(known) {
-            *sum = without.wrapping_add_signed(*step);
+    let least: u16 = steps.iter().map(|step| step.min(&0).unsigned_abs()).sum();
+    let mut sums = [least; 16];
+    for (step, members) in steps.iter().zip(&MEMBERS) {
+        for (sum, member) in sums.iter_mut().zip(members) {
+            *sum = sum.wrapping_add(member & step.cast_unsigned());
         }
     }
     sums
 }
+
+/// For each of four bits all ones where a nibble has it set.
+const MEMBERS: [[u16; 16]; 4] = {
+    let mut members = [[0; 16]; 4];
+    let mut bit = 0;
+    while bit < 4 {
+        let mut value = 0;
+        while value < 16 {
+            if value >> bit & 1 == 1 {
+                members[bit][value] = u16::MAX;
+            }
+            value += 1;
+        }
+        bit += 1;
+    }
+    members
+};
