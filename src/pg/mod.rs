@@ -6,6 +6,7 @@
 
 use pgrx::pg_sys;
 
+mod buffers;
 pub(crate) mod bulk;
 pub(crate) mod interrupt;
 pub(crate) mod options;

@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
 
+use super::buffers;
+
 /// A page in so many is looked up all the same: only that tells the server that it is in use (`ReadRecentBuffer` does
 /// not raise a buffer's usage count before PostgreSQL 17).
 const LOOK_UP_EVERY: u32 = 64;
@@ -21,22 +23,26 @@ pub(crate) struct RecentBuffers {
 }
 
 impl RecentBuffers {
-    /// Pins the buffer that held `block` of `index` last, if it still does.
+    /// Pins and locks the buffer that held `block` of `index` last, if it still does.
     ///
     /// # Safety
-    /// `index` is open and has the block.
-    pub(super) unsafe fn pin(&self, index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer> {
+    /// `index` is open and has the block, which this backend has not locked; `mode` is one of `LockBuffer`'s.
+    pub(super) unsafe fn lock(
+        &self,
+        index: pg_sys::Relation,
+        block: u32,
+        mode: u32,
+    ) -> Option<pg_sys::Buffer> {
         let reads = self.reads.get().wrapping_add(1);
         self.reads.set(reads);
         let buffer = *self.buffers.borrow().get(block as usize)?;
         if buffer == 0 || reads.is_multiple_of(LOOK_UP_EVERY) {
             return None;
         }
-        // SAFETY: as the caller's; the buffer was one of the server's, which never go away.
-        let pinned = unsafe {
-            pg_sys::ReadRecentBuffer((*index).rd_node, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
-        };
-        if !pinned {
+        // SAFETY: the caller's.
+        let node = unsafe { (*index).rd_node };
+        // SAFETY: the buffer was one of the server's, which never go away; the rest is the caller's.
+        if !unsafe { buffers::lock_recent(node, block, buffer, mode) } {
             return None;
         }
         // SAFETY: as the caller's; what `pgstat_count_buffer_read` and `pgstat_count_buffer_hit` do.

@@ -12,7 +12,7 @@ use vectorgpu_core::ivf::store::{PageStore, RECORD_PAGES, Whereabouts};
 use vectorgpu_core::{Error, Result};
 
 use super::recent::RecentBuffers;
-use super::{INVALID_SUBTRANSACTION, interrupt};
+use super::{INVALID_SUBTRANSACTION, buffers, interrupt};
 
 const _: () = assert!(
     pg_sys::BLCKSZ as usize == PAGE_SIZE,
@@ -80,24 +80,30 @@ impl PgStore {
             ))
             .with_hint("REINDEX the index."));
         }
-        let buffer = self.pin(block);
-        // SAFETY: `buffer` was pinned just now and is not locked by this backend.
-        unsafe { pg_sys::LockBuffer(buffer, mode.cast_signed()) };
+        let buffer = self.pin_and_lock(block, mode);
         // SAFETY: `buffer` is pinned.
         let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const();
         Ok(LockedBuffer { buffer, page })
     }
 
-    /// Pins the buffer of `block`, which exists.
-    fn pin(&self, block: u32) -> pg_sys::Buffer {
+    /// Pins and locks the buffer of `block`, which exists.
+    fn pin_and_lock(&self, block: u32, mode: u32) -> pg_sys::Buffer {
         if let Some(recent) = &self.recent {
-            // SAFETY: `new`'s caller keeps the relation open; the block exists.
-            if let Some(buffer) = unsafe { recent.pin(self.index, block) } {
+            // SAFETY: `new`'s caller keeps the relation open; the block exists, and is locked by nobody but its guard.
+            if let Some(buffer) = unsafe { recent.lock(self.index, block, mode) } {
                 return buffer;
             }
         }
+        let buffer = self.read(block);
+        // SAFETY: `buffer` was pinned just now and is not locked by this backend.
+        unsafe { pg_sys::LockBuffer(buffer, mode.cast_signed()) };
+        buffer
+    }
+
+    /// Pins the buffer of `block`, which is looked up and, if need be, read.
+    fn read(&self, block: u32) -> pg_sys::Buffer {
         let read_before = blocks_read();
-        // SAFETY: as above.
+        // SAFETY: `new`'s caller keeps the relation open; the block exists.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(
                 self.index,
@@ -157,7 +163,7 @@ impl Drop for LockedBuffer {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: pinned and locked by `lock`, released once.
-            unsafe { pg_sys::UnlockReleaseBuffer(self.buffer) }
+            unsafe { buffers::unlock(self.buffer) }
         }
     }
 }

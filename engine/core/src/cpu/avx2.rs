@@ -28,7 +28,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::avx2::KERNELS,
-    rotate,
+    rotate: rotate::avx2::rotate,
     bound_block,
     encode_i8,
     encode_bits,
@@ -257,11 +257,6 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn rotate(x: &mut [f32], signs: &[u32]) {
-    rotate::rotate(x, signs);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

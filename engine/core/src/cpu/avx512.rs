@@ -48,7 +48,7 @@ const AVX512: Kernels = Kernels {
         lookup_block: codes::lookup_avx512::by_shuffle,
         ..codes::avx2::KERNELS
     },
-    rotate,
+    rotate: rotate::avx512::rotate,
     bound_block,
     encode_i8,
     encode_bits,
@@ -257,11 +257,6 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn rotate(x: &mut [f32], signs: &[u32]) {
-    rotate::rotate(x, signs);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

@@ -1,7 +1,18 @@
-//! The butterflies of `quantize::rotation`, which the compiler fits to each instruction set: a table wraps them in a
-//! function of its own target features.
+//! The butterflies of `quantize::rotation`. Written out for x86-64: of a loop over short runs the compiler makes gathers.
 //!
 //! Invariant: each operation is rounded once and none is fused, so every machine computes the same rotation.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "loads from and stores to arrays of a register's length"
+    )
+)]
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
 
 /// Elements that the first three steps of a transform take together.
 const GROUP: usize = 8;
@@ -17,11 +28,7 @@ pub(super) fn rotate(x: &mut [f32], signs: &[u32]) {
     }
     let block = 1usize << x.len().ilog2();
     for (number, round) in signs.chunks_exact(words).enumerate() {
-        for (x, word) in x.chunks_mut(32).zip(round) {
-            for (i, x) in (0u32..).zip(x) {
-                *x = f32::from_bits(x.to_bits() ^ (word >> i << 31));
-            }
-        }
+        x.chunks_mut(32).zip(round).for_each(|(x, word)| flip(x, *word));
         if number % 2 == 0 || block == x.len() {
             hadamard(&mut x[..block]);
         } else {
@@ -29,6 +36,14 @@ pub(super) fn rotate(x: &mut [f32], signs: &[u32]) {
             hadamard(&mut x[start..]);
             halves(x);
         }
+    }
+}
+
+/// Flips the signs whose bits are set.
+#[inline(always)]
+fn flip(x: &mut [f32], word: u32) {
+    for (i, x) in (0u32..).zip(x) {
+        *x = f32::from_bits(x.to_bits() ^ (word >> i << 31));
     }
 }
 
@@ -78,9 +93,28 @@ fn small(x: [f32; GROUP], scale: f32) -> [f32; GROUP] {
 /// step of a transform where they are nearly as long as it.
 #[inline(always)]
 fn halves(x: &mut [f32]) {
-    const COS: f32 = std::f32::consts::FRAC_1_SQRT_2;
     let (low, high) = x.split_at_mut(x.len() / 2);
-    for (a, b) in low.iter_mut().zip(high.iter_mut().rev()) {
+    // The middle of an odd number stays; whole groups from the outside in, then what is left between.
+    let at = high.len() - low.len();
+    let high = &mut high[at..];
+    let (low, low_rest) = low.as_chunks_mut::<GROUP>();
+    let (high_rest, high) = high.as_rchunks_mut::<GROUP>();
+    for (low, high) in low.iter_mut().zip(high.iter_mut().rev()) {
+        let mut mirrored = *high;
+        mirrored.reverse();
+        turn(low, &mut mirrored);
+        mirrored.reverse();
+        *high = mirrored;
+    }
+    for (low, high) in low_rest.iter_mut().zip(high_rest.iter_mut().rev()) {
+        turn(std::slice::from_mut(low), std::slice::from_mut(high));
+    }
+}
+
+#[inline(always)]
+fn turn(low: &mut [f32], high: &mut [f32]) {
+    const COS: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    for (a, b) in low.iter_mut().zip(high) {
         (*a, *b) = ((*a + *b) * COS, (*a - *b) * COS);
     }
 }

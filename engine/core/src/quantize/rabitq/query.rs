@@ -80,19 +80,16 @@ impl RabitqQuery {
         point(metric.is_spherical(), query, &mut directed);
         let mut turned = directed.clone();
         rotation.apply(&mut turned);
-        let largest = turned.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let (largest, all_finite) = largest_of(&turned);
         let (unit, per_unit) = (largest / STEPS, STEPS / largest);
         let ordinary = !metric.is_spherical() || ORDINARY_SQUARES.contains(&norm.powi(2));
-        let finite = turned.iter().all(|x| x.is_finite()) && ordinary;
-        let unknown = !(finite && unit.is_normal() && per_unit.is_finite());
+        let unknown = !(all_finite && ordinary && unit.is_normal() && per_unit.is_finite());
         let mut steps: Vec<i16> = Vec::with_capacity(turned.len().next_multiple_of(8 * LOOKUP_QUAD));
         let per_unit = if unknown { 0.0 } else { per_unit };
-        steps.extend(turned.iter().map(|x| ((x * per_unit + ROUNDER) - ROUNDER) as i16));
-        let lost: f64 = turned
-            .iter()
-            .zip(&steps)
-            .map(|(x, step)| (f64::from(*x) - f64::from(unit) * f64::from(*step)).abs())
-            .sum();
+        // The low bits of the rounded sum are the step: faster than to convert it.
+        let rounded = |x: &f32| (x * per_unit + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits());
+        steps.extend(turned.iter().map(|x| rounded(x) as i16));
+        let lost = distance_to(&turned, &steps, unit);
         let length = if metric.is_spherical() { 1.0 } else { norm };
         let off = lost * 1.01 + f64::from(SLACK) * (query.len() as f64).sqrt() * length;
         let digits = [
@@ -234,6 +231,45 @@ impl RabitqQuery {
     }
 }
 
+/// Lanes that the compiler keeps apart, so that no sum waits for the one before.
+const LANES: usize = 8;
+
+/// The largest magnitude, and whether all are finite numbers.
+fn largest_of(x: &[f32]) -> (f32, bool) {
+    const INFINITE: u32 = f32::INFINITY.to_bits();
+    // Magnitudes order as their bits do, infinity and NaN last.
+    let magnitude = |x: &f32| x.to_bits() & (u32::MAX >> 1);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut largest = [0; LANES];
+    for x in whole {
+        for (largest, x) in largest.iter_mut().zip(x) {
+            *largest = magnitude(x).max(*largest);
+        }
+    }
+    let largest = largest
+        .into_iter()
+        .chain(rest.iter().map(magnitude))
+        .max()
+        .unwrap_or(0);
+    (f32::from_bits(largest), largest < INFINITE)
+}
+
+/// `sum(|x_i - unit * step_i|)`.
+fn distance_to(x: &[f32], steps: &[i16], unit: f32) -> f64 {
+    let unit = f64::from(unit);
+    let one = |(x, step): (&f32, &i16)| (f64::from(*x) - unit * f64::from(*step)).abs();
+    let ((x, x_rest), (steps, steps_rest)) = (x.as_chunks::<LANES>(), steps.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (x, steps) in x.iter().zip(steps) {
+        for (sum, pair) in sums.iter_mut().zip(x.iter().zip(steps)) {
+            *sum += one(pair);
+        }
+    }
+    sums.into_iter()
+        .chain(x_rest.iter().zip(steps_rest).map(one))
+        .sum()
+}
+
 /// A part of each step, one that fits a byte, where a 4-bit code has its element.
 fn split(steps: &[i16], part: impl Fn(i16) -> i16) -> Vec<u8> {
     let half = steps.len().div_ceil(2);
@@ -271,16 +307,15 @@ fn tables(steps: &[i16]) -> Vec<u8> {
         .zip(tables.as_chunks_mut::<{ 4 * PART }>().0)
     {
         for (byte, steps) in quad.as_chunks::<8>().0.iter().enumerate() {
-            let [low, high] =
-                [0, 4].map(|at| subsets([steps[at], steps[at + 1], steps[at + 2], steps[at + 3]]));
-            let parts = [
-                low.map(|sum| sum.to_le_bytes()[0]),
-                low.map(|sum| sum.to_le_bytes()[1]),
-                high.map(|sum| sum.to_le_bytes()[0]),
-                high.map(|sum| sum.to_le_bytes()[1]),
-            ];
-            for (part, table) in parts.iter().enumerate() {
-                tables[part * PART + 16 * byte..][..16].copy_from_slice(table);
+            for (nibble, steps) in steps.as_chunks::<4>().0.iter().enumerate() {
+                let sums = subsets(*steps);
+                let (mut lows, mut highs) = ([0; 16], [0; 16]);
+                for ((low, high), sum) in lows.iter_mut().zip(&mut highs).zip(sums) {
+                    [*low, *high] = sum.to_le_bytes();
+                }
+                let at = 2 * nibble * PART + 16 * byte;
+                tables[at..at + 16].copy_from_slice(&lows);
+                tables[PART + at..][..16].copy_from_slice(&highs);
             }
         }
     }
