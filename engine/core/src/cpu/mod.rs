@@ -50,7 +50,8 @@ const _: () = assert!(LANES == 2 * GROUP && f16::MAX.to_bits() == 0x7bff);
 /// the first is scored, and the rows of a longer run are read steadily ahead.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 8192;
-const CACHE_LINE: usize = 64;
+/// Bytes that come from memory at once.
+pub const CACHE_LINE: usize = 64;
 
 /// What a kernel sums; a const parameter, because dispatch on it happens once, in the table.
 const SQUARED_L2: u8 = 0;

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use crate::backend::{Backend, KeepWaiting, RowBlock};
-use crate::cpu;
+use crate::cpu::{Ahead, CACHE_LINE};
 use crate::error::{Error, Result};
 use crate::quantize::rabitq::Place;
 
@@ -26,6 +26,9 @@ const GROUPS_BETWEEN_PAUSES: u32 = 256;
 
 /// Pages of a list that are asked for at once when they lie on the disk.
 const PAGES_AHEAD: usize = 64;
+
+/// Lines of what comes next that are asked for before anything else is done with a group: what a core can have under way.
+const LINES_AT_ONCE: usize = 10;
 
 /// Groups of a list to read before their number is compared with that of the index's pages, which has to be asked for.
 const STEPS_UNCHECKED: u32 = 64;
@@ -137,7 +140,7 @@ impl Collector {
             };
             let further = ahead.as_ref().map_or(NO_BLOCK, |page| layout::next(page));
             self.ask_ahead(pass, block == head_block, next, further, after);
-            self.coming.take(10).ask_all();
+            self.coming.take(LINES_AT_ONCE).ask_all();
             self.group(pass, &page, block)?;
             self.coming.ask_all();
             if next == NO_BLOCK {
@@ -266,9 +269,13 @@ impl Collector {
         pass.counts.rows += rows as u64;
         if let Some(query) = pass.query {
             if let Some(query) = &query.int8 {
-                return self
-                    .int8
-                    .group(pass, query, page, block, rows, &mut self.straddling);
+                return self.int8.group(
+                    pass,
+                    query,
+                    Codes { page, block, rows },
+                    &mut self.straddling,
+                    &mut self.coming,
+                );
             }
             if let Some(codes) = &query.rabitq {
                 return self.rabitq.group(
@@ -320,10 +327,9 @@ impl Collector {
         read_codes(
             pass.store,
             shape,
-            page,
-            block,
-            rows,
+            Codes { page, block, rows },
             &mut self.straddling,
+            &mut self.coming,
             &mut |codes| {
                 let block = RowBlock {
                     codes,
@@ -365,10 +371,9 @@ impl Collector {
         read_codes(
             pass.store,
             pass.shape,
-            page,
-            block,
-            rows,
+            Codes { page, block, rows },
             &mut self.straddling,
+            &mut self.coming,
             &mut |run| {
                 codes.extend_from_slice(run);
                 Ok(())
@@ -388,35 +393,68 @@ pub(super) fn read_ahead<S: PageStore>(store: &S, shape: &Shape, head_block: u32
     }
 }
 
-/// Hands on the codes of a group's first `rows` slots.
+/// Bytes of codes that are handed on at a time, and for which as many of the next page are asked for: about what a core can
+/// have under way at once.
+const BITE_BYTES: usize = 1536;
+/// Rows at least: kernels take several at a time.
+const BITE_ROWS: usize = 4;
+
+/// Where the codes of a group lie.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    /// The group's first page, which is locked.
+    pub(super) page: &'a [u8],
+    /// Its block.
+    pub(super) block: u32,
+    /// The slots in use.
+    pub(super) rows: usize,
+}
+
+/// Hands on the codes of a group, some whole rows at a time, and asks meanwhile for its further pages and for what is
+/// coming after them.
 pub(super) fn read_codes<S: PageStore>(
     store: &S,
     shape: &Shape,
-    page: &[u8],
-    block: u32,
-    rows: usize,
+    group: Codes<'_>,
     scratch: &mut Vec<u8>,
+    coming: &mut Coming,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let pages = shape.pages_for(rows);
+    let pages = shape.pages_for(group.rows);
     let further = |index: usize| -> Result<Option<S::Shared>> {
         if index >= pages {
             return Ok(None);
         }
-        let block = block + u32::try_from(index).expect("at most 32 pages");
+        let block = group.block + u32::try_from(index).expect("at most 32 pages");
         let page = store.share(block)?;
         page::expect(&page, block, Kind::Continuation)?;
-        cpu::prefetch(&page);
         Ok(Some(page))
     };
-    let mut run = Run::new(shape.code_bytes, rows, scratch);
+    let bite = shape.code_bytes * (BITE_BYTES / shape.code_bytes).max(BITE_ROWS);
+    let mut feed = |run: &mut Run<'_>, bytes: &[u8], next: Option<&[u8]>| -> Result<()> {
+        let mut next = next.map_or(Ahead::NONE, |page| Ahead::new(page.as_ptr(), page.len()));
+        run.feed(bytes, &mut |codes| {
+            for bite in codes.chunks(bite) {
+                let ahead = next.split(Ahead::new(bite.as_ptr(), bite.len()).lines());
+                ahead.ask_all();
+                if next.lines() == 0 {
+                    coming.take(bite.len() / CACHE_LINE).ask_all();
+                }
+                sink(bite)?;
+            }
+            Ok(())
+        })?;
+        next.ask_all();
+        Ok(())
+    };
+    let mut run = Run::new(shape.code_bytes, group.rows, scratch);
     let mut ahead = further(1)?;
-    run.feed(&page[shape.codes_at..], sink)?;
+    feed(&mut run, &group.page[shape.codes_at..], ahead.as_deref())?;
     let mut index = 1;
     while let Some(current) = ahead {
         index += 1;
         ahead = further(index)?;
-        run.feed(&current[CONTENT_AT..], sink)?;
+        feed(&mut run, &current[CONTENT_AT..], ahead.as_deref())?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
 use super::super::layout::{self, Shape};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
-use super::collect::{Pass, bad_factors, read_codes};
+use super::collect::{Codes, Pass, bad_factors, read_codes};
+use super::coming::Coming;
 
 /// Scratch memory.
 #[derive(Debug, Default)]
@@ -17,20 +18,19 @@ pub(super) struct Int8Rows {
 }
 
 impl Int8Rows {
-    /// Reads one group of `rows` rows, whose first page is locked.
+    /// Reads one group.
     pub(super) fn group<S: PageStore>(
         &mut self,
         pass: &mut Pass<'_, '_, S>,
         query: &Int8Query,
-        page: &[u8],
-        block: u32,
-        rows: usize,
+        group: Codes<'_>,
         straddling: &mut Vec<u8>,
+        coming: &mut Coming,
     ) -> Result<()> {
-        let shape = pass.shape;
+        let (shape, Codes { page, block, rows }) = (pass.shape, group);
         self.products.clear();
         let products = &mut self.products;
-        read_codes(pass.store, shape, page, block, rows, straddling, &mut |codes| {
+        read_codes(pass.store, shape, group, straddling, coming, &mut |codes| {
             let start = products.len();
             products.resize(start + codes.len() / shape.code_bytes, [0; 2]);
             query.products(codes, &mut products[start..]);
