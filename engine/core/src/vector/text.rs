@@ -64,18 +64,9 @@ pub fn parse(text: &[u8], elements: &mut [f32]) -> Result<usize> {
     }
     let mut dims = 0;
     loop {
+        (at, dims) = short_integers(text, at, elements, dims);
         if dims == MAX_DIMS {
             return Err(too_many_dims());
-        }
-        if let Some((value, end)) = short_integer(text, at) {
-            elements[dims] = value;
-            dims += 1;
-            at = end + 1;
-            if text[end] == b',' {
-                continue;
-            }
-            at = end;
-            break;
         }
         at = skip_space(text, at);
         let rest = text.get(at..).unwrap_or_default();
@@ -119,26 +110,40 @@ fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
 }
 
-/// The most common element of vectors of counts and pixels: up to six digits at `at` and the separator behind them, whose
-/// place is returned with the value. All eight bytes are looked at together: a loop over digits is mispredicted wherever
-/// their number changes.
+/// Reads elements like those of vectors of counts and pixels from `at` on, up to six digits and a comma each, into
+/// `elements` from `dims` on; stops at anything else, whose place is returned with the new `dims`.
+///
+/// Eight bytes are looked at together: a loop over digits is mispredicted wherever their number changes.
 #[inline]
-fn short_integer(text: &[u8], at: usize) -> Option<(f32, usize)> {
+fn short_integers(text: &[u8], mut at: usize, elements: &mut [f32], mut dims: usize) -> (usize, usize) {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let bytes = text.get(at..)?.first_chunk::<8>()?;
-    let digits = u64::from_le_bytes(*bytes) ^ 0x3030_3030_3030_3030;
-    // The top bit of every byte that is not 0 to 9; the sum carries from no byte into the next.
-    let others = ((digits & !HIGH) + 0x7676_7676_7676_7676 | digits) & HIGH;
-    let length = others.trailing_zeros() as usize / 8;
-    if !(1..=SHORT_DIGITS).contains(&length) || !matches!(bytes[length], b',' | b']') {
-        return None;
+    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let digits = u64::from_le_bytes(*bytes) ^ 0x3030_3030_3030_3030;
+        // The top bit of every byte that is not 0 to 9; the sum carries from no byte into the next.
+        let mut others = (((digits & !HIGH) + 0x7676_7676_7676_7676) | digits) & HIGH;
+        let mut start = 0;
+        while others != 0 {
+            let end = others.trailing_zeros() as usize / 8;
+            let length = end - start;
+            if !(1..=SHORT_DIGITS).contains(&length) || bytes[end] != b',' || dims == MAX_DIMS {
+                return (at + start, dims);
+            }
+            // The digits in the upper bytes, zeroes before them: then pairs, fours and all eight are put together.
+            let eight = (digits << (64 - 8 * end)) & (u64::MAX << (64 - 8 * length));
+            let pairs = eight.wrapping_mul(10 << 8 | 1) >> 8;
+            let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+            let value = (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
+            elements[dims] = value as f32;
+            dims += 1;
+            start = end + 1;
+            others &= others - 1;
+        }
+        if start == 0 {
+            break;
+        }
+        at += start;
     }
-    // The digits in the upper bytes, zeroes before them: then pairs, fours and all eight are put together.
-    let eight = digits << (64 - 8 * length);
-    let pairs = (eight & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
-    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
-    let value = (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
-    Some((value as f32, at + length))
+    (at, dims)
 }
 
 #[inline]
