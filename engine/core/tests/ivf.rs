@@ -433,6 +433,40 @@ fn vacuum_of_a_list_that_grows_meanwhile_is_no_error() {
 
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn a_row_whose_slot_goes_to_another_keeps_its_own_distance() {
+    // Most rows straddle pages.
+    let (dims, query) = (784, Random(68).vector(784));
+    let mut moved = 0;
+    for when in (0..400).step_by(5) {
+        let index = Index::build(Metric::L2, Storage::Rabitq, dims, 120, 2, 69);
+        let store = Interleaved {
+            inner: &index.store,
+            when: RefCell::new(when),
+            other: RefCell::new(Box::new(|store: &MemoryStore| {
+                bulk_delete(store, &mut |tid| tid.0 % 3 != 0).expect("sound");
+                (0..60).for_each(|_| index.try_insert(store, &[9.0; 784]).expect("sound"));
+            })),
+        };
+        let mut search = Search::new(index.meta, index.options(2, Iterate::Strict, 1 << 20));
+        search.start(Some(&query), true).expect("the dimensions agree");
+        let mut found = HashSet::new();
+        let mut backend = CpuBackend::new();
+        while let Some(row) = search.next(&store, &mut backend, &mut || true).expect("sound") {
+            let known = index.rows.iter().any(|(tid, _)| *tid == row.tid);
+            if row.exact && known {
+                assert_eq!(row.distance, index.distance(row.tid, &query), "at read {when}");
+            }
+            moved += u32::from(!row.exact);
+            found.insert(row.tid);
+        }
+        let kept = index.rows.iter().filter(|(tid, _)| tid.0 % 3 == 0);
+        kept.for_each(|(tid, _)| assert!(found.contains(tid), "row lost at read {when}"));
+    }
+    assert!(moved > 0, "no slot went to another row, so nothing was tested");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn a_row_that_vacuum_moves_before_its_vector_is_read_is_still_returned() {
     let query = Random(64).vector(100);
     let mut moved = 0;
@@ -564,6 +598,20 @@ fn one_bit_codes_pass_most_rows_over() {
         assert_eq!(counts.rows, 2000);
         assert!(counts.compared <= 40, "{metric:?}: {counts:?}");
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn verify_finds_a_code_that_belongs_to_another_row() {
+    let index = Index::build(Metric::L2, Storage::Rabitq, 100, 60, 1, 73);
+    verify(&index.store, &mut |_| Ok(())).expect("sound");
+    let shape = index.meta.shape();
+    let head = index.meta.groups_first;
+    let piece = shape.pieces(5).next().expect("a code has bytes");
+    let block = head + u32::try_from(piece.page).expect("few pages");
+    index.store.damage(block, piece.at, 0x10);
+    let error = verify(&index.store, &mut |_| Ok(())).expect_err("damaged");
+    assert!(error.message().contains("another row"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! area reaches are legal leftovers of a crash between extending the index and linking the new group.
 
 use crate::error::{Error, Result};
+use crate::quantize::rabitq::fine;
 
 use super::layout::{self, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK, RUN_BYTES};
@@ -149,6 +150,11 @@ impl<S: PageStore> Check<'_, S> {
                     )));
                 }
             }
+            if self.shape.fine_bytes > 0 && self.id(page, block, slot)? != tid.0 {
+                return Err(broken(format!(
+                    "slot {slot} of block {block} holds the code of another row"
+                )));
+            }
             (self.seen)(tid)?;
             rows += 1;
         }
@@ -159,6 +165,23 @@ impl<S: PageStore> Check<'_, S> {
             )));
         }
         Ok(rows)
+    }
+
+    /// Whose 4-bit code the one in `slot` of the group at `block` is, by its head.
+    fn id(&self, first_page: &[u8], block: u32, slot: usize) -> Result<u64> {
+        let mut head = Vec::with_capacity(fine::HEAD_BYTES);
+        for piece in self.shape.pieces_in(slot, 0..fine::HEAD_BYTES) {
+            let bytes = piece.at..piece.at + piece.len;
+            if piece.page == 0 {
+                head.extend_from_slice(&first_page[bytes]);
+                continue;
+            }
+            let further = block + u32::try_from(piece.page).expect("at most 32 pages");
+            let page = self.store.share(further)?;
+            page::expect(&page, further, Kind::Continuation)?;
+            head.extend_from_slice(&page[bytes]);
+        }
+        Ok(fine::id(&head))
     }
 
     fn continuations(&self, block: u32) -> Result<()> {
