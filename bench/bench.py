@@ -82,6 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("-k", type=int, default=10, help="neighbours asked for")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, of which the median counts")
+    parser.add_argument("--query-rounds", type=int, metavar="ROUNDS", help="other repetitions of the queries")
     parser.add_argument("--workers", type=int, default=2, help="max_parallel_maintenance_workers")
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
     parser.add_argument("--sweep", action="append", default=[], metavar="LABEL=1,2", help="a method's other settings")
@@ -294,7 +295,7 @@ class Bench:
         """Runs all queries at every setting of every method, in turns; writes the medians, returns the recalls."""
         results: dict[str, dict[int, list[dict]]] = {method.label: {} for method in self.methods}
         private: dict[str, list[tuple[int, int]]] = {method.label: [] for method in self.methods}
-        for _ in range(self.options.rounds):
+        for _ in range(self.options.query_rounds or self.options.rounds):
             for method in self.methods:
                 with self.connect(method) as connection:
                     self.prewarm(connection, method)
