@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -148,17 +149,16 @@ def start_server(options: argparse.Namespace, methods: list[Method]) -> Iterator
 class PreparedSearch:
     """A prepared query of a connection, asked through libpq alone: the layers above cost as much as a short query."""
 
-    NAME = b"bench_search"
+    numbers = itertools.count()
 
     def __init__(self, connection: psycopg.Connection, sql: str):
         """Prepares `sql`, whose only parameter is written %s."""
-        self.connection = connection.pgconn
-        connection.execute("DEALLOCATE ALL")
-        check(self.connection.prepare(self.NAME, sql.replace("%s", "$1").encode()))
+        self.connection, self.name = connection.pgconn, f"bench_{next(self.numbers)}".encode()
+        check(self.connection.prepare(self.name, sql.replace("%s", "$1").encode()))
 
     def __call__(self, text: bytes) -> psycopg.pq.abc.PGresult:
         """Asks with one query vector."""
-        return check(self.connection.exec_prepared(self.NAME, [text]))
+        return check(self.connection.exec_prepared(self.name, [text]))
 
 
 def check(result: psycopg.pq.abc.PGresult) -> psycopg.pq.abc.PGresult:
