@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ HERE = Path(__file__).resolve().parent
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 WARM_UP = 20
 COLD_QUERIES = 100
+# A machine that slows down for a second slows all methods down.
+QUERIES_A_TURN = 50
 
 
 class BenchError(Exception):
@@ -173,6 +175,26 @@ def identifiers(result: psycopg.pq.abc.PGresult) -> list[int]:
     return [int(result.get_value(row, 0)) for row in range(result.ntuples)]
 
 
+@dataclass
+class Turn:
+    """A method's queries at one setting, so far. Answers are compared when all are in: a server that waits meanwhile is
+    slow to wake, and finds its caches used by others."""
+
+    label: str
+    setting: int
+    search: PreparedSearch
+    latencies: list[float] = field(default_factory=list)
+    answers: list[psycopg.pq.abc.PGresult] = field(default_factory=list)
+
+    def ask(self, texts: list[str]) -> None:
+        """Runs some queries; keeps their latencies in milliseconds, and their answers."""
+        for text in [text.encode() for text in texts]:
+            started = time.perf_counter()
+            answer = self.search(text)
+            self.latencies.append(1000 * (time.perf_counter() - started))
+            self.answers.append(answer)
+
+
 class Bench:
     """One run: the data, the methods, and where results go."""
 
@@ -296,17 +318,7 @@ class Bench:
         results: dict[str, dict[int, list[dict]]] = {method.label: {} for method in self.methods}
         private: dict[str, list[tuple[int, int]]] = {method.label: [] for method in self.methods}
         for _ in range(self.options.query_rounds or self.options.rounds):
-            for method in self.methods:
-                with self.connect(method) as connection:
-                    self.prewarm(connection, method)
-                    before = self.memory(connection)
-                    for setting in method.sweep:
-                        result = self.search(connection, method, setting)
-                        results[method.label].setdefault(setting, []).append(result)
-                        if result["recall"] >= self.options.stop_recall:
-                            break
-                    if before:
-                        private[method.label].append((before.private_bytes, self.memory(connection).private_bytes))
+            self.search_round(results, private)
         for label, settings in results.items():
             if private[label]:
                 before, after = max(private[label], key=lambda pair: pair[1])
@@ -314,6 +326,37 @@ class Bench:
             for setting, rounds in settings.items():
                 self.write_query(label, setting, rounds)
         return {label: {at: rounds[0]["recall"] for at, rounds in found.items()} for label, found in results.items()}
+
+    def search_round(
+        self, results: dict[str, dict[int, list[dict]]], private: dict[str, list[tuple[int, int]]]
+    ) -> None:
+        """One round: the methods' first settings, some queries each in turns, then their second ones, and so on.
+
+        Adds to `results` and, of the sessions' memory, to `private`.
+        """
+        with contextlib.ExitStack() as stack:
+            sessions = [(method, stack.enter_context(self.connect(method))) for method in self.methods]
+            before = {method.label: self.memory(connection) for method, connection in sessions}
+            for method, connection in sessions:
+                self.prewarm(connection, method)
+            done: set[str] = set()
+            for at in range(max(len(method.sweep) for method in self.methods)):
+                turns = [
+                    self.take_turn(connection, method, method.sweep[at])
+                    for method, connection in sessions
+                    if at < len(method.sweep) and method.label not in done
+                ]
+                for first in range(0, len(self.texts), QUERIES_A_TURN):
+                    for turn in turns:
+                        turn.ask(self.texts[first : first + QUERIES_A_TURN])
+                for turn in turns:
+                    result = self.summary(turn)
+                    results[turn.label].setdefault(turn.setting, []).append(result)
+                    if result["recall"] >= self.options.stop_recall:
+                        done.add(turn.label)
+            for method, connection in sessions:
+                if was := before[method.label]:
+                    private[method.label].append((was.private_bytes, self.memory(connection).private_bytes))
 
     def write_query(self, label: str, setting: int, rounds: list[dict]) -> None:
         """Writes the medians of one setting."""
@@ -330,22 +373,30 @@ class Bench:
         for relation in ["items", "items_index"] if method.index else ["items"]:
             connection.execute("SELECT pg_prewarm(%s::regclass)", (relation,))
 
-    def search(self, connection: psycopg.Connection, method: Method, setting: int) -> dict[str, float]:
-        """Runs every query once at one setting, after some to warm up; returns recall, queries/s and latencies."""
+    def take_turn(self, connection: psycopg.Connection, method: Method, setting: int) -> Turn:
+        """Makes a method ready for the queries of one setting, and warms it up."""
         if method.set:
             connection.execute(method.set.format(setting))
         self.require_index(connection, method, setting)
-        search = PreparedSearch(connection, method.search(self.options.k))
-        for text in self.texts[:WARM_UP]:
-            search(text.encode())
-        latencies, recall = self.ask(search, len(self.texts))
-        p50, p99 = np.percentile(latencies, [50, 99])
+        turn = Turn(method.label, setting, PreparedSearch(connection, method.search(self.options.k)))
+        turn.ask(self.texts[:WARM_UP])
+        return Turn(method.label, setting, turn.search)
+
+    def summary(self, turn: Turn) -> dict[str, float]:
+        """Recall, queries/s and latencies of a turn."""
+        p50, p99 = np.percentile(turn.latencies, [50, 99])
         return {
-            "recall": recall,
-            "qps": round(1000 * len(latencies) / sum(latencies), 1),
+            "recall": self.recall(turn),
+            "qps": round(1000 * len(turn.latencies) / sum(turn.latencies), 1),
             "p50_ms": round(float(p50), 3),
             "p99_ms": round(float(p99), 3),
         }
+
+    def recall(self, turn: Turn) -> float:
+        """The share of the exact answers among those of the first queries."""
+        found = [identifiers(answer) for answer in turn.answers]
+        hits = sum(self.truth.hits(i, ids, self.options.k) for i, ids in enumerate(found))
+        return round(hits / (self.options.k * len(found)), 4)
 
     def require_index(self, connection: psycopg.Connection, method: Method, setting: int) -> None:
         """Stops the run where the planner does not use the method's index."""
@@ -353,19 +404,6 @@ class Bench:
         plan = "\n".join(line for (line,) in lines)
         if method.index and "items_index" not in plan:
             raise BenchError(f"{method.label} at {setting}: the planner does not use the index:\n{plan}")
-
-    def ask(self, search: PreparedSearch, count: int) -> tuple[list[float], float]:
-        """Runs the first `count` queries; returns their latencies in milliseconds, and recall."""
-        texts = [text.encode() for text in self.texts[:count]]
-        latencies, answers = [], []
-        for text in texts:
-            started = time.perf_counter()
-            answer = search(text)
-            latencies.append(1000 * (time.perf_counter() - started))
-            answers.append(answer)
-        # Only now: a server that waits while the client counts is slow to wake, and finds its caches used by others.
-        hits = sum(self.truth.hits(i, identifiers(found), self.options.k) for i, found in enumerate(answers))
-        return latencies, round(hits / (self.options.k * count), 4)
 
     def start_all_cold(self, recalls: dict[str, dict[int, float]]) -> None:
         """Measures the first queries after a restart with an empty page cache, in turns, and writes the medians."""
@@ -400,14 +438,14 @@ class Bench:
             if method.set:
                 connection.execute(method.set.format(setting))
             connect_ms = 1000 * (time.perf_counter() - started)
-            search = PreparedSearch(connection, method.search(self.options.k))
-            latencies, recall = self.ask(search, min(COLD_QUERIES, len(self.texts)))
+            turn = Turn(method.label, setting, PreparedSearch(connection, method.search(self.options.k)))
+            turn.ask(self.texts[:COLD_QUERIES])
             # Only now: planning reads what the first query has to find cold.
             self.require_index(connection, method, setting)
         return {
-            "recall": recall,
-            "s": round(sum(latencies) / 1000, 4),
-            "first_ms": round(latencies[0], 2),
+            "recall": self.recall(turn),
+            "s": round(sum(turn.latencies) / 1000, 4),
+            "first_ms": round(turn.latencies[0], 2),
             "connect_ms": round(connect_ms, 2),
             "cached_bytes": left,
         }
