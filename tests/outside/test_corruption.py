@@ -84,13 +84,12 @@ class Damaged:
             else:
                 with connection.transaction(force_rollback=True):
                     connection.execute(sql).fetchall() if sql.startswith("SELECT") else connection.execute(sql)
-        except psycopg.errors.OperationalError as error:
-            assert error.sqlstate is not None, f"the backend died in: {sql}"
-            state = error.sqlstate
         except psycopg.Error as error:
+            assert error.sqlstate is not None, f"the backend died in: {sql}"
+            # The code of NO_SUCH_BLOCK follows from whatever error the operating system reported last.
             message = error.diag.message_primary or ""
             known = [part for part in (WRONG_ORDER, NO_SUCH_BLOCK) if part in message]
-            state = known[0] if known else error.sqlstate or "?"
+            state = known[0] if known else error.sqlstate
         assert connection.execute("SELECT 1").fetchone() == (1,)
         return state
 

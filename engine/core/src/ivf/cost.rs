@@ -24,8 +24,9 @@ const COMPARISON_NS: f64 = 20.0;
 const INLINE: Linear = Linear::new(250.0, 0.17);
 /// On one that is TOASTed: 3.5 to 4.3 us at 784 dimensions, 4 to 5.5 us at 1,536, 8 to 10 us at 3,000.
 const TOASTED: Linear = Linear::new(1700.0, 0.55);
-/// A scan's start: 15 us, and of the .5 to 1 ms that one of a session takes to copy centroids its share if others follow.
-const START_NS: f64 = 100_000.0;
+/// A scan's start: 20 us, and of the .5 to 1 ms that the first one of a session takes to copy centroids its share if others
+/// follow.
+const START_NS: f64 = 200_000.0;
 /// A list's head, where a random page costs as much as one in sequence; 1 us by the default settings.
 const LIST_NS: f64 = 250.0;
 /// A list's centroid, of one byte a dimension.
