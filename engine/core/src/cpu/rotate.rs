@@ -14,6 +14,8 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 
+/// Elements of which a word holds the signs.
+const WORD: usize = 32;
 /// Elements that the first three steps of a transform take together.
 const GROUP: usize = 8;
 
@@ -22,18 +24,28 @@ const GROUP: usize = 8;
 /// then turns the two halves into each other.
 #[inline(always)]
 pub(super) fn rotate(x: &mut [f32], signs: &[u32]) {
-    let words = x.len().div_ceil(32);
+    let flips = |x: &mut [f32], round: &[u32]| {
+        x.chunks_mut(WORD).zip(round).for_each(|(x, word)| flip(x, *word));
+    };
+    rounds(x, signs, flips, hadamard);
+}
+
+/// The rounds of [`rotate`], with what flips signs and what transforms. It asks for no instruction set, so that those
+/// compiled for different ones can inline it.
+#[inline(always)]
+fn rounds(x: &mut [f32], signs: &[u32], flips: impl Fn(&mut [f32], &[u32]), transform: impl Fn(&mut [f32])) {
+    let words = x.len().div_ceil(WORD);
     if words == 0 {
         return;
     }
     let block = 1usize << x.len().ilog2();
     for (number, round) in signs.chunks_exact(words).enumerate() {
-        x.chunks_mut(32).zip(round).for_each(|(x, word)| flip(x, *word));
+        flips(x, round);
         if number % 2 == 0 || block == x.len() {
-            hadamard(&mut x[..block]);
+            transform(&mut x[..block]);
         } else {
             let start = x.len() - block;
-            hadamard(&mut x[start..]);
+            transform(&mut x[start..]);
             halves(x);
         }
     }

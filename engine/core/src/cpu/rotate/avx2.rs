@@ -2,12 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{flip, halves};
+use super::{WORD, flip, rounds};
 
 /// Elements of a register.
 const REGISTER: usize = 8;
-/// Elements of which a word holds the signs.
-const WORD: usize = 32;
 
 /// See `Kernels::rotate`.
 #[target_feature(enable = "avx2")]
@@ -16,17 +14,7 @@ pub(in super::super) fn rotate(x: &mut [f32], signs: &[u32]) {
         super::rotate(x, signs);
         return;
     }
-    let block = 1usize << x.len().ilog2();
-    for (number, round) in signs.chunks_exact(x.len().div_ceil(WORD)).enumerate() {
-        flip_all(x, round);
-        if number % 2 == 0 || block == x.len() {
-            hadamard(&mut x[..block]);
-        } else {
-            let start = x.len() - block;
-            hadamard(&mut x[start..]);
-            halves(x);
-        }
-    }
+    rounds(x, signs, |x, round| flip_all(x, round), |x| hadamard(x));
 }
 
 /// Flips the signs whose bits are set in the words of a round.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{flip, halves};
+use super::{WORD, flip, rounds};
 
 /// Elements of a register.
 const REGISTER: usize = 16;
@@ -14,17 +14,7 @@ pub(in super::super) fn rotate(x: &mut [f32], signs: &[u32]) {
         super::rotate(x, signs);
         return;
     }
-    let block = 1usize << x.len().ilog2();
-    for (number, round) in signs.chunks_exact(x.len().div_ceil(2 * REGISTER)).enumerate() {
-        flip_all(x, round);
-        if number % 2 == 0 || block == x.len() {
-            hadamard(&mut x[..block]);
-        } else {
-            let start = x.len() - block;
-            hadamard(&mut x[start..]);
-            halves(x);
-        }
-    }
+    rounds(x, signs, |x, round| flip_all(x, round), |x| hadamard(x));
 }
 
 /// Flips the signs whose bits are set in the words of a round.
@@ -32,7 +22,7 @@ pub(in super::super) fn rotate(x: &mut [f32], signs: &[u32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn flip_all(x: &mut [f32], round: &[u32]) {
     let sign = _mm512_set1_epi32(i32::MIN);
-    let (whole, rest) = x.as_chunks_mut::<{ 2 * REGISTER }>();
+    let (whole, rest) = x.as_chunks_mut::<WORD>();
     for (x, word) in whole.iter_mut().zip(round) {
         let masks = [0, REGISTER].map(|shift| u16::try_from(word >> shift & 0xffff).expect("16 bits"));
         for (x, mask) in x.as_chunks_mut::<REGISTER>().0.iter_mut().zip(masks) {
