@@ -336,9 +336,9 @@ class Bench:
         """
         with contextlib.ExitStack() as stack:
             sessions = [(method, stack.enter_context(self.connect(method))) for method in self.methods]
-            before = {method.label: self.memory(connection) for method, connection in sessions}
             for method, connection in sessions:
                 self.prewarm(connection, method)
+            before = {method.label: self.memory(connection) for method, connection in sessions}
             done: set[str] = set()
             for at in range(max(len(method.sweep) for method in self.methods)):
                 turns = [
