@@ -49,6 +49,7 @@ pub mod build;
 pub mod centroids;
 pub mod cost;
 pub mod encode;
+mod group;
 pub mod insert;
 pub mod layout;
 pub mod memory;

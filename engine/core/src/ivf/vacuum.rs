@@ -8,6 +8,7 @@
 use crate::error::{Error, Result};
 
 use super::build::EncodedRow;
+use super::group;
 use super::layout::{self, ListHead, Meta, Shape, Tid};
 use super::page::{self, Kind, NO_BLOCK, PAGE_SIZE};
 use super::search::list_head_block;
@@ -292,15 +293,9 @@ impl<S: PageStore> Pass<'_, S> {
         })
     }
 
-    /// Reads the row in slot `from` of the group whose first page is `page`; it is to go to slot `to` somewhere.
-    fn read_row(&self, page: &[u8], group: u32, from: usize, to: usize) -> Result<MovedRow> {
+    /// Reads the row in slot `from` of the group whose first page is `page`, at `block`; it is to go to slot `to` somewhere.
+    fn read_row(&self, page: &[u8], block: u32, from: usize, to: usize) -> Result<MovedRow> {
         let shape = &self.shape;
-        let further = |index: usize| -> Result<S::Shared> {
-            let block = group + u32::try_from(index).expect("at most 32 pages");
-            let further = self.store.share(block)?;
-            page::expect(&further, block, Kind::Continuation)?;
-            Ok(further)
-        };
         let mut filter = Vec::with_capacity(shape.filter_bytes);
         let mut locked = None;
         for (index, at) in shape.filter_places(from) {
@@ -310,21 +305,13 @@ impl<S: PageStore> Pass<'_, S> {
             }
             if locked.as_ref().is_none_or(|(at, _)| *at != index) {
                 drop(locked.take());
-                locked = Some((index, further(index)?));
+                locked = Some((index, group::further(self.store, block, index)?));
             }
             filter.extend(locked.as_ref().map(|(_, page)| page[at]));
         }
         drop(locked);
-        let mut code = vec![0; shape.code_bytes];
-        for piece in shape.pieces(from) {
-            let target = &mut code[piece.code_at..piece.code_at + piece.len];
-            let bytes = piece.at..piece.at + piece.len;
-            if piece.page == 0 {
-                target.copy_from_slice(&page[bytes]);
-            } else {
-                target.copy_from_slice(&further(piece.page)?[bytes]);
-            }
-        }
+        let mut code = Vec::with_capacity(shape.code_bytes);
+        group::append(self.store, page, block, shape.pieces(from), &mut code)?;
         debug_assert_eq!(page.len(), PAGE_SIZE);
         let factors = (0..self.shape.factors.count())
             .map(|run| layout::factor(page, &self.shape, run, from))

@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::quantize::rabitq::fine;
 
+use super::group;
 use super::layout::{self, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK, RUN_BYTES};
 use super::search::list_head_block;
@@ -170,17 +171,8 @@ impl<S: PageStore> Check<'_, S> {
     /// Whose 4-bit code the one in `slot` of the group at `block` is, by its head.
     fn id(&self, first_page: &[u8], block: u32, slot: usize) -> Result<u64> {
         let mut head = Vec::with_capacity(fine::HEAD_BYTES);
-        for piece in self.shape.pieces_in(slot, 0..fine::HEAD_BYTES) {
-            let bytes = piece.at..piece.at + piece.len;
-            if piece.page == 0 {
-                head.extend_from_slice(&first_page[bytes]);
-                continue;
-            }
-            let further = block + u32::try_from(piece.page).expect("at most 32 pages");
-            let page = self.store.share(further)?;
-            page::expect(&page, further, Kind::Continuation)?;
-            head.extend_from_slice(&page[bytes]);
-        }
+        let pieces = self.shape.pieces_in(slot, 0..fine::HEAD_BYTES);
+        group::append(self.store, first_page, block, pieces, &mut head)?;
         Ok(fine::id(&head))
     }
 

@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::quantize::rabitq::Place;
 
 use super::super::centroids;
+use super::super::group;
 use super::super::layout::{self, ListHead, Meta, Shape};
-use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
+use super::super::page::{CONTENT_AT, NO_BLOCK};
 use super::super::run::Run;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source, Window};
@@ -415,26 +416,23 @@ pub(super) struct Codes<'a> {
 pub(super) fn read_codes<S: PageStore>(
     store: &S,
     shape: &Shape,
-    group: Codes<'_>,
+    codes: Codes<'_>,
     scratch: &mut Vec<u8>,
     coming: &mut Coming,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let pages = shape.pages_for(group.rows);
+    let pages = shape.pages_for(codes.rows);
     let further = |index: usize| -> Result<Option<S::Shared>> {
         if index >= pages {
             return Ok(None);
         }
-        let block = group.block + u32::try_from(index).expect("at most 32 pages");
-        let page = store.share(block)?;
-        page::expect(&page, block, Kind::Continuation)?;
-        Ok(Some(page))
+        group::further(store, codes.block, index).map(Some)
     };
     let bite = shape.code_bytes * (BITE_BYTES / shape.code_bytes).max(BITE_ROWS);
     let mut feed = |run: &mut Run<'_>, bytes: &[u8], next: Option<&[u8]>| -> Result<()> {
         let mut next = next.map_or(Ahead::NONE, |page| Ahead::new(page.as_ptr(), page.len()));
-        run.feed(bytes, &mut |codes| {
-            for bite in codes.chunks(bite) {
+        run.feed(bytes, &mut |run| {
+            for bite in run.chunks(bite) {
                 let ahead = next.split(Ahead::new(bite.as_ptr(), bite.len()).lines());
                 ahead.ask_all();
                 if next.lines() == 0 {
@@ -447,9 +445,9 @@ pub(super) fn read_codes<S: PageStore>(
         next.ask_all();
         Ok(())
     };
-    let mut run = Run::new(shape.code_bytes, group.rows, scratch);
+    let mut run = Run::new(shape.code_bytes, codes.rows, scratch);
     let mut ahead = further(1)?;
-    feed(&mut run, &group.page[shape.codes_at..], ahead.as_deref())?;
+    feed(&mut run, &codes.page[shape.codes_at..], ahead.as_deref())?;
     let mut index = 1;
     while let Some(current) = ahead {
         index += 1;

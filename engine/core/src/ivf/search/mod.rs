@@ -345,8 +345,7 @@ impl Search {
                     store.share(block)?
                 }
             };
-            page::expect(&page, block, Kind::Directory)?;
-            self.heads.push((list, page::u32_at(&page, at)));
+            self.heads.push((list, head_in(&page, block, at)?));
             locked = Some((block, page));
         }
         Ok(())
@@ -440,9 +439,13 @@ pub(super) fn directory_place(meta: &Meta, list: u32) -> (u32, usize) {
 /// The head block of `list`, or `NO_BLOCK` when it never had a row.
 pub(super) fn list_head_block<S: PageStore>(store: &S, meta: &Meta, list: u32) -> Result<u32> {
     let (block, at) = directory_place(meta, list);
-    let directory = store.share(block)?;
-    page::expect(&directory, block, Kind::Directory)?;
-    Ok(page::u32_at(&directory, at))
+    head_in(&store.share(block)?, block, at)
+}
+
+/// The head block that the directory page `block` has at offset `at`.
+fn head_in(directory: &[u8], block: u32, at: usize) -> Result<u32> {
+    page::expect(directory, block, Kind::Directory)?;
+    Ok(page::u32_at(directory, at))
 }
 
 /// The value of the operator, or a lower bound of it, from a raw score.

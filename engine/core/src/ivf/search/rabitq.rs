@@ -11,8 +11,9 @@ use crate::metric::Element;
 use crate::quantize::rabitq::{Place, RabitqQuery, RabitqRuns, fine};
 
 use super::super::centroids;
+use super::super::group::{self, page_of};
 use super::super::layout::{self, Meta, Piece, Shape};
-use super::super::page::{self, CONTENT_AT, Kind};
+use super::super::page::{self, CONTENT_AT};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
 use super::collect::{Collector, Pass, bad_factors};
@@ -42,13 +43,14 @@ impl RabitqRows {
         query: &RabitqQuery,
         list: u32,
     ) -> Result<()> {
-        self.place = match self.place(list) {
-            Some(place) => place,
-            None => centroids::with_one(store, meta, list, &mut self.vector, |centroid| {
-                place_of(query, centroid)
-            })??,
+        self.place = if let Some(place) = self.place(list) {
+            place
+        } else {
+            let read = |centroid: &[u8]| place_of(query, centroid);
+            let place = centroids::with_one(store, meta, list, &mut self.vector, read)??;
+            self.know(meta, list, place);
+            place
         };
-        self.know(meta, list, self.place);
         Ok(())
     }
 
@@ -309,11 +311,11 @@ fn with_bytes<S: PageStore, T>(
             scratch.extend_from_slice(&page[bytes]);
             continue;
         }
-        let block = page_of(row.block, piece.page);
-        let page = store.share(block)?;
-        if piece.page > 0 {
-            page::expect(&page, block, Kind::Continuation)?;
-        }
+        let page = if piece.page == 0 {
+            store.share(row.block)?
+        } else {
+            group::further(store, row.block, piece.page)?
+        };
         if piece.len == len {
             return Ok(read(&page[bytes]));
         }
@@ -322,11 +324,6 @@ fn with_bytes<S: PageStore, T>(
     }
     drop(before);
     Ok(read(scratch))
-}
-
-/// The block of page `index` of the group at `block`.
-fn page_of(block: u32, index: usize) -> u32 {
-    block + u32::try_from(index).expect("at most 32 pages")
 }
 
 /// The 1-bit codes of a group's first `rows` slots, in whole blocks.
@@ -344,11 +341,10 @@ fn filter_of<'a, S: PageStore>(
     }
     scratch.clear();
     scratch.extend_from_slice(&page[shape.codes_at..]);
-    let mut further = block;
+    let mut index = 0;
     while scratch.len() < bytes {
-        further += 1;
-        let page = store.share(further)?;
-        page::expect(&page, further, Kind::Continuation)?;
+        index += 1;
+        let page = group::further(store, block, index)?;
         let missing = (bytes - scratch.len()).min(page.len() - CONTENT_AT);
         scratch.extend_from_slice(&page[CONTENT_AT..CONTENT_AT + missing]);
     }
