@@ -31,7 +31,9 @@ mod neon;
 pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
-pub use table::{CosineParts, Kernels, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP};
+pub use table::{
+    CosineParts, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP,
+};
 
 #[cfg(target_endian = "big")]
 compile_error!(

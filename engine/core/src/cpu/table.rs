@@ -95,6 +95,8 @@ pub(super) struct CodeKernels {
 
 /// Rows of a block of 1-bit codes that is scored by looking up sums: a register of 16 bytes.
 pub const LOOKUP_ROWS: usize = 16;
+/// Bits of each of the two parts of a number that is looked up: so few that four of them add up within a byte.
+pub const LOOKUP_BITS: u32 = 6;
 /// Bytes of tables for each byte of a row's code: two nibbles, 16 sums of 16 bits each.
 pub const LOOKUP_BYTES: usize = 64;
 /// Bytes of a row's code whose tables lie together.
@@ -229,11 +231,12 @@ impl Kernels {
         unsafe { (self.codes.dot_i8_pair_block)(queries, rows, scores) }
     }
 
-    /// Sums, for each of 16 rows, one 16-bit number for each nibble of its code.
+    /// Sums, for each of 16 rows, one 12-bit number for each nibble of its code.
     ///
     /// Byte `k` of row `r` is `block[16 k + r]`, so that a register holds the same byte of every row. The tables of four
-    /// bytes lie together, in parts of 64 bytes: the low bytes of the numbers for the low nibbles, their high bytes, and
-    /// the same for the high nibbles; a part holds 16 bytes, one for each value of a nibble, for each of the four.
+    /// bytes lie together, in parts of 64 bytes: the numbers' low [`LOOKUP_BITS`] bits for the low nibbles, the high ones,
+    /// and the same for the high nibbles; a part holds 16 bytes, one for each value of a nibble, for each of the four.
+    /// What the sums are where a byte of `tables` has more bits is not said.
     /// Source of the idea: F. Andre, A.-M. Kermarrec and N. Le Scouarnec, "Cache locality is not enough", VLDB 2015.
     ///
     /// Asks for `ahead` meanwhile, up to [`LOOKUP_LINES`] lines for each four bytes of a code.

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::super::ahead::Ahead;
-use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::table::{CodeKernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::super::{AHEAD, prefetch};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
@@ -273,7 +273,7 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], mut 
         }
     }
     let [low, high] = totals;
-    *sums = std::array::from_fn(|row| low[row] + (high[row] << 8));
+    *sums = std::array::from_fn(|row| low[row] + (high[row] << LOOKUP_BITS));
 }
 
 /// The sums of the low and of the high bytes for each row, of at most `QUADS_IN_16_BITS` quads.
@@ -289,6 +289,8 @@ fn lookup_part(tables: &[u8], block: &[u8], ahead: &mut Ahead) -> [[u16; LOOKUP_
     let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
     for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
         ahead.ask(LOOKUP_LINES);
+        // Four looked up bytes fit one.
+        let mut found = [_mm256_setzero_si256(); 2];
         for (at, codes) in [0, REGISTER].into_iter().zip(quad.chunks_exact(REGISTER)) {
             // SAFETY: the chunk holds 32 bytes.
             let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
@@ -300,10 +302,13 @@ fn lookup_part(tables: &[u8], block: &[u8], ahead: &mut Ahead) -> [[u16; LOOKUP_
                 let table = &table[at..at + REGISTER];
                 // SAFETY: the slice holds 32 bytes.
                 let table = unsafe { _mm256_loadu_si256(table.as_ptr().cast()) };
-                let found = _mm256_shuffle_epi8(table, nibbles[part / 2]);
-                both[part % 2] = _mm256_add_epi16(both[part % 2], found);
-                odd[part % 2] = _mm256_add_epi16(odd[part % 2], _mm256_srli_epi16::<8>(found));
+                let one = _mm256_shuffle_epi8(table, nibbles[part / 2]);
+                found[part % 2] = _mm256_add_epi8(found[part % 2], one);
             }
+        }
+        for (kind, found) in found.into_iter().enumerate() {
+            both[kind] = _mm256_add_epi16(both[kind], found);
+            odd[kind] = _mm256_add_epi16(odd[kind], _mm256_srli_epi16::<8>(found));
         }
     }
     let mut totals = [[0; LOOKUP_ROWS]; 2];

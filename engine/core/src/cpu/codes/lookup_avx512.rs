@@ -7,12 +7,12 @@
 use std::arch::x86_64::*;
 
 use super::super::ahead::Ahead;
-use super::super::table::{LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::table::{LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS};
 
 /// Bytes of a register.
 const REGISTER: usize = 64;
 
-/// Quads of code bytes whose looked up bytes fit 16-bit sums: each adds two bytes to a sum.
+/// Quads of code bytes whose looked up bytes fit 16-bit sums: each adds two bytes to a sum. An even number.
 const QUADS_IN_16_BITS: usize = 128;
 
 /// With F and BW: a quarter of a register looks into one table, for one byte of 16 rows.
@@ -28,7 +28,7 @@ pub(in super::super) fn by_shuffle(
     for (tables, block) in tables.zip(block.chunks(QUADS_IN_16_BITS * LOOKUP_QUAD * LOOKUP_ROWS)) {
         let [low, high] = shuffled(tables, block, &mut ahead);
         for ((sum, low), high) in sums.iter_mut().zip(low).zip(high) {
-            *sum += low + (high << 8);
+            *sum += low + (high << LOOKUP_BITS);
         }
     }
 }
@@ -42,22 +42,30 @@ fn shuffled(tables: &[u8], block: &[u8], ahead: &mut Ahead) -> [[u32; LOOKUP_ROW
     // those of the odd rows alone.
     let mut both = [_mm512_setzero_si512(); 2];
     let mut odd = [_mm512_setzero_si512(); 2];
-    let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
-    for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
-        debug_assert!(quad.len() == REGISTER && tables.len() == 4 * REGISTER);
-        ahead.ask(LOOKUP_LINES);
-        // SAFETY: the chunk holds 64 bytes.
-        let codes = unsafe { _mm512_loadu_si512(quad.as_ptr().cast()) };
-        let nibbles = [
-            _mm512_and_si512(codes, nibble),
-            _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble),
-        ];
-        for part in 0..4 {
-            // SAFETY: the chunk holds 256 bytes, four registers.
-            let table = unsafe { _mm512_loadu_si512(tables.as_ptr().add(part * REGISTER).cast()) };
-            let found = _mm512_shuffle_epi8(table, nibbles[part / 2]);
-            both[part % 2] = _mm512_add_epi16(both[part % 2], found);
-            odd[part % 2] = _mm512_add_epi16(odd[part % 2], _mm512_srli_epi16::<8>(found));
+    let pairs = tables.chunks(2 * LOOKUP_QUAD * LOOKUP_BYTES);
+    for (tables, pair) in pairs.zip(block.chunks(2 * LOOKUP_QUAD * LOOKUP_ROWS)) {
+        // Four looked up bytes fit one.
+        let mut found = [_mm512_setzero_si512(); 2];
+        let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
+        for (tables, quad) in quads.zip(pair.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
+            debug_assert!(quad.len() == REGISTER && tables.len() == 4 * REGISTER);
+            ahead.ask(LOOKUP_LINES);
+            // SAFETY: the chunk holds 64 bytes.
+            let codes = unsafe { _mm512_loadu_si512(quad.as_ptr().cast()) };
+            let nibbles = [
+                _mm512_and_si512(codes, nibble),
+                _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble),
+            ];
+            for part in 0..4 {
+                // SAFETY: the chunk holds 256 bytes, four registers.
+                let table = unsafe { _mm512_loadu_si512(tables.as_ptr().add(part * REGISTER).cast()) };
+                let one = _mm512_shuffle_epi8(table, nibbles[part / 2]);
+                found[part % 2] = _mm512_add_epi8(found[part % 2], one);
+            }
+        }
+        for (kind, found) in found.into_iter().enumerate() {
+            both[kind] = _mm512_add_epi16(both[kind], found);
+            odd[kind] = _mm512_add_epi16(odd[kind], _mm512_srli_epi16::<8>(found));
         }
     }
     let mut totals = [[0; LOOKUP_ROWS]; 2];
@@ -136,7 +144,7 @@ pub(super) fn by_permutation(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKU
         }
     }
     let [low, high] = [0, 1].map(|kind| _mm512_add_epi32(totals[kind], totals[kind + 2]));
-    let total = _mm512_add_epi32(low, _mm512_slli_epi32::<8>(high));
+    let total = _mm512_add_epi32(low, _mm512_slli_epi32::<LOOKUP_BITS>(high));
     // SAFETY: the array holds 64 bytes.
     unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), total) };
 }

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 
 use super::super::ahead::Ahead;
-use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::table::{CodeKernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::{AND, DOT, HAMMING, ROWS, SQUARED_L2};
 
 pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
@@ -165,19 +165,22 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], ahea
     let mut totals = [[vdupq_n_u32(0); 4]; 2];
     let quads = tables.chunks_exact(LOOKUP_QUAD * LOOKUP_BYTES);
     for (tables, quad) in quads.zip(block.chunks_exact(LOOKUP_QUAD * LOOKUP_ROWS)) {
-        // A quad adds eight bytes to a sum, which fit 16 bits.
+        // A quad adds eight bytes to a sum: in 16 bits, two of them first in 8.
         let mut low = [vdupq_n_u16(0); 2];
         let mut high = [vdupq_n_u16(0); 2];
         for (byte, codes) in quad.chunks_exact(LOOKUP_ROWS).enumerate() {
             // SAFETY: the chunk holds 16 bytes.
             let codes = unsafe { vld1q_u8(codes.as_ptr()) };
             let nibbles = [vandq_u8(codes, vdupq_n_u8(15)), vshrq_n_u8::<4>(codes)];
-            for part in 0..4 {
-                let table = &tables[part * LOOKUP_QUAD * 16 + byte * 16..][..16];
-                // SAFETY: the slice holds 16 bytes.
-                let found = vqtbl1q_u8(unsafe { vld1q_u8(table.as_ptr()) }, nibbles[part / 2]);
-                low[part % 2] = vaddw_u8(low[part % 2], vget_low_u8(found));
-                high[part % 2] = vaddw_u8(high[part % 2], vget_high_u8(found));
+            for kind in 0..2 {
+                let found = [kind, kind + 2].map(|part| {
+                    let table = &tables[part * LOOKUP_QUAD * 16 + byte * 16..][..16];
+                    // SAFETY: the slice holds 16 bytes.
+                    vqtbl1q_u8(unsafe { vld1q_u8(table.as_ptr()) }, nibbles[part / 2])
+                });
+                let found = vaddq_u8(found[0], found[1]);
+                low[kind] = vaddw_u8(low[kind], vget_low_u8(found));
+                high[kind] = vaddw_u8(high[kind], vget_high_u8(found));
             }
         }
         for (total, (low, high)) in totals.iter_mut().zip(low.into_iter().zip(high)) {
@@ -188,7 +191,10 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], ahea
         }
     }
     for (i, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        let total = vaddq_u32(totals[0][i], vshlq_n_u32::<8>(totals[1][i]));
+        let total = vaddq_u32(
+            totals[0][i],
+            vshlq_n_u32::<{ LOOKUP_BITS.cast_signed() }>(totals[1][i]),
+        );
         // SAFETY: the array holds 16 bytes.
         unsafe { vst1q_u32(sums.as_mut_ptr(), total) };
     }

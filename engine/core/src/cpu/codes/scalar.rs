@@ -1,7 +1,7 @@
 //! Plain Rust kernels for codes: the definition that the others are compared with.
 
 use super::super::ahead::Ahead;
-use super::super::table::{CodeKernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
+use super::super::table::{CodeKernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS};
 use super::{AND, DOT, HAMMING, SQUARED_L2};
 
 pub(in super::super) const KERNELS: CodeKernels = CodeKernels {
@@ -77,8 +77,8 @@ fn lookup_block(tables: &[u8], block: &[u8], sums: &mut [u32; LOOKUP_ROWS], ahea
                     16 * byte + usize::from(code & 15),
                     16 * byte + usize::from(code >> 4),
                 );
-                *sum += u32::from(part[0][low]) + 256 * u32::from(part[1][low]);
-                *sum += u32::from(part[2][high]) + 256 * u32::from(part[3][high]);
+                *sum += u32::from(part[0][low]) + (u32::from(part[1][low]) << LOOKUP_BITS);
+                *sum += u32::from(part[2][high]) + (u32::from(part[3][high]) << LOOKUP_BITS);
             }
         }
     }

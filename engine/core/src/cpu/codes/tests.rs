@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::cpu::{Ahead, Kernels, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP};
+use crate::cpu::{Ahead, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP};
 use crate::metric::CodeScore;
 use crate::property::cases;
 
@@ -174,7 +174,8 @@ fn looked_up(tables: &[u8], block: &[u8]) -> [u32; LOOKUP_ROWS] {
             let byte = |part: usize, value: u8| {
                 u32::from(quad[part * 64 + k % LOOKUP_QUAD * 16 + usize::from(value)])
             };
-            byte(0, code & 15) + 256 * byte(1, code & 15) + byte(2, code >> 4) + 256 * byte(3, code >> 4)
+            let number = |part: usize, value: u8| byte(part, value) + (byte(part + 1, value) << LOOKUP_BITS);
+            number(0, code & 15) + number(2, code >> 4)
         });
         sums.sum()
     })
@@ -191,12 +192,15 @@ fn every_table_looks_up_the_defined_sums() {
         for extreme in [false, true] {
             let (tables, block) = if extreme {
                 (
-                    vec![0xff; bytes_of_row * LOOKUP_BYTES],
+                    vec![(1 << LOOKUP_BITS) - 1; bytes_of_row * LOOKUP_BYTES],
                     vec![0xff; bytes_of_row * LOOKUP_ROWS],
                 )
             } else {
                 (
-                    bytes(bytes_of_row * LOOKUP_BYTES, seed * 2 + 1),
+                    bytes(bytes_of_row * LOOKUP_BYTES, seed * 2 + 1)
+                        .into_iter()
+                        .map(|byte| byte & ((1 << LOOKUP_BITS) - 1))
+                        .collect(),
                     bytes(bytes_of_row * LOOKUP_ROWS, seed * 2 + 3),
                 )
             };

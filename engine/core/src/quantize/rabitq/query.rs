@@ -3,18 +3,24 @@
 use super::super::rotation::Rotation;
 use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
 use crate::cpu::{
-    Ahead, BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, LOOKUP_BYTES, LOOKUP_QUAD, LOOKUP_ROWS,
-    NIBBLE_STEP, Near, kernels,
+    Ahead, BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_QUAD,
+    LOOKUP_ROWS, NIBBLE_STEP, Near, kernels,
 };
 use crate::metric::{Element, Metric, Score};
 
-/// Elements of the query are rounded to so many steps on either side of zero, `127 * 128`: two int8 make one of them, and
-/// the sum of four fits 16 bits.
+/// Elements of the query are rounded to so many steps on either side of zero, `127 * 128`, for 4-bit codes: two int8 make
+/// one of them.
 const STEPS: f32 = 16_256.0;
+/// For 1-bit codes, `2^COARSE` of them are one step: the sum of four fits the kernel's 12 bits. It makes a row's bound some
+/// hundredth of its error farther.
+const COARSE: u32 = 4;
+const _: () = assert!(4 * ((16_256 + 8) >> COARSE) < 1 << (2 * LOOKUP_BITS));
 /// 1.5 * 2^23: a sum with it of less than 2^22 is an integer.
 const ROUNDER: f32 = 12_582_912.0;
 /// Bounds of `1 - <u, y>` below this come from [`RabitqFactors::UNKNOWN`]: an error is some `sqrt(d)` at most.
 const UNKNOWN_BELOW: f32 = -1e6;
+/// The largest element of a 4-bit code.
+const FINE_LARGEST: f64 = 15.0;
 /// What of a square of a difference is lost to underflow, for each element.
 const LOST_SQUARE: f32 = 2e-38;
 
@@ -53,15 +59,20 @@ pub struct RabitqQuery {
     point: Vec<f32>,
     norm: f32,
     tables: Vec<u8>,
+    /// A coarse step. `<b, P u> = coarse (2 sum - steps)`, where `sum` is what the kernel returns for signs `b`.
+    coarse: f32,
+    /// The sum of the coarse steps' magnitudes.
+    steps: i32,
+    /// How far that may be off.
+    off: f32,
     /// The steps, as `128 high + low`, for 4-bit codes.
     digits: [Vec<u8>; 2],
     /// The sum of the steps.
     sum: i64,
-    /// A step. `<b, P u> = unit (2 sum - steps)`, where `sum` is what the kernel returns for signs `b`.
+    /// A step.
     unit: f32,
-    steps: i32,
-    /// How far that may be off; 15 times as far for a 4-bit code.
-    off: f32,
+    /// How far the product of a 4-bit code may be off.
+    fine_off: f32,
     /// How far the operator's own sum may be off by underflow.
     lost: f32,
     /// Whether nothing can be said of any row.
@@ -84,30 +95,35 @@ impl RabitqQuery {
         let (unit, per_unit) = (largest / STEPS, STEPS / largest);
         let ordinary = !metric.is_spherical() || ORDINARY_SQUARES.contains(&norm.powi(2));
         let unknown = !(all_finite && ordinary && unit.is_normal() && per_unit.is_finite());
-        let mut steps: Vec<i16> = Vec::with_capacity(turned.len().next_multiple_of(8 * LOOKUP_QUAD));
         let per_unit = if unknown { 0.0 } else { per_unit };
         // The low bits of the rounded sum are the step: faster than to convert it.
         let rounded = |x: &f32| (x * per_unit + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits());
-        steps.extend(turned.iter().map(|x| rounded(x) as i16));
-        let lost = distance_to(&turned, &steps, unit);
+        let steps: Vec<i16> = turned.iter().map(|x| rounded(x) as i16).collect();
+        let coarse = unit * (1 << COARSE) as f32;
+        let mut coarse_steps: Vec<i16> = Vec::with_capacity(turned.len().next_multiple_of(8 * LOOKUP_QUAD));
+        coarse_steps.extend(steps.iter().map(|step| (step + (1 << (COARSE - 1))) >> COARSE));
         let length = if metric.is_spherical() { 1.0 } else { norm };
-        let off = lost * 1.01 + f64::from(SLACK) * (query.len() as f64).sqrt() * length;
+        let rounding = f64::from(SLACK) * (query.len() as f64).sqrt() * length;
+        let off = distance_to(&turned, &coarse_steps, coarse) * 1.01 + rounding;
+        let fine_off = FINE_LARGEST * (distance_to(&turned, &steps, unit) * 1.01 + rounding);
+        coarse_steps.resize(turned.len().next_multiple_of(8 * LOOKUP_QUAD), 0);
         let digits = [
             split(&steps, |step| (step + 64) >> 7),
             split(&steps, |step| step - ((step + 64) >> 7 << 7)),
         ];
-        steps.resize(turned.len().next_multiple_of(8 * LOOKUP_QUAD), 0);
         Self {
             metric,
             norm: norm as f32,
-            tables: tables(&steps),
+            tables: tables(&coarse_steps),
+            coarse,
+            steps: coarse_steps.iter().map(|step| i32::from(step.abs())).sum(),
+            off: off as f32,
             digits,
             sum: steps.iter().map(|step| i64::from(*step)).sum(),
             unit,
-            steps: steps.iter().map(|step| i32::from(step.abs())).sum(),
-            off: off as f32,
+            fine_off: fine_off as f32,
             lost: query.len() as f32 * LOST_SQUARE,
-            unknown: unknown || !(off as f32).is_finite(),
+            unknown: unknown || !(off as f32).is_finite() || !(fine_off as f32).is_finite(),
             point: directed,
         }
     }
@@ -183,7 +199,7 @@ impl RabitqQuery {
     ) -> Near {
         let mut sums = [0; LOOKUP_ROWS];
         kernels().lookup_block(&self.tables, codes, &mut sums, ahead);
-        let products = sums.map(|sum| self.unit * (2 * sum.cast_signed() - self.steps) as f32);
+        let products = sums.map(|sum| self.coarse * (2 * sum.cast_signed() - self.steps) as f32);
         let mut copies = [NO_LANES; 4];
         let [base, step, error, norm_sq] = &mut copies;
         let rows = BoundRows {
@@ -209,25 +225,31 @@ impl RabitqQuery {
     /// # Panics
     /// When `row` is not `fine::bytes` long.
     pub fn fine_bound(&self, terms: &BoundTerms, row: &[u8]) -> Option<f32> {
+        let row = self.fine_row(row)?;
+        let terms = BoundTerms {
+            off: self.fine_off,
+            ..*terms
+        };
+        Some(if self.unknown {
+            f32::NEG_INFINITY
+        } else {
+            terms.bound(&row)
+        })
+    }
+
+    fn fine_row(&self, row: &[u8]) -> Option<BoundRow> {
         let fine::Head { norm_sq, factors, .. } = fine::Head::read(row)?;
-        if self.unknown {
-            return Some(f32::NEG_INFINITY);
-        }
         let [high, low] = &self.digits;
         let [high, low] = kernels().dot_nibbles([high, low], fine::code(row));
         // A nibble `n` stands for `2 n - 15`.
         let steps = 2 * (128 * i64::from(high) + i64::from(low)) - 15 * self.sum;
-        let terms = BoundTerms {
-            off: 15.0 * terms.off,
-            ..*terms
-        };
-        Some(terms.bound(&BoundRow {
+        Some(BoundRow {
             product: self.unit * steps as f32,
             base: factors.base,
             step: factors.step,
             error: factors.error,
             norm_sq,
-        }))
+        })
     }
 }
 
@@ -295,10 +317,11 @@ fn lanes<'a>(run: &'a [f32], first: usize, copy: &'a mut BoundLanes) -> &'a Boun
     copy
 }
 
-/// The kernel's tables: for each nibble of a code, the sums of the steps of the bits that are set in each of its values,
-/// less the smallest of them.
+/// The kernel's tables: for each nibble of a code, the sums of the coarse steps of the bits that are set in each of its
+/// values, less the smallest of them.
 fn tables(steps: &[i16]) -> Vec<u8> {
     const PART: usize = 16 * LOOKUP_QUAD;
+    const LOW: u16 = (1 << LOOKUP_BITS) - 1;
     let mut tables = vec![0; steps.len() / 8 * LOOKUP_BYTES];
     for (quad, tables) in steps
         .as_chunks::<{ 8 * LOOKUP_QUAD }>()
@@ -311,7 +334,7 @@ fn tables(steps: &[i16]) -> Vec<u8> {
                 let sums = subsets(*steps);
                 let (mut lows, mut highs) = ([0; 16], [0; 16]);
                 for ((low, high), sum) in lows.iter_mut().zip(&mut highs).zip(sums) {
-                    [*low, *high] = sum.to_le_bytes();
+                    [*low, *high] = [sum & LOW, sum >> LOOKUP_BITS].map(|part| part.to_le_bytes()[0]);
                 }
                 let at = 2 * nibble * PART + 16 * byte;
                 tables[at..at + 16].copy_from_slice(&lows);
@@ -322,7 +345,7 @@ fn tables(steps: &[i16]) -> Vec<u8> {
     tables
 }
 
-/// For each subset of four steps their sum, less the smallest of all: at most `4 * STEPS`.
+/// For each subset of four steps their sum, less the smallest of all.
 #[inline(always)]
 fn subsets(steps: [i16; 4]) -> [u16; 16] {
     // Each step counts where its bit makes the sum larger: where it is set, or, for a negative step, where it is not.
