@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::centroids::Centroids;
 use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::ivf::search::Taken;
 
 use crate::pg::recent::RecentBuffers;
 use crate::pg::store::PgStore;
@@ -18,7 +19,10 @@ use crate::pg::store::PgStore;
 /// What all copies of centroids may take.
 const BYTES_MAX: usize = 32 << 20;
 /// Rows that the first scan is expected to take.
-const TAKEN_FIRST: usize = 128;
+const TAKEN_FIRST: Taken = Taken {
+    rows: 128,
+    returned: 0,
+};
 /// Indexes of which something is kept.
 const INDEXES_MAX: usize = 64;
 
@@ -30,7 +34,7 @@ pub(super) struct Kept {
     /// Where its pages were.
     pub(super) recent: Rc<RecentBuffers>,
     /// Rows that its scans took of late.
-    pub(super) taken: Rc<Cell<usize>>,
+    pub(super) taken: Rc<Cell<Taken>>,
 }
 
 struct Entry {

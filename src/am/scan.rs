@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use vectorgpu_core::backend::Backend;
 use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions};
+use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -29,7 +29,7 @@ struct ScanState {
     backend: Box<dyn Backend>,
     started: bool,
     /// What scans like this one took.
-    taken: Rc<Cell<usize>>,
+    taken: Rc<Cell<Taken>>,
     index: pg_sys::Oid,
 }
 
@@ -141,9 +141,7 @@ impl ScanState {
                 counts: self.search.counts(),
             };
             LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
-            // The most of late: one small scan after many large ones says little.
-            self.taken
-                .set(self.search.taken().max(self.taken.get() - self.taken.get() / 16));
+            self.taken.set(self.taken.get().after(self.search.taken()));
         }
     }
 }
@@ -195,7 +193,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     })
 }
 
-fn search_options(index: pg_sys::Relation, meta: &Meta, expected_rows: usize) -> SearchOptions {
+fn search_options(index: pg_sys::Relation, meta: &Meta, expected: Taken) -> SearchOptions {
     // SAFETY: a setting of this process.
     let work_mem_kb = unsafe { pg_sys::work_mem };
     let window_bytes = usize::try_from(work_mem_kb).unwrap_or(64) * 1024;
@@ -204,7 +202,7 @@ fn search_options(index: pg_sys::Relation, meta: &Meta, expected_rows: usize) ->
         max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
         iterate: guc::iterate(),
         window_rows: window_bytes / ENTRY_BYTES,
-        expected_rows,
+        expected,
     }
 }
 

@@ -12,7 +12,7 @@
 //! use vectorgpu_core::ivf::encode::RowEncoder;
 //! use vectorgpu_core::ivf::layout::{Meta, Tid};
 //! use vectorgpu_core::ivf::memory::MemoryStore;
-//! use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
+//! use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions, Taken};
 //! use vectorgpu_core::metric::{Metric, Storage};
 //!
 //! // One list of three rows, in memory.
@@ -33,7 +33,7 @@
 //!     max_probes: 1,
 //!     iterate: Iterate::Strict,
 //!     window_rows: 16,
-//!     expected_rows: 3,
+//!     expected: Taken { rows: 3, returned: 3 },
 //! };
 //! let mut search = Search::new(meta, options);
 //! search.start(Some(&[0.0, 0.0]), true)?;

@@ -145,6 +145,8 @@ impl PartialOrd for Entry {
 const CAPACITY_MIN: usize = 128;
 /// How much larger the window is in the next pass.
 const GROWTH: usize = 8;
+/// How many times as many rows there must be as the scan will return before it narrows the window.
+const NARROWED_OF: usize = 4;
 /// Rows that are sorted at a time.
 const SORTED_TOGETHER: usize = 64;
 
@@ -162,6 +164,7 @@ pub(super) struct Window {
     grown: BinaryHeap<Reverse<Entry>>,
     floor: Option<Entry>,
     cut: Option<Entry>,
+    narrowed: bool,
 }
 
 impl Window {
@@ -181,6 +184,7 @@ impl Window {
             grown: BinaryHeap::new(),
             floor: None,
             cut: None,
+            narrowed: false,
         }
     }
 
@@ -204,6 +208,26 @@ impl Window {
         self.floor
     }
 
+    /// The nearest `wanted` rows so far of a first pass that was not narrowed yet, if there are several times as many.
+    pub(super) fn nearest(&mut self, wanted: usize) -> Option<&mut [Entry]> {
+        let first = self.floor.is_none() && !self.narrowed && self.capacity == self.capacity_first;
+        if !first || wanted == 0 || self.rows.len() < NARROWED_OF * wanted {
+            return None;
+        }
+        self.rows.select_nth_unstable(wanted - 1);
+        Some(&mut self.rows[..wanted])
+    }
+
+    /// Leaves out rows farther than `farthest` from now on: [`Self::nearest`] of those there are have been found to be
+    /// no farther.
+    pub(super) fn narrow(&mut self, farthest: f64) {
+        let farthest = Entry::new(farthest, u64::MAX, Source::Settled);
+        let cut = self.cut.map_or(farthest, |cut| cut.min(farthest));
+        self.rows.retain(|row| *row < cut);
+        self.cut = Some(cut);
+        self.narrowed = true;
+    }
+
     /// Whether it can become larger.
     pub(super) fn can_grow(&self) -> bool {
         self.capacity < self.capacity_max
@@ -222,6 +246,7 @@ impl Window {
         self.sorted = 0;
         self.taken = 0;
         self.cut = None;
+        self.narrowed = false;
     }
 
     /// Collects a row.
@@ -353,6 +378,33 @@ mod tests {
             }
         }
         assert_eq!(order, (1..=300).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_narrowed_window_keeps_what_is_no_farther_and_knows_of_the_rest() {
+        let mut window = Window::new(1000, 300);
+        window.open(None);
+        for tid in (1..=300u32).rev() {
+            window.push(Entry::new(f64::from(tid), tid.into(), Source::Settled));
+        }
+        assert!(window.nearest(76).is_none(), "less than four times as many");
+        let nearest: Vec<u64> = window.nearest(2).unwrap().iter().map(|row| row.tid).collect();
+        assert!(nearest.iter().all(|tid| [1, 2].contains(tid)));
+        window.narrow(2.5);
+        assert!(window.nearest(1).is_none(), "once a pass");
+        for (tid, key) in [(301, 2.5), (302, 2.6), (303, 0.5)] {
+            window.push(Entry::new(key, tid, Source::Settled));
+        }
+        window.seal();
+        let order: Vec<u64> = std::iter::from_fn(|| window.pop()).map(|row| row.tid).collect();
+        assert_eq!(order, [303, 1, 2, 301]);
+        assert!(window.overflowed());
+        window.grow();
+        window.open(None);
+        (1..=300u32).for_each(|tid| window.push(Entry::new(f64::from(tid), tid.into(), Source::Settled)));
+        assert!(window.nearest(2).is_none(), "not a first pass");
+        window.seal();
+        assert_eq!(std::iter::from_fn(|| window.pop()).count(), 300);
     }
 
     #[test]

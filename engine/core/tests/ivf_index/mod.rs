@@ -10,7 +10,7 @@ use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::insert::insert;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::memory::MemoryStore;
-use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions};
+use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
 use vectorgpu_core::ivf::verify::verify;
@@ -107,7 +107,10 @@ impl Index {
             max_probes: self.meta.lists,
             iterate,
             window_rows,
-            expected_rows: 10,
+            expected: Taken {
+                rows: 10,
+                returned: 2,
+            },
         }
     }
 

@@ -67,8 +67,29 @@ pub struct SearchOptions {
     pub iterate: Iterate,
     /// Most rows to hold, [`ENTRY_BYTES`] each.
     pub window_rows: usize,
-    /// Rows that the scan is expected to take, [`Search::taken`] of the last one like it.
-    pub expected_rows: usize,
+    /// Rows that the scan is expected to take, [`Search::taken`] of those before it.
+    pub expected: Taken,
+}
+
+/// How many rows a scan took; what another one like it is expected to take. Only its speed depends on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Rows that left the window: those returned, or those looked at to tell which.
+    pub rows: usize,
+    /// Rows returned.
+    pub returned: usize,
+}
+
+impl Taken {
+    /// The most of late, after one more scan: one small scan after many large ones says little.
+    #[must_use]
+    pub fn after(self, last: Self) -> Self {
+        let most = |before: usize, last: usize| last.max(before - before / 16);
+        Self {
+            rows: most(self.rows, last.rows),
+            returned: most(self.returned, last.returned),
+        }
+    }
 }
 
 /// A row of the stream.
@@ -164,7 +185,7 @@ impl Search {
             query: None,
             ranking: Ranking::default(),
             batch: 0..0,
-            window: Window::new(options.window_rows, options.expected_rows),
+            window: Window::new(options.window_rows, options.expected.rows),
             last: None,
             heads: Vec::new(),
             collector: Collector::default(),
@@ -222,9 +243,12 @@ impl Search {
         self.counts
     }
 
-    /// Rows that left the window since [`Search::start`]: those returned, or those looked at to tell which.
-    pub fn taken(&self) -> usize {
-        self.refined.max(self.returned)
+    /// How many rows the scan took since [`Search::start`].
+    pub fn taken(&self) -> Taken {
+        Taken {
+            rows: self.refined.max(self.returned),
+            returned: self.returned,
+        }
     }
 
     /// The next row, by ascending distance.
@@ -279,7 +303,7 @@ impl Search {
             }
             let entry = self
                 .collector
-                .settle(store, &self.meta, &self.shape, query, entry)?;
+                .settle(store, &self.meta, &self.shape, query, entry, None)?;
             self.window.put_back(entry);
         }
         Ok(None)
@@ -375,6 +399,7 @@ impl Search {
     ) -> Result<()> {
         self.find_heads(store)?;
         self.read_lists_ahead(store)?;
+        let from_first = self.batch.start == 0;
         'pass: loop {
             self.collector.clear();
             for (at, (list, head)) in self.heads.iter().copied().enumerate() {
@@ -395,6 +420,9 @@ impl Search {
                     self.counts.restarts += 1;
                     self.window.reopen();
                     continue 'pass;
+                }
+                if from_first {
+                    self.collector.narrow(&mut pass, self.options.expected.returned)?;
                 }
             }
             let mut pass = collect::Pass {

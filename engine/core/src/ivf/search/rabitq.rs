@@ -214,10 +214,36 @@ pub(super) fn read_row_ahead<S: PageStore>(store: &S, shape: &Shape, entry: Entr
 }
 
 impl Collector {
+    /// Leaves out, from now on, rows that are farther than the nearest of those found, as many as the scan is expected to
+    /// return. Where it goes on after all, the lists are read again.
+    pub(super) fn narrow<S: PageStore>(&mut self, pass: &mut Pass<'_, '_, S>, expected: usize) -> Result<()> {
+        let Some(query) = pass
+            .query
+            .filter(|query| query.rabitq.is_some() && !pass.settle_now)
+        else {
+            return Ok(());
+        };
+        let Some(nearest) = pass.window.nearest(expected) else {
+            return Ok(());
+        };
+        let (store, shape) = (pass.store, pass.shape);
+        nearest
+            .iter()
+            .for_each(|entry| prefetch_row(store, shape, *entry));
+        let mut farthest = f64::NEG_INFINITY;
+        for entry in nearest {
+            *entry = self.settle(store, pass.meta, shape, query, *entry, Some(&mut farthest))?;
+        }
+        pass.window.narrow(farthest);
+        Ok(())
+    }
+
     /// Replaces the bound that `entry` has by a closer one, or, if it has that, by its distance.
     ///
     /// Nothing was locked since its slot was read, so VACUUM may have moved the row, and its slot hold another. A slot that
     /// holds an entry's TID holds the row itself, or one that took the TID over and that the scan's snapshot does not see.
+    ///
+    /// `farthest` is raised to what the distance is at most, as far as a 4-bit code tells.
     pub(super) fn settle<S: PageStore>(
         &mut self,
         store: &S,
@@ -225,6 +251,7 @@ impl Collector {
         shape: &Shape,
         query: &Query,
         entry: Entry,
+        farthest: Option<&mut f64>,
     ) -> Result<Entry> {
         let Source::Slot {
             list,
@@ -260,7 +287,11 @@ impl Collector {
                 let Some((place, codes)) = terms else {
                     return Some(entry.moved());
                 };
-                let bound = codes.fine_bound(&codes.terms(place), code)?;
+                let terms = codes.terms(place);
+                let bound = codes.fine_bound(&terms, code)?;
+                if let Some(farthest) = farthest {
+                    *farthest = farthest.max(codes.fine_most(&terms, code)?.into());
+                }
                 let source = Source::Slot {
                     list,
                     block,

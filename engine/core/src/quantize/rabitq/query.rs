@@ -237,6 +237,31 @@ impl RabitqQuery {
         })
     }
 
+    /// What the operator's value is at most for such a row, or nothing where no encoder wrote that. Other than the lower bound
+    /// it leaves no room for underflow: nothing but speed may depend on it.
+    ///
+    /// # Panics
+    /// When `row` is not `fine::bytes` long.
+    pub fn fine_most(&self, terms: &BoundTerms, row: &[u8]) -> Option<f32> {
+        let row = self.fine_row(row)?;
+        // All that the lower bound leaves room for, on the other side.
+        let terms = BoundTerms {
+            reach: -terms.reach,
+            off: -self.fine_off,
+            lost: -terms.lost,
+            slack: -terms.slack,
+            ..*terms
+        };
+        let most = terms.bound(&row);
+        // What a bound is where the numbers leave f32.
+        let nothing = match terms.kind {
+            BoundKind::Root | BoundKind::Plain => 0.0,
+            BoundKind::Product => f32::NEG_INFINITY,
+        };
+        let known = !self.unknown && most > nothing;
+        Some(if known { most } else { f32::INFINITY })
+    }
+
     fn fine_row(&self, row: &[u8]) -> Option<BoundRow> {
         let fine::Head { norm_sq, factors, .. } = fine::Head::read(row)?;
         let [high, low] = &self.digits;

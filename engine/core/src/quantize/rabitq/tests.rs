@@ -74,6 +74,12 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
             fine <= value || value.is_nan(),
             "{metric:?} {dims}: {fine} > {value}"
         );
+        let most = query_codes.fine_most(&terms, fine_code);
+        let most = f64::from(most.expect("the encoder's own"));
+        assert!(
+            value <= most + 1e-3 * most.abs() + 1e-20 || value.is_nan(),
+            "{metric:?} {dims}: {value} > {most}"
+        );
         slack += value - f64::from(*bound);
         fine_slack += value - fine;
     }
