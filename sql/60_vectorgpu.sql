@@ -57,3 +57,24 @@ CREATE FUNCTION vectorgpu.last_scan(
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'last_scan_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION vectorgpu.last_scan() IS 'what the session''s last finished ivf scan did';
+
+CREATE FUNCTION vectorgpu.search(index regclass, queries vector[], k int4, probes int4 DEFAULT 0,
+    OUT query int4, OUT rank int4, OUT tid tid, OUT distance float8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'search_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 10000 ROWS 1000;
+COMMENT ON FUNCTION vectorgpu.search(regclass, vector[], int4, int4) IS
+    'for each of the queries the k nearest rows, through an ivf index';
+
+CREATE FUNCTION vectorgpu.exact_search(relation regclass, column_name text, queries vector[], k int4,
+    metric text DEFAULT 'l2', OUT query int4, OUT rank int4, OUT tid tid, OUT distance float8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'exact_search_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100000 ROWS 1000;
+COMMENT ON FUNCTION vectorgpu.exact_search(regclass, text, vector[], int4, text) IS
+    'for each of the queries the k nearest of all rows of a table, without an index';
+
+CREATE FUNCTION vectorgpu.kmeans(relation regclass, column_name text, k int4, metric text DEFAULT 'l2',
+    seed int8 DEFAULT 0, OUT cluster int4, OUT centroid vector, OUT rows int8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'kmeans_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000000 ROWS 100;
+COMMENT ON FUNCTION vectorgpu.kmeans(regclass, text, int4, text, int8) IS
+    'k centroids of the vectors of a table, and how many rows are nearest to each';

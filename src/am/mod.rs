@@ -9,6 +9,7 @@ mod cost;
 mod insert;
 mod kept;
 mod opclass;
+mod ordered_scan;
 mod planner;
 mod scan;
 mod vacuum;
@@ -19,6 +20,7 @@ use pgrx::{PgBox, pg_sys};
 use crate::pg::options;
 
 pub(crate) use opclass::metric_of;
+pub(crate) use ordered_scan::OrderedScan;
 pub(crate) use scan::{last_scan, probes_of};
 
 /// Name of the access method.

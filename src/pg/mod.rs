@@ -13,8 +13,11 @@ pub(crate) mod options;
 pub(crate) mod progress;
 pub(crate) mod recent;
 pub(crate) mod relation;
+pub(crate) mod result_rows;
+pub(crate) mod setting;
 pub(crate) mod sort;
 pub(crate) mod store;
+pub(crate) mod table_scan;
 
 /// `InvalidSubTransactionId`, a macro of the server.
 const INVALID_SUBTRANSACTION: pg_sys::SubTransactionId = 0;

@@ -27,21 +27,7 @@ impl OpenIndex {
                 format!("{} is not an index", relation_by_oid(oid)),
             ));
         }
-        // SAFETY: looks up a right of the current user.
-        let allowed = unsafe {
-            pg_sys::pg_class_aclcheck(
-                table_oid,
-                pg_sys::GetUserId(),
-                pg_sys::AclMode::from(pg_sys::ACL_SELECT),
-            )
-        };
-        if allowed != pg_sys::AclResult::ACLCHECK_OK {
-            // SAFETY: raises the server's error for this relation.
-            unsafe {
-                let name = pg_sys::get_rel_name(table_oid);
-                pg_sys::aclcheck_error(allowed, pg_sys::ObjectType::OBJECT_TABLE, name);
-            }
-        }
+        check_select(table_oid);
         // The table first, as every command that locks both does; the other order could deadlock.
         // SAFETY: both OIDs are a relation's, or the server raises an error.
         let table = unsafe { pg_sys::table_open(table_oid, lock) };
@@ -53,6 +39,18 @@ impl OpenIndex {
                 ErrorKind::InvalidArgument,
                 format!("index \"{}\" is not an {access_method} index", open.name()),
             ));
+        }
+        // SAFETY: `index` is open.
+        let kind = unsafe { (*(*index).rd_rel).relkind };
+        if kind == pg_sys::RELKIND_PARTITIONED_INDEX as std::ffi::c_char {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "index \"{}\" is partitioned and holds no rows itself",
+                    open.name()
+                ),
+            )
+            .with_hint("Name the index of a partition; pg_partition_tree lists them."));
         }
         // SAFETY: `index` is open.
         let foreign_temporary = unsafe {
@@ -74,6 +72,19 @@ impl OpenIndex {
     /// The index.
     pub(crate) fn index(&self) -> pg_sys::Relation {
         self.index
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> pg_sys::Relation {
+        self.table
+    }
+
+    /// Refuses a table of which the current user may only see the rows that a policy lets through.
+    ///
+    /// # Errors
+    /// `Unsupported`; the server's own error where `row_security` is off.
+    pub(crate) fn check_row_security(&self) -> Result<()> {
+        check_row_security(self.table)
     }
 
     /// The index's pages.
@@ -99,6 +110,45 @@ impl Drop for OpenIndex {
             pg_sys::table_close(self.table, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
     }
+}
+
+/// Raises the server's error unless the current user may read the table `oid`.
+pub(super) fn check_select(oid: pg_sys::Oid) {
+    // SAFETY: looks up a right of the current user.
+    let allowed = unsafe {
+        pg_sys::pg_class_aclcheck(
+            oid,
+            pg_sys::GetUserId(),
+            pg_sys::AclMode::from(pg_sys::ACL_SELECT),
+        )
+    };
+    if allowed != pg_sys::AclResult::ACLCHECK_OK {
+        // SAFETY: raises the server's error for this relation.
+        unsafe {
+            let name = pg_sys::get_rel_name(oid);
+            pg_sys::aclcheck_error(allowed, pg_sys::ObjectType::OBJECT_TABLE, name);
+        }
+    }
+}
+
+/// Refuses an open table of which the current user may only see the rows that a policy lets through.
+///
+/// # Errors
+/// `Unsupported`; the server's own error where `row_security` is off.
+pub(super) fn check_row_security(table: pg_sys::Relation) -> Result<()> {
+    // SAFETY: the caller's table is open.
+    let enabled = unsafe { pg_sys::check_enable_rls((*table).rd_id, pg_sys::InvalidOid, false) };
+    if enabled != pg_sys::CheckEnableRlsResult::RLS_ENABLED.cast_signed() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "cannot search table \"{}\", which has row-level security",
+            relation_name(table)
+        ),
+    )
+    .with_hint("ORDER BY a distance with a LIMIT respects its policies."))
 }
 
 /// `relation "name"`, or the OID where no relation has it.

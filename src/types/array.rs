@@ -1,4 +1,4 @@
-//! Array arguments of any element type, as far as the casts and the aggregate state need them.
+//! Array arguments of any element type, as far as the casts, the aggregate state and searches need them.
 //!
 //! Layout: int32 length word, ndim, data offset (0: no null bitmap), element type, then length and lower bound of each
 //! dimension, the null bitmap, and at an 8-byte boundary the elements. Source: PostgreSQL's utils/array.h.
@@ -7,6 +7,9 @@
     unsafe_code,
     reason = "implements pgrx's unsafe traits for values at the SQL boundary"
 )]
+
+use std::ffi::c_char;
+use std::ptr;
 
 use bytemuck::Pod;
 use pgrx::callconv::{Arg, ArgAbi};
@@ -17,6 +20,7 @@ use pgrx::{AnyNumeric, Array, FromDatum, pg_sys};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::varlena::{LENGTH_BYTES, Varlena};
+use super::vector::Vector;
 
 /// An array argument; its header is checked by whoever reads from it.
 pub(crate) struct ArrayArgument<'a> {
@@ -64,6 +68,50 @@ impl<'a> ArrayArgument<'a> {
     pub(crate) unsafe fn numerics(&self) -> Array<'_, AnyNumeric> {
         // SAFETY: a plain array datum that outlives the result; the caller vouches for the element type.
         unsafe { Array::from_datum(self.memory.as_datum(), false) }.expect("not null")
+    }
+
+    /// The type of its elements.
+    pub(crate) fn element_type(&self) -> pg_sys::Oid {
+        pg_sys::Oid::from(self.field(2).unwrap_or_default())
+    }
+
+    /// The elements of an array of vectors, of any number of dimensions, one after the other.
+    ///
+    /// # Errors
+    /// `NullNotAllowed` for a NULL element, `DataException` for one that is no vector.
+    ///
+    /// # Safety
+    /// The array has elements of type `vector`.
+    pub(crate) unsafe fn vectors(&self) -> Result<Vec<Vector<'_>>> {
+        let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: a plain array datum; the type vector is a varlena with int alignment. The results are allocated in the
+        // current context.
+        unsafe {
+            pg_sys::deconstruct_array(
+                self.memory.as_datum().cast_mut_ptr(),
+                self.element_type(),
+                -1,
+                false,
+                b'i' as c_char,
+                &raw mut elements,
+                &raw mut nulls,
+                &raw mut count,
+            );
+        }
+        let mut vectors = Vec::new();
+        for at in 0..usize::try_from(count).unwrap_or_default() {
+            // SAFETY: both arrays have `count` entries.
+            let (element, is_null) = unsafe { (*elements.add(at), *nulls.add(at)) };
+            if is_null {
+                return Err(Error::new(
+                    ErrorKind::NullNotAllowed,
+                    format!("element {} of the array is null", at + 1),
+                ));
+            }
+            // SAFETY: an element of the array, which lives as long as `self`.
+            vectors.push(unsafe { Vector::from_datum(element) }?);
+        }
+        Ok(vectors)
     }
 
     /// The memory, when it is a one-dimensional array without null bitmap of `element_type` with at least one element

@@ -60,6 +60,11 @@ impl<'a> Vector<'a> {
         bytemuck::cast_slice(&self.memory.payload()[HEADER_BYTES..])
     }
 
+    /// The datum, which is valid as long as this value.
+    pub(crate) fn as_datum(&self) -> pg_sys::Datum {
+        self.memory.as_datum()
+    }
+
     /// The same vector to be changed and returned: in place where `call` allows that, else as a copy.
     pub(crate) fn into_builder(self, call: &AggregateCall) -> VectorBuilder {
         match self.memory.into_writable(call) {

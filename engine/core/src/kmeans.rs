@@ -108,6 +108,28 @@ pub fn kmeans(
     Ok(centroids)
 }
 
+/// Lloyd's iterations at most that are worth asking for; the loop stops earlier when little moves.
+pub const ITERATIONS: usize = 20;
+/// Sampled rows for each list.
+const SAMPLE_PER_LIST: usize = 50;
+/// Sampled rows at least, if there are so many.
+const SAMPLE_MIN: usize = 10_000;
+/// Fewest sampled rows for each list with which k-means still makes sense.
+const SAMPLE_PER_LIST_MIN: usize = 4;
+
+/// Rows to sample for `lists` centroids: as many as pay and as [`kmeans_memory_bytes`] lets fit into `memory_bytes`, but never
+/// fewer than make sense.
+pub fn sample_rows(dims: usize, lists: usize, memory_bytes: usize) -> usize {
+    let fits =
+        |rows: usize| kmeans_memory_bytes(rows, dims, lists).is_some_and(|bytes| bytes <= memory_bytes);
+    let least = lists.saturating_mul(SAMPLE_PER_LIST_MIN);
+    let mut rows = lists.saturating_mul(SAMPLE_PER_LIST).max(SAMPLE_MIN);
+    while rows > least && !fits(rows) {
+        rows = (rows / 8 * 7).max(least);
+    }
+    rows
+}
+
 /// Bytes that [`kmeans`] needs at most for `n` samples, the samples and its result included; `None` when that is more
 /// than the machine can address.
 pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize> {

@@ -6,3 +6,5 @@ pub const MAX_DIMS: usize = 16_000;
 pub const MAX_LISTS: u32 = 32_768;
 /// Lists of an index whose DDL does not say.
 pub const DEFAULT_LISTS: u32 = 100;
+/// Most rows that a search function returns for a query.
+pub const MAX_RESULTS: u32 = 10_000;

@@ -1,6 +1,6 @@
 //! Metrics, storage formats and the raw scores that kernels compute.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::rabitq;
 
 /// The operator an index orders by.
@@ -108,6 +108,19 @@ impl Metric {
             Self::InnerProduct => "inner_product",
             Self::Cosine => "cosine",
         }
+    }
+
+    /// The metric of this name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for any other.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let all = [Self::L2, Self::InnerProduct, Self::Cosine];
+        let found = all.into_iter().find(|metric| metric.name() == name);
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, format!("unknown metric \"{name}\""))
+                .with_hint("Use one of l2, inner_product and cosine.")
+        })
     }
 }
 

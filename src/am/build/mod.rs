@@ -147,7 +147,7 @@ fn announce_writing(placement: &Placement) {
 
 fn work(plan: &Plan, sample: &Sample) -> BuildWork {
     let (dims, lists) = (plan.dims() as f64, f64::from(plan.lists));
-    let vectors = sample.rows() as f64 * plan::KMEANS_ITERATIONS as f64 + plan.estimated_rows;
+    let vectors = sample.rows() as f64 * kmeans::ITERATIONS as f64 + plan.estimated_rows;
     BuildWork {
         multiply_adds: vectors * dims * lists,
         bytes: vectors * dims * 4.0,

@@ -11,14 +11,6 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::am::metric_of;
 use crate::pg::options;
 
-/// Sampled rows for each list.
-const SAMPLE_PER_LIST: u64 = 50;
-/// Sampled rows at least, if the table has them.
-const SAMPLE_MIN: u64 = 10_000;
-/// Fewest sampled rows for each list with which k-means still makes sense.
-const SAMPLE_PER_LIST_MIN: u64 = 4;
-/// Lloyd iterations at most; the loop stops earlier when little moves.
-pub(super) const KMEANS_ITERATIONS: usize = 20;
 /// Builds are repeatable; a different sample would be as good.
 const SEED: u64 = 0x7665_6374_6f72;
 /// Rows from which on lists grow as four times the root of the rows.
@@ -111,11 +103,7 @@ impl Plan {
 
     /// How rows find their list.
     pub(super) fn nearest_by(&self) -> NearestBy {
-        if self.metric.is_spherical() {
-            NearestBy::Dot
-        } else {
-            NearestBy::L2
-        }
+        self.metric.into()
     }
 
     /// The clustering of `samples`.
@@ -126,7 +114,7 @@ impl Plan {
             lists: self.lists as usize,
             by: self.nearest_by(),
             seed: self.seed,
-            max_iterations: KMEANS_ITERATIONS,
+            max_iterations: kmeans::ITERATIONS,
         }
     }
 
@@ -140,18 +128,11 @@ impl Plan {
     /// # Errors
     /// `LimitExceeded` when not even a few rows for each list fit into `maintenance_work_mem`.
     pub(super) fn sample_rows(&self) -> Result<usize> {
-        let allowed = u64::try_from(self.memory_kb).unwrap_or(0) * 1024;
-        let lists = u64::from(self.lists);
-        let needed = |rows: u64| {
-            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-            kmeans::kmeans_memory_bytes(rows, self.dims(), self.lists as usize)
-                .map_or(u64::MAX, |bytes| bytes as u64)
-        };
-        let least = lists * SAMPLE_PER_LIST_MIN;
-        let mut rows = (lists * SAMPLE_PER_LIST).max(SAMPLE_MIN);
-        while rows > least && needed(rows) > allowed {
-            rows = (rows * 7 / 8).max(least);
-        }
+        let allowed = usize::try_from(self.memory_kb).unwrap_or(0).saturating_mul(1024);
+        let lists = self.lists as usize;
+        let needed =
+            |rows: usize| kmeans::kmeans_memory_bytes(rows, self.dims(), lists).unwrap_or(usize::MAX);
+        let rows = kmeans::sample_rows(self.dims(), lists, allowed);
         if needed(rows) > allowed && (self.estimated_rows >= 1.0 || needed(lists) > allowed) {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
@@ -163,7 +144,7 @@ impl Plan {
             )
             .with_hint("Raise maintenance_work_mem or use fewer lists."));
         }
-        Ok(usize::try_from(rows).expect("at most 32,768 x 50"))
+        Ok(rows)
     }
 }
 

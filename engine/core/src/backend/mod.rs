@@ -9,7 +9,7 @@ mod fallback;
 pub use fallback::{Fallback, OnFailure};
 
 use crate::error::Result;
-use crate::metric::{Element, Score};
+use crate::metric::{Element, Metric, Score};
 
 /// Asked between steps of long work; `false` stops it with `ErrorKind::Cancelled`.
 pub type KeepWaiting<'a> = dyn FnMut() -> bool + 'a;
@@ -39,6 +39,16 @@ pub enum NearestBy {
     L2,
     /// Largest inner product; for spherical k-means, whose centroids have unit length.
     Dot,
+}
+
+impl From<Metric> for NearestBy {
+    fn from(metric: Metric) -> Self {
+        if metric.is_spherical() {
+            Self::Dot
+        } else {
+            Self::L2
+        }
+    }
 }
 
 /// Centroids prepared for repeated assignment (norms computed, uploaded to the device).

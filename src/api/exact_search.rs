@@ -1,0 +1,90 @@
+//! `vectorgpu.exact_search`: the nearest rows of many queries, without an index.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use vectorgpu_core::exact::{ExactSearch, NEIGHBOUR_BYTES};
+use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::limits::MAX_RESULTS;
+use vectorgpu_core::metric::Metric;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::within;
+use crate::error::OrRaise;
+use crate::pg::interrupt;
+use crate::pg::result_rows::{Column, ResultRows};
+use crate::pg::table_scan::TableColumn;
+use crate::types::array::ArrayArgument;
+use crate::types::vector::Vector;
+
+/// `vectorgpu.exact_search(regclass, text, vector[], int4, text)`: for each query the `k` nearest of all rows that the
+/// statement's snapshot sees. Reads the table once for as many queries as fit their results into `work_mem`.
+#[pg_extern(sql = false)]
+fn exact_search(
+    relation: pg_sys::Oid,
+    column_name: &str,
+    queries: ArrayArgument<'_>,
+    k: i32,
+    metric: &str,
+    mut rows: ResultRows,
+) {
+    search_all(relation, column_name, &queries, k, metric, &mut rows).or_raise();
+}
+
+fn search_all(
+    relation: pg_sys::Oid,
+    column_name: &str,
+    queries: &ArrayArgument<'_>,
+    k: i32,
+    metric: &str,
+    rows: &mut ResultRows,
+) -> Result<()> {
+    let k = within("k", k, 1, MAX_RESULTS)? as usize;
+    let metric = Metric::from_name(metric)?;
+    let column = TableColumn::open(relation, column_name)?;
+    if column.type_oid() != queries.element_type() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("column \"{column_name}\" is not of type vector"),
+        ));
+    }
+    #[expect(unsafe_code, reason = "an array says its element type only at run time")]
+    // SAFETY: the only SQL function over this one takes vector[].
+    let queries = unsafe { queries.vectors() }?;
+    let together = (work_mem_bytes() / (k * NEIGHBOUR_BYTES)).max(1);
+    let mut number = 0;
+    for queries in queries.chunks(together) {
+        let dims = queries[0].len();
+        let elements = queries.iter().map(Vector::elements);
+        let mut search = ExactSearch::new(metric, dims, k, elements)?;
+        column.for_each(&mut |(block, offset), value| {
+            #[expect(unsafe_code, reason = "a column says its type only at run time")]
+            // SAFETY: the column's type is that of the queries, as checked above; the value lives as long as this call.
+            let vector = unsafe { Vector::from_datum(value) }?;
+            search.push(
+                Tid::new(block, offset).0,
+                vector.elements(),
+                &mut interrupt::keep_waiting,
+            )
+        })?;
+        for found in search.finish(&mut interrupt::keep_waiting)? {
+            number += 1;
+            for (rank, row) in (1..).zip(found) {
+                let tid = Tid(row.id);
+                rows.push([
+                    Column::Int4(number),
+                    Column::Int4(rank),
+                    Column::Tid((tid.block(), tid.offset())),
+                    Column::Float8(row.distance),
+                ]);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn work_mem_bytes() -> usize {
+    #[expect(unsafe_code, reason = "the server keeps its settings in C variables")]
+    // SAFETY: a setting of this process.
+    let work_mem_kb = unsafe { pg_sys::work_mem };
+    usize::try_from(work_mem_kb).unwrap_or(64) * 1024
+}

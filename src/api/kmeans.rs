@@ -1,0 +1,184 @@
+//! `vectorgpu.kmeans`: clusters the vectors of a table.
+
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, pg_sys};
+use vectorgpu_core::backend::NearestBy;
+use vectorgpu_core::kmeans::{self, KmeansTask};
+use vectorgpu_core::limits::MAX_LISTS;
+use vectorgpu_core::metric::Metric;
+use vectorgpu_core::sample::Reservoir;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::within;
+use crate::error::OrRaise;
+use crate::gpu::policy::{self, BuildWork};
+use crate::pg::interrupt;
+use crate::pg::result_rows::{Column, ResultRows};
+use crate::pg::table_scan::TableColumn;
+use crate::types::vector::{Vector, VectorBuilder};
+
+/// The column of the centroids among those of the result.
+const CENTROID: usize = 1;
+/// Rows that find their cluster together.
+const ROWS_TOGETHER: usize = 1024;
+
+/// `vectorgpu.kmeans(regclass, text, int4, text, int8)`: `k` centroids of a column's vectors, found from a sample that fits
+/// into `maintenance_work_mem`, and how many of all rows are nearest to each. Deterministic for a table that does not
+/// change, up to rounding on a GPU.
+#[pg_extern(sql = false)]
+fn kmeans(relation: pg_sys::Oid, column_name: &str, k: i32, metric: &str, seed: i64, mut rows: ResultRows) {
+    cluster(relation, column_name, k, metric, seed, &mut rows).or_raise();
+}
+
+fn cluster(
+    relation: pg_sys::Oid,
+    column_name: &str,
+    k: i32,
+    metric: &str,
+    seed: i64,
+    rows: &mut ResultRows,
+) -> Result<()> {
+    let lists = within("k", k, 1, MAX_LISTS)? as usize;
+    let by = NearestBy::from(Metric::from_name(metric)?);
+    let column = TableColumn::open(relation, column_name)?;
+    if column.type_oid() != rows.type_of(CENTROID) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("column \"{column_name}\" is not of type vector"),
+        ));
+    }
+    let Some(sample) = Sample::of(&column, lists, seed.cast_unsigned())? else {
+        return Ok(());
+    };
+    let task = KmeansTask {
+        samples: &sample.vectors,
+        dims: sample.dims,
+        lists,
+        by,
+        seed: seed.cast_unsigned(),
+        max_iterations: kmeans::ITERATIONS,
+    };
+    let assigned = sample.of_rows as f64 + sample.vectors.len() as f64 / sample.dims as f64 * 20.0;
+    let mut backend = policy::build_backend(BuildWork {
+        multiply_adds: assigned * (sample.dims * lists) as f64,
+        bytes: assigned * sample.dims as f64 * 4.0,
+    })?;
+    let centroids = kmeans::kmeans(&mut *backend, &task, &mut |_| {}, &mut interrupt::keep_waiting)?;
+    let mut nearest = backend.nearest(&centroids, sample.dims, by, &mut interrupt::keep_waiting)?;
+    let mut counts = vec![0_i64; lists];
+    let mut labels = vec![0; ROWS_TOGETHER];
+    each_block(&column, sample.dims, &mut |block| {
+        let labels = &mut labels[..block.len() / sample.dims];
+        nearest.assign(block, labels, &mut interrupt::keep_waiting)?;
+        labels.iter().for_each(|label| counts[*label as usize] += 1);
+        Ok(())
+    })?;
+    for ((number, centroid), count) in (1..).zip(centroids.chunks_exact(sample.dims)).zip(counts) {
+        let centroid = VectorBuilder::from_elements(centroid).into_datum();
+        rows.push([
+            Column::Int4(number),
+            Column::Datum(centroid.expect("a vector is not null")),
+            Column::Int8(count),
+        ]);
+    }
+    Ok(())
+}
+
+/// Rows drawn from a table.
+struct Sample {
+    vectors: Vec<f32>,
+    dims: usize,
+    of_rows: u64,
+}
+
+impl Sample {
+    /// Draws as many rows as `lists` clusters need; nothing from a table without vectors.
+    fn of(column: &TableColumn, lists: usize, seed: u64) -> Result<Option<Self>> {
+        let allowed = maintenance_work_mem_bytes();
+        let mut drawn: Option<(Self, Reservoir)> = None;
+        column.for_each(&mut |_, value| {
+            let vector = vector_in(value)?;
+            let (sample, reservoir) = match &mut drawn {
+                Some(drawn) => drawn,
+                None => drawn.insert(Self::start(vector.len(), lists, seed, allowed)?),
+            };
+            check_dims(sample.dims, &vector)?;
+            let Some(slot) = reservoir.offer() else {
+                return Ok(());
+            };
+            let at = slot * sample.dims;
+            if at == sample.vectors.len() {
+                let room = sample.vectors.try_reserve(sample.dims);
+                room.map_err(|error| {
+                    Error::new(ErrorKind::OutOfMemory, "no memory for a sample")
+                        .with_detail(error.to_string())
+                })?;
+                sample.vectors.extend_from_slice(&vector);
+            } else {
+                sample.vectors[at..at + sample.dims].copy_from_slice(&vector);
+            }
+            Ok(())
+        })?;
+        Ok(drawn.map(|(sample, reservoir)| Self {
+            of_rows: reservoir.offered(),
+            ..sample
+        }))
+    }
+
+    fn start(dims: usize, lists: usize, seed: u64, allowed: usize) -> Result<(Self, Reservoir)> {
+        let rows = kmeans::sample_rows(dims, lists, allowed);
+        if kmeans::kmeans_memory_bytes(rows, dims, lists).is_none_or(|bytes| bytes > allowed) {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("maintenance_work_mem is too small for {lists} clusters of {dims} dimensions"),
+            ));
+        }
+        let sample = Self {
+            vectors: Vec::new(),
+            dims,
+            of_rows: 0,
+        };
+        Ok((sample, Reservoir::new(rows, seed)))
+    }
+}
+
+/// Hands all vectors of a column to `take`, many at a time: `[n, dims]` row-major.
+fn each_block(column: &TableColumn, dims: usize, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+    let mut block = Vec::with_capacity(ROWS_TOGETHER * dims);
+    column.for_each(&mut |_, value| {
+        let vector = vector_in(value)?;
+        check_dims(dims, &vector)?;
+        block.extend_from_slice(&vector);
+        if block.len() == ROWS_TOGETHER * dims {
+            take(&block)?;
+            block.clear();
+        }
+        Ok(())
+    })?;
+    if block.is_empty() { Ok(()) } else { take(&block) }
+}
+
+fn vector_in<'a>(value: pg_sys::Datum) -> Result<Vector<'a>> {
+    #[expect(unsafe_code, reason = "a column says its type only at run time")]
+    // SAFETY: the column's type was checked; every caller reads the vector before it asks for the next row.
+    unsafe {
+        Vector::from_datum(value)
+    }
+}
+
+fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
+    if vector.len() == dims {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("different vector dimensions {dims} and {}", vector.len()),
+    ))
+}
+
+fn maintenance_work_mem_bytes() -> usize {
+    #[expect(unsafe_code, reason = "the server keeps its settings in C variables")]
+    // SAFETY: a setting of this process.
+    let kilobytes = unsafe { pg_sys::maintenance_work_mem };
+    usize::try_from(kilobytes).unwrap_or(64) * 1024
+}

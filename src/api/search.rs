@@ -1,0 +1,55 @@
+//! `vectorgpu.search`: the nearest rows of many queries, through an index.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use vectorgpu_core::Result;
+use vectorgpu_core::limits::{MAX_LISTS, MAX_RESULTS};
+
+use super::within;
+use crate::am::{self, OrderedScan};
+use crate::error::OrRaise;
+use crate::pg::relation::OpenIndex;
+use crate::pg::result_rows::{Column, ResultRows};
+use crate::pg::setting::SettingScope;
+use crate::types::array::ArrayArgument;
+
+/// `vectorgpu.search(regclass, vector[], int4, int4)`: for each query the `k` nearest rows that the statement's snapshot
+/// sees, as ORDER BY with LIMIT finds them; `probes` of 0 leaves that to the session and the index.
+#[pg_extern(sql = false)]
+fn search(index: pg_sys::Oid, queries: ArrayArgument<'_>, k: i32, probes: i32, mut rows: ResultRows) {
+    search_all(index, &queries, k, probes, &mut rows).or_raise();
+}
+
+fn search_all(
+    index: pg_sys::Oid,
+    queries: &ArrayArgument<'_>,
+    k: i32,
+    probes: i32,
+    rows: &mut ResultRows,
+) -> Result<()> {
+    let k = within("k", k, 1, MAX_RESULTS)?;
+    let probes = within("probes", probes, 0, MAX_LISTS)?;
+    #[expect(unsafe_code, reason = "an array says its element type only at run time")]
+    // SAFETY: the only SQL function over this one takes vector[].
+    let queries = unsafe { queries.vectors() }?;
+    let open = OpenIndex::open(index, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
+    open.check_row_security()?;
+    let settings = SettingScope::open();
+    if probes > 0 {
+        settings.set(c"vectorgpu.probes", probes.cast_signed());
+    }
+    let mut scan = OrderedScan::begin(&open)?;
+    let mut found = Vec::new();
+    for (number, query) in (1..).zip(&queries) {
+        scan.nearest(query, k as usize, &mut found);
+        for (rank, row) in (1..).zip(&found) {
+            rows.push([
+                Column::Int4(number),
+                Column::Int4(rank),
+                Column::Tid(row.tid),
+                Column::Float8(row.distance),
+            ]);
+        }
+    }
+    Ok(())
+}
