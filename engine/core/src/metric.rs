@@ -59,7 +59,8 @@ pub enum Score {
 /// whatever order it is summed, for codes of up to 33,000 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CodeScore {
-    /// `sum(a_i * b_i)` of int8 codes.
+    /// `sum(a_i * b_i)` of int8 codes. No element of a query is -128, which no encoder writes: with it the sum may be
+    /// another one.
     DotI8,
     /// `sum((a_i - b_i)^2)` of int8 codes, which is a distance only where both have the same scale.
     SquaredL2I8,

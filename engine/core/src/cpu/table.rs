@@ -219,7 +219,7 @@ impl Kernels {
     }
 
     /// Computes the int8 products of two queries with `scores.len()` consecutive codes, reading those once: for each
-    /// code what [`Self::code_row`] says of both.
+    /// code what [`Self::code_row`] says of both. No element of a query is -128.
     ///
     /// # Panics
     /// When the queries differ in length or `rows` is not `scores.len()` codes long.

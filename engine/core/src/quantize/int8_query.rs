@@ -3,14 +3,14 @@
 //! With `step = max |q_i| / 16256`, `Q_i = round(q_i / step)`, split as `Q_i = 128 H_i + L_i` with `H_i` in -127..=127 and
 //! `L_i` in -64..=63, so two int8 products give `step scale (128 H.c + L.c)`: the dot product of the query with the row
 //! that the codes `c` stand for, off by at most `|q - step Q| |x'|`. The sums are integers: equal on every device, and in
-//! every order.
+//! every order. Most rows are too far already by the first product alone, off by at most `|q - 128 step H| |x'|`.
 
 use std::ops::Range;
 
 use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares, int8};
 use crate::cpu::{Kernels, kernels};
 use crate::distance;
-use crate::metric::Metric;
+use crate::metric::{CodeScore, Metric};
 
 /// The largest `|Q_i|`: `127 * 128`.
 const STEPS: f64 = 16_256.0;
@@ -78,6 +78,8 @@ pub struct Int8Query {
     step: f64,
     /// At least `|q - step Q|`.
     residual: f64,
+    /// At least `|q - 128 step H|`.
+    coarse_residual: f32,
     norm_sq: f64,
     norms: QueryNorms,
     quick: Quick,
@@ -103,7 +105,7 @@ impl Int8Query {
         let max = query.iter().fold(0.0f64, |max, x| max.max(f64::from(*x).abs()));
         let step = max / STEPS;
         let (mut high, mut low) = (Vec::with_capacity(query.len()), Vec::with_capacity(query.len()));
-        let mut squares = 0.0;
+        let (mut squares, mut coarse_squares) = (0.0, 0.0);
         for x in query {
             let x = f64::from(*x);
             let quotient = if step > 0.0 { x / step } else { 0.0 };
@@ -112,6 +114,7 @@ impl Int8Query {
             squares += (x - step * steps).powi(2);
             let steps = steps as i32;
             let upper = (steps + 64) >> 7;
+            coarse_squares += (x - step * f64::from(upper << 7)).powi(2);
             high.push((upper as i8).cast_unsigned());
             low.push(((steps - (upper << 7)) as i8).cast_unsigned());
         }
@@ -119,7 +122,9 @@ impl Int8Query {
         let norm = distance::norm(query);
         // `step * steps` is rounded, too: by 2^-53 of at most max.
         let rounded = f64::from(bound_of_squares(squares, query.len()));
-        let residual = rounded + max * norms.dims.sqrt() * F64_SLACK;
+        let rounding = max * norms.dims.sqrt() * F64_SLACK;
+        let residual = rounded + rounding;
+        let coarse_residual = f64::from(bound_of_squares(coarse_squares, query.len())) + rounding;
         let relative = if norm > 0.0 { residual / norm } else { 0.0 };
         let gammas = 2.0 * norms.operator_gamma + 2.0 * relative + 64.0 * U + 1e-6;
         Self {
@@ -128,6 +133,7 @@ impl Int8Query {
             low,
             step,
             residual,
+            coarse_residual: (coarse_residual as f32).next_up(),
             norm_sq: norm * norm,
             norms,
             quick: Quick {
@@ -149,6 +155,26 @@ impl Int8Query {
 
     fn products_by(&self, kernels: &Kernels, codes: &[u8], products: &mut [[i32; 2]]) {
         kernels.dot_i8_pairs([&self.high, &self.low], codes, products);
+    }
+
+    /// Computes the first of the two products alone.
+    ///
+    /// # Panics
+    /// As [`Self::products`].
+    pub fn coarse_products(&self, codes: &[u8], products: &mut [i32]) {
+        self.coarse_products_by(kernels(), codes, products);
+    }
+
+    fn coarse_products_by(&self, kernels: &Kernels, codes: &[u8], products: &mut [i32]) {
+        kernels.code_block(CodeScore::DotI8, &self.high, codes, products);
+    }
+
+    /// The second of the two products for one row.
+    ///
+    /// # Panics
+    /// When `code` is not of the query's dimensions.
+    pub fn fine_product(&self, code: &[u8]) -> i32 {
+        kernels().code_row(CodeScore::DotI8, &self.low, code)
     }
 
     /// A lower bound of the operator's value for a row, from its two products. Minus infinity when nothing can be said.
@@ -254,22 +280,22 @@ impl Int8Query {
         }
     }
 
-    /// Appends to `kept` the numbers of the rows whose [`Self::lower_bound`] may lie below `cut`, in order: all for which
-    /// it does, and a few for which it does not.
+    /// Appends to `kept` the numbers of the rows whose [`Self::lower_bound`] may lie below `cut`, in order, from their first
+    /// products alone: all for which it does, and some for which it does not.
     ///
     /// The comparison is made in f32, many rows at a time. Its roundings, the query's own residual and the operator's
     /// rounding are covered by a slack of some 1e-6 of what is compared; a row of extraordinary size is kept.
     ///
     /// # Panics
-    /// When the runs are shorter than `products`.
+    /// When the runs are shorter than `coarse_products`.
     #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
-    pub fn candidates(&self, cut: f64, products: &[[i32; 2]], runs: Int8Runs<'_>, kept: &mut Vec<usize>) {
+    pub fn candidates(&self, cut: f64, coarse_products: &[i32], runs: Int8Runs<'_>, kept: &mut Vec<usize>) {
         if !ORDINARY_NORMS.contains(&self.norms.norm) && self.metric != Metric::L2 {
-            kept.extend(0..products.len());
+            kept.extend(0..coarse_products.len());
             return;
         }
         let mut out = [false; LANES];
-        for (first, products) in (0..).step_by(LANES).zip(products.chunks(LANES)) {
+        for (first, products) in (0..).step_by(LANES).zip(coarse_products.chunks(LANES)) {
             let part = first..first + products.len();
             let runs = Int8Runs {
                 scale: &runs.scale[part.clone()],
@@ -281,6 +307,9 @@ impl Int8Query {
                 Metric::InnerProduct => self.far_dot(-cut as f32, 0.0, products, runs, &mut out),
                 Metric::Cosine => self.far_dot(0.0, (1.0 - cut) as f32, products, runs, &mut out),
             }
+            if out == [true; LANES] {
+                continue;
+            }
             let near = out.iter().zip(first..).take(products.len());
             kept.extend(near.filter(|(out, _)| !**out).map(|(_, row)| row));
         }
@@ -290,13 +319,14 @@ impl Int8Query {
         self.quick.step * scale * (128.0 * products[0] as f32 + products[1] as f32)
     }
 
-    /// `T' > (cut + residual)^2`, `T' = |q|^2 - 2 q.x' + |x'|^2`.
-    fn far_l2(&self, cut: f32, products: &[[i32; 2]], runs: Int8Runs<'_>, far: &mut [bool; LANES]) {
+    /// `T' - 2 |q - q'| |x'| > (cut + residual)^2`, `T' = |q|^2 - 2 q'.x' + |x'|^2`, where `q' = 128 step H`.
+    fn far_l2(&self, cut: f32, products: &[i32], runs: Int8Runs<'_>, far: &mut [bool; LANES]) {
         let quick = self.quick;
+        let rate = 2.0 * self.coarse_residual * (1.0 + quick.slack);
         let factors = runs.scale.iter().zip(runs.residual).zip(runs.norm_sq);
-        for ((far, products), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
+        for ((far, product), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
             let sum = quick.norm_sq + norm_sq;
-            let squared = sum - 2.0 * self.quick_dot(*products, *scale);
+            let squared = sum - 2.0 * self.quick_dot([*product, 0], *scale) - rate * norm_sq.sqrt();
             let reach = cut + residual;
             // A negative cut (minus infinity) must not reach far by its square.
             let limit = reach.max(0.0) * reach.max(0.0) * (1.0 + 2.0 * quick.slack) + quick.slack * sum;
@@ -304,21 +334,16 @@ impl Int8Query {
         }
     }
 
-    /// `q.x' + |q| residual < floor + share |q| |x|`.
-    fn far_dot(
-        &self,
-        floor: f32,
-        share: f32,
-        products: &[[i32; 2]],
-        runs: Int8Runs<'_>,
-        far: &mut [bool; LANES],
-    ) {
+    /// `q'.x' + |q - q'| (|x| + residual) + |q| residual < floor + share |q| |x|`, where `q' = 128 step H`.
+    fn far_dot(&self, floor: f32, share: f32, products: &[i32], runs: Int8Runs<'_>, far: &mut [bool; LANES]) {
         let quick = self.quick;
         let factors = runs.scale.iter().zip(runs.residual).zip(runs.norm_sq);
-        for ((far, products), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
-            let norms = quick.norm * norm_sq.sqrt();
-            let upper = self.quick_dot(*products, *scale)
-                + quick.norm * residual * (1.0 + quick.slack)
+        for ((far, product), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
+            let row_norm = norm_sq.sqrt();
+            let norms = quick.norm * row_norm;
+            let off = quick.norm * residual + self.coarse_residual * (row_norm + residual);
+            let upper = self.quick_dot([*product, 0], *scale)
+                + off * (1.0 + quick.slack)
                 + quick.slack * (norms + quick.norm * residual);
             let limit = floor - floor.abs() * quick.slack + share * norms - share.abs() * norms * quick.slack;
             *far = (upper < limit) & ORDINARY_SQUARES.contains(norm_sq);
@@ -372,7 +397,14 @@ mod tests {
                 "{}",
                 table.name()
             );
+            let mut coarse = vec![0; rows.len()];
+            query.coarse_products_by(table, &codes, &mut coarse);
+            assert!(coarse.iter().zip(&these).all(|(coarse, both)| *coarse == both[0]));
             products = these;
+        }
+        let coarse: Vec<i32> = products.iter().map(|both| both[0]).collect();
+        for (code, both) in codes.chunks(q.len()).zip(&products) {
+            assert_eq!(query.fine_product(code), both[1]);
         }
         let bounds: Vec<(f64, f64)> = rows
             .iter()
@@ -399,7 +431,7 @@ mod tests {
             .filter(|cut| !cut.is_nan())
         {
             let mut kept = Vec::new();
-            query.candidates(cut, &products, runs, &mut kept);
+            query.candidates(cut, &coarse, runs, &mut kept);
             let mut is_kept = vec![false; rows.len()];
             kept.iter().for_each(|row| is_kept[*row] = true);
             for ((bound, _), is_kept) in bounds.iter().zip(is_kept) {
@@ -463,8 +495,9 @@ mod tests {
                 norm_sq: &norm_sq,
             };
             let mut kept = Vec::new();
-            query.candidates(sorted[20], &products, runs, &mut kept);
-            assert!((20..=25).contains(&kept.len()), "{metric:?}: {}", kept.len());
+            let coarse: Vec<i32> = products.iter().map(|both| both[0]).collect();
+            query.candidates(sorted[20], &coarse, runs, &mut kept);
+            assert!((20..=40).contains(&kept.len()), "{metric:?}: {}", kept.len());
         }
     }
 

@@ -1,4 +1,4 @@
-//! AVX2 kernels for codes: bytes widened to 16 bits and multiplied in pairs, bits counted by a table of nibbles
+//! AVX2 kernels for codes: bytes multiplied in pairs, bits counted by a table of nibbles
 //! (W. Muła, N. Kurz and D. Lemire, "Faster population counts using AVX2 instructions", 2018).
 #![expect(
     unsafe_code,
@@ -41,44 +41,33 @@ static MASKS: [u8; 2 * REGISTER] = {
 
 #[target_feature(enable = "avx2")]
 fn row<const OP: u8>(query: &[u8], row: &[u8]) -> i32 {
-    rows::<OP, 1>(query, load_tail(query), row, &[])[0]
+    rows::<OP, 1>(query, load_tail(query), row)[0]
 }
 
 #[target_feature(enable = "avx2")]
 fn block<const OP: u8>(query: &[u8], rows_bytes: &[u8], scores: &mut [i32]) {
-    prefetch(&rows_bytes[..AHEAD.min(rows_bytes.len())]);
     let tail = load_tail(query);
     let mut rest = rows_bytes;
     let (quads, left) = scores.as_chunks_mut::<ROWS>();
     for quad in quads {
-        *quad = rows::<OP, ROWS>(query, tail, rest, rest.get(AHEAD..).unwrap_or_default());
+        *quad = rows::<OP, ROWS>(query, tail, rest);
         rest = &rest[ROWS * query.len()..];
     }
     for score in left {
-        *score = rows::<OP, 1>(query, tail, rest, &[])[0];
+        *score = rows::<OP, 1>(query, tail, rest)[0];
         rest = &rest[query.len()..];
     }
 }
 
-/// The scores of the first `R` of `rows`; as much of `ahead` is prefetched as is read of `rows`. `query_tail` is
-/// [`load_tail`] of the query.
+/// The scores of the first `R` of `rows`. `query_tail` is [`load_tail`] of the query.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows<const OP: u8, const R: usize>(
-    query: &[u8],
-    query_tail: __m256i,
-    rows: &[u8],
-    ahead: &[u8],
-) -> [i32; R] {
+fn rows<const OP: u8, const R: usize>(query: &[u8], query_tail: __m256i, rows: &[u8]) -> [i32; R] {
     let stride = query.len();
     assert!(rows.len() >= R * stride);
-    let mut ahead = ahead.chunks(R * REGISTER);
     let mut sums = [_mm256_setzero_si256(); R];
     let mut i = 0;
     while i + REGISTER <= stride {
-        if let Some(bytes) = ahead.next() {
-            prefetch(bytes);
-        }
         // SAFETY: i + 32 <= query.len().
         let q = unsafe { _mm256_loadu_si256(query.as_ptr().wrapping_add(i).cast()) };
         let q = widened::<OP>(q);
@@ -92,23 +81,10 @@ fn rows<const OP: u8, const R: usize>(
     if i == stride {
         return folded(sums);
     }
-    if let Some(bytes) = ahead.next() {
-        prefetch(bytes);
-    }
     let q = widened::<OP>(query_tail);
-    if rows.len() >= (R - 1) * stride + i + REGISTER {
-        // What lies behind a row, the next one nearly always, is read with it and masked away.
-        let mask = leading(stride - i);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: 32 bytes from i on are there for the last of the R rows (compared above), so for all of them.
-            let x = unsafe { _mm256_loadu_si256(rows.as_ptr().wrapping_add(r * stride + i).cast()) };
-            *sum = step::<OP>(*sum, q, widened::<OP>(_mm256_and_si256(x, mask)));
-        }
-    } else {
-        for (r, sum) in sums.iter_mut().enumerate() {
-            let x = load_tail(&rows[r * stride..][..stride]);
-            *sum = step::<OP>(*sum, q, widened::<OP>(x));
-        }
+    for (r, sum) in sums.iter_mut().enumerate() {
+        let x = load_tail(&rows[r * stride..][..stride]);
+        *sum = step::<OP>(*sum, q, widened::<OP>(x));
     }
     folded(sums)
 }
@@ -174,13 +150,18 @@ fn pairs<const R: usize>(
     std::array::from_fn(|r| [totals[0][r], totals[1][r]])
 }
 
-/// The last, incomplete register of a code, zero beyond its end.
+/// The bytes of a code behind its last whole register, and zeroes: at the end of a register, or, where the code is shorter than
+/// one, at the front.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_tail(code: &[u8]) -> __m256i {
-    let tail = code.as_chunks::<REGISTER>().1;
+    if let Some(last) = code.last_chunk::<REGISTER>() {
+        // SAFETY: the array holds 32 bytes.
+        let last = unsafe { _mm256_loadu_si256(last.as_ptr().cast()) };
+        return _mm256_andnot_si256(leading(REGISTER - code.len() % REGISTER), last);
+    }
     let mut padded = [0u8; REGISTER];
-    padded[..tail.len()].copy_from_slice(tail);
+    padded[..code.len()].copy_from_slice(code);
     // SAFETY: the array holds 32 bytes.
     unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
 }
@@ -196,11 +177,11 @@ fn leading(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) }
 }
 
-/// The low and the high half of 32 int8 elements in 16 bits; bits as they are, twice.
+/// The low and the high half of 32 int8 elements in 16 bits; what is computed from bytes as it is, twice.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widened<const OP: u8>(bytes: __m256i) -> (__m256i, __m256i) {
-    if OP == HAMMING || OP == AND {
+    if OP != SQUARED_L2 {
         return (bytes, bytes);
     }
     (
@@ -214,7 +195,11 @@ fn widened<const OP: u8>(bytes: __m256i) -> (__m256i, __m256i) {
 #[target_feature(enable = "avx2")]
 fn step<const OP: u8>(sum: __m256i, q: (__m256i, __m256i), x: (__m256i, __m256i)) -> __m256i {
     let terms = match OP {
-        DOT => _mm256_add_epi32(_mm256_madd_epi16(q.0, x.0), _mm256_madd_epi16(q.1, x.1)),
+        DOT => {
+            // |x| q with the sign of x: a pair adds up to 2 * 128 * 127 at most, which fits 16 bits.
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x.0), _mm256_sign_epi8(q.0, x.0));
+            _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+        }
         SQUARED_L2 => {
             let (low, high) = (_mm256_sub_epi16(q.0, x.0), _mm256_sub_epi16(q.1, x.1));
             _mm256_add_epi32(_mm256_madd_epi16(low, low), _mm256_madd_epi16(high, high))

@@ -397,7 +397,7 @@ pub(super) fn read_ahead<S: PageStore>(store: &S, shape: &Shape, head_block: u32
 /// Bytes of codes that are handed on at a time, and for which as many of the next page are asked for: about what a core can
 /// have under way at once.
 const BITE_BYTES: usize = 1536;
-/// Rows at least: kernels take several at a time.
+/// A multiple of so many rows: kernels take several at a time.
 const BITE_ROWS: usize = 4;
 
 /// Where the codes of a group lie.
@@ -428,7 +428,10 @@ pub(super) fn read_codes<S: PageStore>(
         }
         group::further(store, codes.block, index).map(Some)
     };
-    let bite = shape.code_bytes * (BITE_BYTES / shape.code_bytes).max(BITE_ROWS);
+    let bite = shape.code_bytes
+        * (BITE_BYTES / shape.code_bytes)
+            .next_multiple_of(BITE_ROWS)
+            .max(BITE_ROWS);
     let mut feed = |run: &mut Run<'_>, bytes: &[u8], next: Option<&[u8]>| -> Result<()> {
         let mut next = next.map_or(Ahead::NONE, |page| Ahead::new(page.as_ptr(), page.len()));
         run.feed(bytes, &mut |run| {

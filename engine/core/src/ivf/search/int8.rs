@@ -1,5 +1,7 @@
 //! Scores the int8 rows of a group where they lie, and puts those that may be near into the window.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::quantize::int8_query::{Int8Factors, Int8Query, Int8Runs};
 
@@ -12,7 +14,7 @@ use super::coming::Coming;
 /// Scratch memory.
 #[derive(Debug, Default)]
 pub(super) struct Int8Rows {
-    products: Vec<[i32; 2]>,
+    products: Vec<i32>,
     kept: Vec<usize>,
     runs: [Vec<f32>; 3],
 }
@@ -28,14 +30,6 @@ impl Int8Rows {
         coming: &mut Coming,
     ) -> Result<()> {
         let (shape, Codes { page, block, rows }) = (pass.shape, group);
-        self.products.clear();
-        let products = &mut self.products;
-        read_codes(pass.store, shape, group, straddling, coming, &mut |codes| {
-            let start = products.len();
-            products.resize(start + codes.len() / shape.code_bytes, [0; 2]);
-            query.products(codes, &mut products[start..]);
-            Ok(())
-        })?;
         let [scale, residual, norm_sq] = &mut self.runs;
         let places = run_places(shape);
         let runs = Int8Runs {
@@ -48,22 +42,40 @@ impl Int8Rows {
         if !factors.fold(true, |good, factor| good & (*factor >= 0.0)) {
             return Err(bad_factors(block));
         }
-        self.kept.clear();
-        query.candidates(pass.window.cut(), &self.products, runs, &mut self.kept);
-        for &slot in &self.kept {
-            let tid = layout::tid(page, slot);
-            if tid.is_tombstone() {
-                continue;
+        let (products, kept, window) = (&mut self.products, &mut self.kept, &mut *pass.window);
+        let mut first = 0;
+        read_codes(pass.store, shape, group, straddling, coming, &mut |codes| {
+            let rows = codes.len() / shape.code_bytes;
+            products.resize(rows, 0);
+            query.coarse_products(codes, products);
+            kept.clear();
+            query.candidates(window.cut(), products, part(runs, first..first + rows), kept);
+            for &row in &*kept {
+                let (slot, code) = (first + row, &codes[row * shape.code_bytes..][..shape.code_bytes]);
+                let tid = layout::tid(page, slot);
+                if tid.is_tombstone() {
+                    continue;
+                }
+                let factors = Int8Factors {
+                    scale: runs.scale[slot],
+                    residual: runs.residual[slot],
+                    norm_sq: runs.norm_sq[slot],
+                };
+                let key = query.lower_bound([products[row], query.fine_product(code)], factors);
+                window.push(Entry::new(key, tid.0, Source::Settled));
             }
-            let factors = Int8Factors {
-                scale: runs.scale[slot],
-                residual: runs.residual[slot],
-                norm_sq: runs.norm_sq[slot],
-            };
-            let key = query.lower_bound(self.products[slot], factors);
-            pass.window.push(Entry::new(key, tid.0, Source::Settled));
-        }
-        Ok(())
+            first += rows;
+            Ok(())
+        })
+    }
+}
+
+/// The factors of some of the rows.
+fn part(runs: Int8Runs<'_>, rows: Range<usize>) -> Int8Runs<'_> {
+    Int8Runs {
+        scale: &runs.scale[rows.clone()],
+        residual: &runs.residual[rows.clone()],
+        norm_sq: &runs.norm_sq[rows],
     }
 }
 

@@ -238,7 +238,7 @@ impl RabitqQuery {
     }
 
     /// What the operator's value is at most for such a row, or nothing where no encoder wrote that. Other than the lower bound
-    /// it leaves no room for underflow: nothing but speed may depend on it.
+    /// it leaves no room for underflow and overflow: nothing but speed may depend on it.
     ///
     /// # Panics
     /// When `row` is not `fine::bytes` long.
