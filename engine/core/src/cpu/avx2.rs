@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 
 use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
+use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
 
@@ -30,6 +31,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     codes: codes::avx2::KERNELS,
     rotate: rotate::avx2::rotate,
     bound_block,
+    screen_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -257,6 +259,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
+    screen::screen_block(terms, rows)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

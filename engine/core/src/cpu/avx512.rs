@@ -11,6 +11,7 @@ use std::arch::x86_64::*;
 
 use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
+use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CodeKernels, CosineParts, Kernels};
 use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
 
@@ -50,6 +51,7 @@ const AVX512: Kernels = Kernels {
     },
     rotate: rotate::avx512::rotate,
     bound_block,
+    screen_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -257,6 +259,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
+    screen::screen_block(terms, rows)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

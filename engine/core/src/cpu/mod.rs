@@ -19,6 +19,7 @@ mod encode;
 mod nearest;
 mod rotate;
 mod scalar;
+mod screen;
 mod table;
 
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +32,7 @@ mod neon;
 pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
+pub use screen::{ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms};
 pub use table::{
     CosineParts, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP,
 };

@@ -11,6 +11,7 @@ use std::arch::asm;
 
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
+use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
 use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate};
 
@@ -31,6 +32,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     codes: codes::neon::KERNELS,
     rotate,
     bound_block,
+    screen_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -242,6 +244,11 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 #[target_feature(enable = "neon")]
 fn rotate(x: &mut [f32], signs: &[u32]) {
     rotate::rotate(x, signs);
+}
+
+#[target_feature(enable = "neon")]
+fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
+    screen::screen_block(terms, rows)
 }
 
 #[target_feature(enable = "neon")]

@@ -8,6 +8,7 @@ use half::f16;
 
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::{LaneBest, fold_lanes};
+use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
 use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate};
 
@@ -28,6 +29,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     codes: codes::scalar::KERNELS,
     rotate,
     bound_block,
+    screen_block,
     encode_i8,
     encode_bits,
     encode_f16,
@@ -163,6 +165,10 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 
 fn rotate(x: &mut [f32], signs: &[u32]) {
     rotate::rotate(x, signs);
+}
+
+fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
+    screen::screen_block(terms, rows)
 }
 
 fn bound_block(terms: &BoundTerms, rows: &BoundRows<'_>, cut: f32, bounds: &mut BoundLanes) -> Near {

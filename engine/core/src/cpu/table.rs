@@ -10,6 +10,7 @@
 use super::ahead::Ahead;
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::nearest::LaneBest;
+use super::screen::{ScreenRows, ScreenTerms};
 use crate::metric::{CodeScore, Element, Score};
 use crate::quantize::bits;
 
@@ -27,6 +28,8 @@ pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
 pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS], Ahead);
 /// `fn(queries, code)`: see [`Kernels::dot_nibbles`].
 pub(super) type NibbleKernel = unsafe fn([&[u8]; 2], &[u8]) -> [i32; 2];
+/// `fn(terms, rows)`: see [`Kernels::screen_block`].
+pub(super) type ScreenKernel = unsafe fn(&ScreenTerms, &ScreenRows<'_>) -> u16;
 /// `fn(terms, rows, cut, bounds)`: see [`Kernels::bound_block`].
 pub(super) type BoundKernel = unsafe fn(&BoundTerms, &BoundRows<'_>, f32, &mut BoundLanes) -> Near;
 /// `fn(rows, stride, panel, dots, first)`: adds to `dots` (`[r, tile_width]`) the products of `r` rows, each
@@ -68,6 +71,7 @@ pub struct Kernels {
     pub(super) codes: CodeKernels,
     pub(super) rotate: unsafe fn(&mut [f32], &[u32]),
     pub(super) bound_block: BoundKernel,
+    pub(super) screen_block: ScreenKernel,
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
@@ -283,6 +287,12 @@ impl Kernels {
     ) -> Near {
         // SAFETY: the machine has this instruction set (all_supported).
         unsafe { (self.bound_block)(terms, rows, cut, bounds) }
+    }
+
+    /// Tells which of 16 int8 rows may be near, as `quantize::int8_query` describes it: a bit for each.
+    pub fn screen_block(&self, terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.screen_block)(terms, rows) }
     }
 
     /// Computes the three sums of a cosine in one pass.

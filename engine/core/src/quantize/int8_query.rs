@@ -8,7 +8,9 @@
 use std::ops::Range;
 
 use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares, int8};
-use crate::cpu::{Kernels, kernels};
+use crate::cpu::{
+    Kernels, LOOKUP_ROWS, ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms, kernels,
+};
 use crate::distance;
 use crate::metric::{CodeScore, Metric};
 
@@ -294,71 +296,64 @@ impl Int8Query {
             kept.extend(0..coarse_products.len());
             return;
         }
-        let mut out = [false; LANES];
-        for (first, products) in (0..).step_by(LANES).zip(coarse_products.chunks(LANES)) {
-            let part = first..first + products.len();
-            let runs = Int8Runs {
-                scale: &runs.scale[part.clone()],
-                residual: &runs.residual[part.clone()],
-                norm_sq: &runs.norm_sq[part],
+        let cut = match self.metric {
+            Metric::L2 => ScreenLimit::L2(cut as f32),
+            Metric::InnerProduct => ScreenLimit::Dot {
+                floor: -cut as f32,
+                share: 0.0,
+            },
+            Metric::Cosine => ScreenLimit::Dot {
+                floor: 0.0,
+                share: (1.0 - cut) as f32,
+            },
+        };
+        let terms = ScreenTerms {
+            limit: cut,
+            step: 128.0 * self.quick.step,
+            norm: self.quick.norm,
+            norm_sq: self.quick.norm_sq,
+            left_out: self.coarse_residual,
+            slack: self.quick.slack,
+        };
+        let kernels = kernels();
+        let mut copies = ([0; LOOKUP_ROWS], [[0.0; LOOKUP_ROWS]; 3]);
+        for (first, products) in (0..)
+            .step_by(LOOKUP_ROWS)
+            .zip(coarse_products.chunks(LOOKUP_ROWS))
+        {
+            let rows = first..first + products.len();
+            let (product, [scale, residual, norm_sq]) = &mut copies;
+            let block = ScreenRows {
+                products: lanes(products, product),
+                scale: lanes(&runs.scale[rows.clone()], scale),
+                residual: lanes(&runs.residual[rows.clone()], residual),
+                norm_sq: lanes(&runs.norm_sq[rows], norm_sq),
             };
-            match self.metric {
-                Metric::L2 => self.far_l2(cut as f32, products, runs, &mut out),
-                Metric::InnerProduct => self.far_dot(-cut as f32, 0.0, products, runs, &mut out),
-                Metric::Cosine => self.far_dot(0.0, (1.0 - cut) as f32, products, runs, &mut out),
+            let present = u16::MAX >> (LOOKUP_ROWS - products.len());
+            let mut near = kernels.screen_block(&terms, &block) & present;
+            while near != 0 {
+                kept.push(first + near.trailing_zeros() as usize);
+                near &= near - 1;
             }
-            if out == [true; LANES] {
-                continue;
-            }
-            let near = out.iter().zip(first..).take(products.len());
-            kept.extend(near.filter(|(out, _)| !**out).map(|(_, row)| row));
         }
     }
 
     fn quick_dot(&self, products: [i32; 2], scale: f32) -> f32 {
         self.quick.step * scale * (128.0 * products[0] as f32 + products[1] as f32)
     }
-
-    /// `T' - 2 |q - q'| |x'| > (cut + residual)^2`, `T' = |q|^2 - 2 q'.x' + |x'|^2`, where `q' = 128 step H`.
-    fn far_l2(&self, cut: f32, products: &[i32], runs: Int8Runs<'_>, far: &mut [bool; LANES]) {
-        let quick = self.quick;
-        let rate = 2.0 * self.coarse_residual * (1.0 + quick.slack);
-        let factors = runs.scale.iter().zip(runs.residual).zip(runs.norm_sq);
-        for ((far, product), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
-            let sum = quick.norm_sq + norm_sq;
-            let squared = sum - 2.0 * self.quick_dot([*product, 0], *scale) - rate * norm_sq.sqrt();
-            let reach = cut + residual;
-            // A negative cut (minus infinity) must not reach far by its square.
-            let limit = reach.max(0.0) * reach.max(0.0) * (1.0 + 2.0 * quick.slack) + quick.slack * sum;
-            *far = (squared > limit) & ORDINARY_SUMS.contains(&sum);
-        }
-    }
-
-    /// `q'.x' + |q - q'| (|x| + residual) + |q| residual < floor + share |q| |x|`, where `q' = 128 step H`.
-    fn far_dot(&self, floor: f32, share: f32, products: &[i32], runs: Int8Runs<'_>, far: &mut [bool; LANES]) {
-        let quick = self.quick;
-        let factors = runs.scale.iter().zip(runs.residual).zip(runs.norm_sq);
-        for ((far, product), ((scale, residual), norm_sq)) in far.iter_mut().zip(products).zip(factors) {
-            let row_norm = norm_sq.sqrt();
-            let norms = quick.norm * row_norm;
-            let off = quick.norm * residual + self.coarse_residual * (row_norm + residual);
-            let upper = self.quick_dot([*product, 0], *scale)
-                + off * (1.0 + quick.slack)
-                + quick.slack * (norms + quick.norm * residual);
-            let limit = floor - floor.abs() * quick.slack + share * norms - share.abs() * norms * quick.slack;
-            *far = (upper < limit) & ORDINARY_SQUARES.contains(norm_sq);
-        }
-    }
 }
 
-/// Where the quick comparison's slack is far above every flush to zero (some 1e-33 for the longest vectors), and nothing
-/// comes near the end of f32: of `|q|^2 + |x'|^2`, of `|x|^2`, of `|q|`. Beyond, rows are kept.
-const ORDINARY_SUMS: Range<f32> = 1e-20..1e36;
-const ORDINARY_SQUARES: Range<f32> = 1e-20..1e30;
-const ORDINARY_NORMS: Range<f64> = 1e-10..1e15;
+/// The numbers of up to 16 rows: where they lie, or in `copy`.
+fn lanes<'a, T: Copy>(run: &'a [T], copy: &'a mut [T; LOOKUP_ROWS]) -> &'a [T; LOOKUP_ROWS] {
+    if let Some(lanes) = run.first_chunk() {
+        return lanes;
+    }
+    copy[..run.len()].copy_from_slice(run);
+    copy
+}
 
-/// Rows that are compared at a time.
-const LANES: usize = 16;
+/// Where `|q|` is neither so small nor so large that the comparisons say nothing; beyond, rows are kept.
+const ORDINARY_NORMS: Range<f64> = 1e-10..1e15;
 
 #[cfg(test)]
 mod tests {
