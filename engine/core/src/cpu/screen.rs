@@ -70,7 +70,7 @@ pub(super) fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
             // A negative cut (minus infinity) must not reach far by its square.
             let reach = (cut + residual).max(0.0);
             let limit = reach * reach * (1.0 + 2.0 * terms.slack) + terms.slack * sum;
-            (squared > limit) & (sum >= ORDINARY_SUMS.start) & (sum < ORDINARY_SUMS.end)
+            (squared > limit) & ORDINARY_SUMS.contains(&sum)
         }),
         ScreenLimit::Dot { floor, share } => by_row(rows, |product, scale, residual, norm_sq| {
             // q'.x' + |q - q'| (|x| + residual) + |q| residual < floor + share |q| |x|.
@@ -80,7 +80,7 @@ pub(super) fn screen_block(terms: &ScreenTerms, rows: &ScreenRows<'_>) -> u16 {
             let off = terms.norm * residual + terms.left_out * (row_norm + residual);
             let upper = dot + off * (1.0 + terms.slack) + terms.slack * (norms + terms.norm * residual);
             let limit = floor - floor.abs() * terms.slack + share * norms - share.abs() * norms * terms.slack;
-            (upper < limit) & (norm_sq >= ORDINARY_SQUARES.start) & (norm_sq < ORDINARY_SQUARES.end)
+            (upper < limit) & ORDINARY_SQUARES.contains(&norm_sq)
         }),
     }
 }

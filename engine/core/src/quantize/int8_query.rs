@@ -290,8 +290,19 @@ impl Int8Query {
     ///
     /// # Panics
     /// When the runs are shorter than `coarse_products`.
-    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
     pub fn candidates(&self, cut: f64, coarse_products: &[i32], runs: Int8Runs<'_>, kept: &mut Vec<usize>) {
+        self.candidates_by(kernels(), cut, coarse_products, runs, kept);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
+    fn candidates_by(
+        &self,
+        kernels: &Kernels,
+        cut: f64,
+        coarse_products: &[i32],
+        runs: Int8Runs<'_>,
+        kept: &mut Vec<usize>,
+    ) {
         if !ORDINARY_NORMS.contains(&self.norms.norm) && self.metric != Metric::L2 {
             kept.extend(0..coarse_products.len());
             return;
@@ -315,7 +326,6 @@ impl Int8Query {
             left_out: self.coarse_residual,
             slack: self.quick.slack,
         };
-        let kernels = kernels();
         let mut copies = ([0; LOOKUP_ROWS], [[0.0; LOOKUP_ROWS]; 3]);
         for (first, products) in (0..)
             .step_by(LOOKUP_ROWS)
@@ -427,6 +437,11 @@ mod tests {
         {
             let mut kept = Vec::new();
             query.candidates(cut, &coarse, runs, &mut kept);
+            for table in Kernels::all_supported() {
+                let mut these = Vec::new();
+                query.candidates_by(table, cut, &coarse, runs, &mut these);
+                assert_eq!(these, kept, "{}", table.name());
+            }
             let mut is_kept = vec![false; rows.len()];
             kept.iter().for_each(|row| is_kept[*row] = true);
             for ((bound, _), is_kept) in bounds.iter().zip(is_kept) {
