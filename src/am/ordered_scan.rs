@@ -4,12 +4,15 @@
 //! lower bound, the value is computed from the heap row, and rows wait until none that follows can be nearer. Source:
 //! `IndexNextWithReorder` in nodeIndexscan.c.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::marker::PhantomData;
 use std::ptr;
 
 use pgrx::itemptr::item_pointer_get_both;
 use pgrx::pg_sys;
+use vectorgpu_core::exact::Neighbour;
+use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::pg::interrupt;
@@ -19,49 +22,9 @@ use crate::types::vector::Vector;
 /// The strategy of an operator class's one ordering operator.
 const STRATEGY: u16 = 1;
 
-/// A visible row of the table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NearRow {
-    /// The operator's value.
-    pub(crate) distance: f64,
-    /// Block and offset of the row itself, wherever the chain of its versions begins.
-    pub(crate) tid: (u32, u16),
-}
-
-impl NearRow {
-    fn order(&self, other: &Self) -> Ordering {
-        // NaN last, as in SQL.
-        let by_distance = match (self.distance.is_nan(), other.distance.is_nan()) {
-            (false, false) => self.distance.total_cmp(&other.distance),
-            (one, other) => one.cmp(&other),
-        };
-        by_distance.then(self.tid.cmp(&other.tid))
-    }
-}
-
-impl PartialEq for NearRow {
-    fn eq(&self, other: &Self) -> bool {
-        self.order(other).is_eq()
-    }
-}
-
-impl Eq for NearRow {}
-
-impl Ord for NearRow {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order(other)
-    }
-}
-
-impl PartialOrd for NearRow {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// A scan that is started anew for each query.
 pub(crate) struct OrderedScan<'a> {
-    open: &'a OpenIndex,
+    open: PhantomData<&'a OpenIndex>,
     scan: pg_sys::IndexScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
     /// What the index's column is computed from, for expressions too.
@@ -69,7 +32,7 @@ pub(crate) struct OrderedScan<'a> {
     executor: *mut pg_sys::EState,
     operator: Box<pg_sys::FmgrInfo>,
     query: pg_sys::Datum,
-    waiting: BinaryHeap<Reverse<NearRow>>,
+    waiting: BinaryHeap<Reverse<Neighbour>>,
     /// No row to come is nearer.
     bound: f64,
     ended: bool,
@@ -94,7 +57,7 @@ impl<'a> OrderedScan<'a> {
         // SAFETY: allocates in a context of its own.
         let executor = unsafe { pg_sys::CreateExecutorState() };
         Ok(Self {
-            open,
+            open: PhantomData,
             scan,
             slot,
             column,
@@ -107,8 +70,9 @@ impl<'a> OrderedScan<'a> {
         })
     }
 
-    /// Puts the `k` rows nearest to `query` into `rows`, nearest first; fewer where the scan ends before.
-    pub(crate) fn nearest(&mut self, query: &Vector<'_>, k: usize, rows: &mut Vec<NearRow>) {
+    /// Puts the `k` rows nearest to `query` into `rows`, nearest first, their TIDs as ids; fewer where the scan ends before. A
+    /// TID is that of the row that the snapshot sees, wherever the chain of its versions begins.
+    pub(crate) fn nearest(&mut self, query: &Vector<'_>, k: usize, rows: &mut Vec<Neighbour>) {
         rows.clear();
         self.start(query.as_datum());
         while rows.len() < k {
@@ -146,9 +110,9 @@ impl<'a> OrderedScan<'a> {
     }
 
     /// The next row, by ascending distance.
-    fn next(&mut self) -> Option<NearRow> {
+    fn next(&mut self) -> Option<Neighbour> {
         loop {
-            let is_next = |Reverse(row): &Reverse<NearRow>| row.distance <= self.bound;
+            let is_next = |Reverse(row): &Reverse<Neighbour>| row.distance <= self.bound;
             if self.ended || self.waiting.peek().is_some_and(is_next) {
                 return self.waiting.pop().map(|Reverse(row)| row);
             }
@@ -168,8 +132,9 @@ impl<'a> OrderedScan<'a> {
         self.bound = f64::from_bits(bound.value() as u64);
         let distance = if inexact { self.value() } else { self.bound };
         // SAFETY: the slot holds the row.
-        let tid = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
-        self.waiting.push(Reverse(NearRow { distance, tid }));
+        let (block, offset) = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
+        let id = Tid::new(block, offset).0;
+        self.waiting.push(Reverse(Neighbour { id, distance }));
     }
 
     /// The operator's value for the row in the slot.
@@ -214,7 +179,6 @@ impl Drop for OrderedScan<'_> {
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::FreeExecutorState(self.executor);
         }
-        let _ = self.open;
     }
 }
 

@@ -8,10 +8,10 @@ use vectorgpu_core::limits::MAX_RESULTS;
 use vectorgpu_core::metric::Metric;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::within;
+use super::{return_found, within};
 use crate::error::OrRaise;
 use crate::pg::interrupt;
-use crate::pg::result_rows::{Column, ResultRows};
+use crate::pg::result_rows::ResultRows;
 use crate::pg::table_scan::TableColumn;
 use crate::types::array::ArrayArgument;
 use crate::types::vector::Vector;
@@ -68,15 +68,7 @@ fn search_all(
         })?;
         for found in search.finish(&mut interrupt::keep_waiting)? {
             number += 1;
-            for (rank, row) in (1..).zip(found) {
-                let tid = Tid(row.id);
-                rows.push([
-                    Column::Int4(number),
-                    Column::Int4(rank),
-                    Column::Tid((tid.block(), tid.offset())),
-                    Column::Float8(row.distance),
-                ]);
-            }
+            return_found(rows, number, &found);
         }
     }
     Ok(())

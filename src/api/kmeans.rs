@@ -58,7 +58,8 @@ fn cluster(
         seed: seed.cast_unsigned(),
         max_iterations: kmeans::ITERATIONS,
     };
-    let assigned = sample.of_rows as f64 + sample.vectors.len() as f64 / sample.dims as f64 * 20.0;
+    let sampled = (sample.vectors.len() / sample.dims * kmeans::ITERATIONS) as f64;
+    let assigned = sample.of_rows as f64 + sampled;
     let mut backend = policy::build_backend(BuildWork {
         multiply_adds: assigned * (sample.dims * lists) as f64,
         bytes: assigned * sample.dims as f64 * 4.0,

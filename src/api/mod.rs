@@ -8,7 +8,11 @@ mod scan;
 mod search;
 mod stats;
 
+use vectorgpu_core::exact::Neighbour;
+use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::{Error, ErrorKind, Result};
+
+use crate::pg::result_rows::{Column, ResultRows};
 
 /// `value`, if it lies between `least` and `most`.
 fn within(name: &str, value: i32, least: u32, most: u32) -> Result<u32> {
@@ -21,4 +25,17 @@ fn within(name: &str, value: i32, least: u32, most: u32) -> Result<u32> {
             format!("{name} must be between {least} and {most}, not {value}"),
         )
     })
+}
+
+/// Returns what a search found for query `number`: (query, rank, tid, distance).
+fn return_found(rows: &mut ResultRows, number: i32, found: &[Neighbour]) {
+    for (rank, row) in (1..).zip(found) {
+        let tid = Tid(row.id);
+        rows.push([
+            Column::Int4(number),
+            Column::Int4(rank),
+            Column::Tid((tid.block(), tid.offset())),
+            Column::Float8(row.distance),
+        ]);
+    }
 }

@@ -5,11 +5,11 @@ use pgrx::prelude::*;
 use vectorgpu_core::Result;
 use vectorgpu_core::limits::{MAX_LISTS, MAX_RESULTS};
 
-use super::within;
+use super::{return_found, within};
 use crate::am::{self, OrderedScan};
 use crate::error::OrRaise;
 use crate::pg::relation::OpenIndex;
-use crate::pg::result_rows::{Column, ResultRows};
+use crate::pg::result_rows::ResultRows;
 use crate::pg::setting::SettingScope;
 use crate::types::array::ArrayArgument;
 
@@ -42,14 +42,7 @@ fn search_all(
     let mut found = Vec::new();
     for (number, query) in (1..).zip(&queries) {
         scan.nearest(query, k as usize, &mut found);
-        for (rank, row) in (1..).zip(&found) {
-            rows.push([
-                Column::Int4(number),
-                Column::Int4(rank),
-                Column::Tid(row.tid),
-                Column::Float8(row.distance),
-            ]);
-        }
+        return_found(rows, number, &found);
     }
     Ok(())
 }
