@@ -68,6 +68,25 @@ pub fn l1(a: &[f32], b: &[f32]) -> f64 {
     f64::from(kernels().l1(a, b))
 }
 
+const SIGN: u64 = 1 << 63;
+
+/// A distance as an integer that sorts as SQL sorts it: NaN last. Both zeros are one, and so are all NaN.
+#[inline]
+pub fn order(distance: f64) -> u64 {
+    let bits = if distance.is_nan() {
+        f64::NAN.to_bits() & !SIGN
+    } else {
+        (distance + 0.0).to_bits()
+    };
+    if bits & SIGN == 0 { bits | SIGN } else { !bits }
+}
+
+/// The distance that [`order`] turned into `order`.
+#[inline]
+pub fn of_order(order: u64) -> f64 {
+    f64::from_bits(if order & SIGN == 0 { !order } else { order & !SIGN })
+}
+
 /// Computes the Euclidean norm, summed in f64.
 pub fn norm(a: &[f32]) -> f64 {
     // Several partial sums, so that the compiler can use wide registers.

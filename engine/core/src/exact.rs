@@ -11,6 +11,7 @@ use crate::cpu::CpuBackend;
 use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Metric};
+use crate::vector::check_equal_dims;
 
 /// Bytes of rows that are scored together.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -29,13 +30,7 @@ pub const NEIGHBOUR_BYTES: usize = size_of::<Neighbour>();
 
 impl Ord for Neighbour {
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_distance = match (self.distance.is_nan(), other.distance.is_nan()) {
-            (false, false) => {
-                // Both zeros are one.
-                (self.distance + 0.0).total_cmp(&(other.distance + 0.0))
-            }
-            (one, other) => one.cmp(&other),
-        };
+        let by_distance = distance::order(self.distance).cmp(&distance::order(other.distance));
         by_distance.then(self.id.cmp(&other.id))
     }
 }
@@ -109,7 +104,7 @@ impl<'q> ExactSearch<'q> {
     ) -> Result<Self> {
         assert!(dims > 0 && k > 0, "nothing to search");
         let prepared = queries.into_iter().map(|values| {
-            check_dims(dims, values)?;
+            check_equal_dims(dims, values.len())?;
             Ok(Query {
                 values,
                 norm_sq: distance::norm_squared(values),
@@ -133,7 +128,7 @@ impl<'q> ExactSearch<'q> {
     /// # Errors
     /// `DataException` for other dimensions than the queries', `OutOfMemory`, `Cancelled`.
     pub fn push(&mut self, id: u64, vector: &[f32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        check_dims(self.dims, vector)?;
+        check_equal_dims(self.dims, vector.len())?;
         self.codes.extend_from_slice(bytemuck::cast_slice(vector));
         let norm_sq = match self.metric {
             Metric::Cosine => distance::norm_squared(vector),
@@ -202,16 +197,6 @@ impl Query<'_> {
         }
         Ok(())
     }
-}
-
-fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
-    if vector.len() == dims {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DataException,
-        format!("different vector dimensions {dims} and {}", vector.len()),
-    ))
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
 pub use screen::{ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms};
 pub use table::{
     CosineParts, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP,
+    lanes,
 };
 
 #[cfg(target_endian = "big")]

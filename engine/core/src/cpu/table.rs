@@ -101,12 +101,21 @@ pub(super) struct CodeKernels {
 pub const LOOKUP_ROWS: usize = 16;
 /// Bits of each of the two parts of a number that is looked up: so few that four of them add up within a byte.
 pub const LOOKUP_BITS: u32 = 6;
-/// Bytes of tables for each byte of a row's code: two nibbles, 16 sums of 16 bits each.
+/// Bytes of tables for each byte of a row's code: two nibbles, 16 sums in two bytes each.
 pub const LOOKUP_BYTES: usize = 64;
 /// Bytes of a row's code whose tables lie together.
 pub const LOOKUP_QUAD: usize = 4;
 /// Lines that are asked for with each of those.
 pub const LOOKUP_LINES: usize = 1;
+
+/// The first 16 numbers of a run: where they lie, or, where there are fewer, in `copy`, what was there behind them.
+pub fn lanes<'a, T: Copy>(run: &'a [T], copy: &'a mut [T; LOOKUP_ROWS]) -> &'a [T; LOOKUP_ROWS] {
+    if let Some(lanes) = run.first_chunk() {
+        return lanes;
+    }
+    copy[..run.len()].copy_from_slice(run);
+    copy
+}
 
 /// Bytes of a query for [`Kernels::dot_nibbles`] come in runs of so many.
 pub const NIBBLE_STEP: usize = 64;

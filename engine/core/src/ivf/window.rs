@@ -9,6 +9,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use crate::distance;
 use crate::limits::MAX_LISTS;
 
 /// A found row; ordered by distance (NaN last, as in SQL), then by TID.
@@ -24,7 +25,6 @@ pub(super) struct Entry {
 /// Bytes of a row in the window.
 pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
-const SIGN: u64 = 1 << 63;
 const SETTLED: u64 = u64::MAX;
 const MOVED: u64 = u64::MAX - 1;
 const FINE: u64 = 1 << 48;
@@ -54,13 +54,7 @@ pub(super) enum Source {
 impl Entry {
     /// A row at distance `key`.
     pub(super) fn new(key: f64, tid: u64, source: Source) -> Self {
-        // Both zeros are one, and so are all NaN.
-        let bits = if key.is_nan() {
-            f64::NAN.to_bits() & !SIGN
-        } else {
-            (key + 0.0).to_bits()
-        };
-        let order = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+        let order = distance::order(key);
         let place = match source {
             Source::Settled => SETTLED,
             Source::Moved => MOVED,
@@ -103,12 +97,7 @@ impl Entry {
 
     /// Its distance.
     pub(super) fn key(&self) -> f64 {
-        let bits = if self.order & SIGN == 0 {
-            !self.order
-        } else {
-            self.order & !SIGN
-        };
-        f64::from_bits(bits)
+        distance::of_order(self.order)
     }
 
     /// One number that sorts as the row does: compared without a branch.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares, int8};
 use crate::cpu::{
     Kernels, LOOKUP_ROWS, ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms, kernels,
+    lanes,
 };
 use crate::distance;
 use crate::metric::{CodeScore, Metric};
@@ -351,15 +352,6 @@ impl Int8Query {
     fn quick_dot(&self, products: [i32; 2], scale: f32) -> f32 {
         self.quick.step * scale * (128.0 * products[0] as f32 + products[1] as f32)
     }
-}
-
-/// The numbers of up to 16 rows: where they lie, or in `copy`.
-fn lanes<'a, T: Copy>(run: &'a [T], copy: &'a mut [T; LOOKUP_ROWS]) -> &'a [T; LOOKUP_ROWS] {
-    if let Some(lanes) = run.first_chunk() {
-        return lanes;
-    }
-    copy[..run.len()].copy_from_slice(run);
-    copy
 }
 
 /// Where `|q|` is neither so small nor so large that the comparisons say nothing; beyond, rows are kept.

@@ -61,12 +61,21 @@ pub fn check_expected_dims(expected: usize, dims: usize) -> Result<()> {
 /// `DataException` when they differ.
 #[inline]
 pub fn check_same_dims(a: &[f32], b: &[f32]) -> Result<()> {
-    if a.len() == b.len() {
+    check_equal_dims(a.len(), b.len())
+}
+
+/// As [`check_same_dims`], where the numbers of dimensions are known.
+///
+/// # Errors
+/// `DataException` when they differ.
+#[inline]
+pub fn check_equal_dims(a: usize, b: usize) -> Result<()> {
+    if a == b {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::DataException,
-        format!("different vector dimensions {} and {}", a.len(), b.len()),
+        format!("different vector dimensions {a} and {b}"),
     ))
 }
 

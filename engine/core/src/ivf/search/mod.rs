@@ -19,12 +19,13 @@ use std::rc::Rc;
 
 use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::metric::{Metric, Storage};
 use crate::quantize::int8_query::Int8Query;
 use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
 use crate::quantize::{QueryNorms, RowFactors};
+use crate::vector::check_equal_dims;
 
 use super::centroids::Centroids;
 use super::layout::{DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
@@ -211,15 +212,8 @@ impl Search {
     /// # Errors
     /// `DataException` when the query's dimensions are not the index's.
     pub fn start(&mut self, query: Option<&[f32]>, exact_scores: bool) -> Result<()> {
-        if let Some(values) = query.filter(|values| values.len() != self.meta.dims as usize) {
-            return Err(Error::new(
-                ErrorKind::DataException,
-                format!(
-                    "different vector dimensions {} and {}",
-                    self.meta.dims,
-                    values.len()
-                ),
-            ));
+        if let Some(values) = query {
+            check_equal_dims(self.meta.dims as usize, values.len())?;
         }
         self.query =
             query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref()));

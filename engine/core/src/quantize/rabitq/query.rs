@@ -4,7 +4,7 @@ use super::super::rotation::Rotation;
 use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
 use crate::cpu::{
     Ahead, BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_QUAD,
-    LOOKUP_ROWS, NIBBLE_STEP, Near, kernels,
+    LOOKUP_ROWS, NIBBLE_STEP, Near, kernels, lanes,
 };
 use crate::metric::{Element, Metric, Score};
 
@@ -204,10 +204,10 @@ impl RabitqQuery {
         let [base, step, error, norm_sq] = &mut copies;
         let rows = BoundRows {
             products: &products,
-            base: lanes(runs.base, first, base),
-            step: lanes(runs.step, first, step),
-            error: lanes(runs.error, first, error),
-            norm_sq: lanes(runs.norm_sq, first, norm_sq),
+            base: lanes(behind(runs.base, first), base),
+            step: lanes(behind(runs.step, first), step),
+            error: lanes(behind(runs.error, first), error),
+            norm_sq: lanes(behind(runs.norm_sq, first), norm_sq),
         };
         let near = kernels().bound_block(terms, &rows, cut, bounds);
         if !self.unknown {
@@ -332,14 +332,9 @@ fn split(steps: &[i16], part: impl Fn(i16) -> i16) -> Vec<u8> {
 
 const NO_LANES: BoundLanes = [0.0; LOOKUP_ROWS];
 
-/// The numbers of the 16 rows from `first` on; a copy, with zeroes behind the end, where there are fewer.
-fn lanes<'a>(run: &'a [f32], first: usize, copy: &'a mut BoundLanes) -> &'a BoundLanes {
-    let rest = run.get(first..).unwrap_or_default();
-    if let Some(lanes) = rest.first_chunk() {
-        return lanes;
-    }
-    copy[..rest.len()].copy_from_slice(rest);
-    copy
+/// What a run holds from row `first` on.
+fn behind(run: &[f32], first: usize) -> &[f32] {
+    run.get(first..).unwrap_or_default()
 }
 
 /// The kernel's tables: for each nibble of a code, the sums of the coarse steps of the bits that are set in each of its
