@@ -20,7 +20,7 @@ use crate::error::OrRaise;
 use crate::gpu::policy;
 use crate::guc;
 use crate::pg::store::PgStore;
-use crate::pg::{interrupt, options};
+use crate::pg::{interrupt, options, setting};
 use crate::types::vector::Vector;
 
 struct ScanState {
@@ -194,14 +194,11 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
 }
 
 fn search_options(index: pg_sys::Relation, meta: &Meta, expected: Taken) -> SearchOptions {
-    // SAFETY: a setting of this process.
-    let work_mem_kb = unsafe { pg_sys::work_mem };
-    let window_bytes = usize::try_from(work_mem_kb).unwrap_or(64) * 1024;
     SearchOptions {
         probes: probes_of(index, meta),
         max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
         iterate: guc::iterate(),
-        window_rows: window_bytes / ENTRY_BYTES,
+        window_rows: setting::work_mem_bytes() / ENTRY_BYTES,
         expected,
     }
 }

@@ -2,17 +2,17 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use vectorgpu_core::Result;
 use vectorgpu_core::exact::{ExactSearch, NEIGHBOUR_BYTES};
-use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::limits::MAX_RESULTS;
 use vectorgpu_core::metric::Metric;
-use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::vector_column::VectorColumn;
 use super::{return_found, within};
 use crate::error::OrRaise;
 use crate::pg::interrupt;
 use crate::pg::result_rows::ResultRows;
-use crate::pg::table_scan::TableColumn;
+use crate::pg::setting::work_mem_bytes;
 use crate::types::array::ArrayArgument;
 use crate::types::vector::Vector;
 
@@ -40,13 +40,7 @@ fn search_all(
 ) -> Result<()> {
     let k = within("k", k, 1, MAX_RESULTS)? as usize;
     let metric = Metric::from_name(metric)?;
-    let column = TableColumn::open(relation, column_name)?;
-    if column.type_oid() != queries.element_type() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("column \"{column_name}\" is not of type vector"),
-        ));
-    }
+    let column = VectorColumn::open(relation, column_name, queries.element_type())?;
     #[expect(unsafe_code, reason = "an array says its element type only at run time")]
     // SAFETY: the only SQL function over this one takes vector[].
     let queries = unsafe { queries.vectors() }?;
@@ -56,27 +50,11 @@ fn search_all(
         let dims = queries[0].len();
         let elements = queries.iter().map(Vector::elements);
         let mut search = ExactSearch::new(metric, dims, k, elements)?;
-        column.for_each(&mut |(block, offset), value| {
-            #[expect(unsafe_code, reason = "a column says its type only at run time")]
-            // SAFETY: the column's type is that of the queries, as checked above; the value lives as long as this call.
-            let vector = unsafe { Vector::from_datum(value) }?;
-            search.push(
-                Tid::new(block, offset).0,
-                vector.elements(),
-                &mut interrupt::keep_waiting,
-            )
-        })?;
+        column.for_each(&mut |tid, vector| search.push(tid.0, vector, &mut interrupt::keep_waiting))?;
         for found in search.finish(&mut interrupt::keep_waiting)? {
             number += 1;
             return_found(rows, number, &found);
         }
     }
     Ok(())
-}
-
-fn work_mem_bytes() -> usize {
-    #[expect(unsafe_code, reason = "the server keeps its settings in C variables")]
-    // SAFETY: a setting of this process.
-    let work_mem_kb = unsafe { pg_sys::work_mem };
-    usize::try_from(work_mem_kb).unwrap_or(64) * 1024
 }

@@ -7,15 +7,17 @@ use vectorgpu_core::kmeans::{self, KmeansTask};
 use vectorgpu_core::limits::MAX_LISTS;
 use vectorgpu_core::metric::Metric;
 use vectorgpu_core::sample::Reservoir;
+use vectorgpu_core::vector::check_equal_dims;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::vector_column::VectorColumn;
 use super::within;
 use crate::error::OrRaise;
 use crate::gpu::policy::{self, BuildWork};
 use crate::pg::interrupt;
 use crate::pg::result_rows::{Column, ResultRows};
-use crate::pg::table_scan::TableColumn;
-use crate::types::vector::{Vector, VectorBuilder};
+use crate::pg::setting::maintenance_work_mem_bytes;
+use crate::types::vector::VectorBuilder;
 
 /// The column of the centroids among those of the result.
 const CENTROID: usize = 1;
@@ -40,13 +42,7 @@ fn cluster(
 ) -> Result<()> {
     let lists = within("k", k, 1, MAX_LISTS)? as usize;
     let by = NearestBy::from(Metric::from_name(metric)?);
-    let column = TableColumn::open(relation, column_name)?;
-    if column.type_oid() != rows.type_of(CENTROID) {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("column \"{column_name}\" is not of type vector"),
-        ));
-    }
+    let column = VectorColumn::open(relation, column_name, rows.type_of(CENTROID))?;
     let Some(sample) = Sample::of(&column, lists, seed.cast_unsigned())? else {
         return Ok(());
     };
@@ -94,16 +90,15 @@ struct Sample {
 
 impl Sample {
     /// Draws as many rows as `lists` clusters need; nothing from a table without vectors.
-    fn of(column: &TableColumn, lists: usize, seed: u64) -> Result<Option<Self>> {
+    fn of(column: &VectorColumn, lists: usize, seed: u64) -> Result<Option<Self>> {
         let allowed = maintenance_work_mem_bytes();
         let mut drawn: Option<(Self, Reservoir)> = None;
-        column.for_each(&mut |_, value| {
-            let vector = vector_in(value)?;
+        column.for_each(&mut |_, vector| {
             let (sample, reservoir) = match &mut drawn {
                 Some(drawn) => drawn,
                 None => drawn.insert(Self::start(vector.len(), lists, seed, allowed)?),
             };
-            check_dims(sample.dims, &vector)?;
+            check_equal_dims(sample.dims, vector.len())?;
             let Some(slot) = reservoir.offer() else {
                 return Ok(());
             };
@@ -114,9 +109,9 @@ impl Sample {
                     Error::new(ErrorKind::OutOfMemory, "no memory for a sample")
                         .with_detail(error.to_string())
                 })?;
-                sample.vectors.extend_from_slice(&vector);
+                sample.vectors.extend_from_slice(vector);
             } else {
-                sample.vectors[at..at + sample.dims].copy_from_slice(&vector);
+                sample.vectors[at..at + sample.dims].copy_from_slice(vector);
             }
             Ok(())
         })?;
@@ -144,12 +139,11 @@ impl Sample {
 }
 
 /// Hands all vectors of a column to `take`, many at a time: `[n, dims]` row-major.
-fn each_block(column: &TableColumn, dims: usize, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+fn each_block(column: &VectorColumn, dims: usize, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
     let mut block = Vec::with_capacity(ROWS_TOGETHER * dims);
-    column.for_each(&mut |_, value| {
-        let vector = vector_in(value)?;
-        check_dims(dims, &vector)?;
-        block.extend_from_slice(&vector);
+    column.for_each(&mut |_, vector| {
+        check_equal_dims(dims, vector.len())?;
+        block.extend_from_slice(vector);
         if block.len() == ROWS_TOGETHER * dims {
             take(&block)?;
             block.clear();
@@ -157,29 +151,4 @@ fn each_block(column: &TableColumn, dims: usize, take: &mut dyn FnMut(&[f32]) ->
         Ok(())
     })?;
     if block.is_empty() { Ok(()) } else { take(&block) }
-}
-
-fn vector_in<'a>(value: pg_sys::Datum) -> Result<Vector<'a>> {
-    #[expect(unsafe_code, reason = "a column says its type only at run time")]
-    // SAFETY: the column's type was checked; every caller reads the vector before it asks for the next row.
-    unsafe {
-        Vector::from_datum(value)
-    }
-}
-
-fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
-    if vector.len() == dims {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DataException,
-        format!("different vector dimensions {dims} and {}", vector.len()),
-    ))
-}
-
-fn maintenance_work_mem_bytes() -> usize {
-    #[expect(unsafe_code, reason = "the server keeps its settings in C variables")]
-    // SAFETY: a setting of this process.
-    let kilobytes = unsafe { pg_sys::maintenance_work_mem };
-    usize::try_from(kilobytes).unwrap_or(64) * 1024
 }

@@ -7,6 +7,7 @@ mod kmeans;
 mod scan;
 mod search;
 mod stats;
+mod vector_column;
 
 use vectorgpu_core::exact::Neighbour;
 use vectorgpu_core::ivf::layout::Tid;

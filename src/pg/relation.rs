@@ -52,20 +52,7 @@ impl OpenIndex {
             )
             .with_hint("Name the index of a partition; pg_partition_tree lists them."));
         }
-        // SAFETY: `index` is open.
-        let foreign_temporary = unsafe {
-            (*(*index).rd_rel).relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
-                && !(*index).rd_islocaltemp
-        };
-        if foreign_temporary {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "cannot read index \"{}\", which is temporary and belongs to another session",
-                    open.name()
-                ),
-            ));
-        }
+        check_not_foreign(index, "index")?;
         Ok(open)
     }
 
@@ -129,6 +116,28 @@ pub(super) fn check_select(oid: pg_sys::Oid) {
             pg_sys::aclcheck_error(allowed, pg_sys::ObjectType::OBJECT_TABLE, name);
         }
     }
+}
+
+/// Refuses an open relation, a `what`, that is another session's temporary one: its pages are in that session's memory.
+///
+/// # Errors
+/// `Unsupported`.
+pub(super) fn check_not_foreign(relation: pg_sys::Relation, what: &str) -> Result<()> {
+    // SAFETY: the caller's relation is open.
+    let is_foreign = unsafe {
+        (*(*relation).rd_rel).relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
+            && !(*relation).rd_islocaltemp
+    };
+    if !is_foreign {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "cannot read {what} \"{}\", which is temporary and belongs to another session",
+            relation_name(relation)
+        ),
+    ))
 }
 
 /// Refuses an open table of which the current user may only see the rows that a policy lets through.

@@ -1,8 +1,25 @@
-//! Settings changed for the length of a scope.
+//! The server's settings: what memory may be used, and changes for the length of a scope.
 
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
+
+/// `work_mem`, in bytes.
+pub(crate) fn work_mem_bytes() -> usize {
+    // SAFETY: a setting of this process.
+    bytes(unsafe { pg_sys::work_mem })
+}
+
+/// `maintenance_work_mem`, in bytes.
+pub(crate) fn maintenance_work_mem_bytes() -> usize {
+    // SAFETY: a setting of this process.
+    bytes(unsafe { pg_sys::maintenance_work_mem })
+}
+
+/// The server keeps both in kilobytes, 64 at least.
+fn bytes(kilobytes: i32) -> usize {
+    usize::try_from(kilobytes).unwrap_or(64).saturating_mul(1024)
+}
 
 /// Changes of settings; taken back when it is dropped, or by the server where an error ends the statement.
 pub(crate) struct SettingScope {

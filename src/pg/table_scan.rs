@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::interrupt;
-use super::relation::{check_row_security, check_select, relation_name};
+use super::relation::{check_not_foreign, check_row_security, check_select, relation_name};
 
 /// An open table or materialised view and one of its columns; its lock is held to the end of the transaction.
 pub(crate) struct TableColumn {
@@ -56,15 +56,7 @@ impl TableColumn {
 
     fn check_kind(&self) -> Result<()> {
         // SAFETY: the table is open.
-        let (kind, persistence, own) = unsafe {
-            let form = (*self.table).rd_rel;
-            (
-                (*form).relkind,
-                (*form).relpersistence,
-                (*self.table).rd_islocaltemp,
-            )
-        };
-        let (kind, persistence) = (kind.cast_unsigned(), persistence.cast_unsigned());
+        let kind = unsafe { (*(*self.table).rd_rel).relkind }.cast_unsigned();
         let name = relation_name(self.table);
         if kind != pg_sys::RELKIND_RELATION && kind != pg_sys::RELKIND_MATVIEW {
             let error = Error::new(
@@ -77,13 +69,7 @@ impl TableColumn {
                 error
             });
         }
-        if persistence == pg_sys::RELPERSISTENCE_TEMP && !own {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("cannot read table \"{name}\", which is temporary and belongs to another session"),
-            ));
-        }
-        Ok(())
+        check_not_foreign(self.table, "table")
     }
 
     /// The column's type; its base type where it is a domain.
