@@ -159,6 +159,15 @@ fn a_query_that_is_the_row_and_one_without_a_direction_are_bounded() {
     }
 }
 
+#[test]
+fn a_row_whose_squares_leave_f32_is_bounded() {
+    for metric in METRICS {
+        for (bound, value) in bounds(metric, &[0.603_085_64], &[0.0], &[vec![2.329_052_2e19]]) {
+            assert!(bound <= value || value.is_nan(), "{metric:?}: {bound} > {value}");
+        }
+    }
+}
+
 const DIMS_END: usize = if cfg!(miri) { 9 } else { 26 };
 
 fn vector(dims: usize) -> impl Strategy<Value = Vec<f32>> {
