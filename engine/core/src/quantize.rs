@@ -17,6 +17,7 @@ use crate::metric::{Element, Metric};
 pub mod bits;
 pub mod int8;
 pub mod int8_query;
+pub mod list_row;
 pub mod rabitq;
 pub mod rotation;
 

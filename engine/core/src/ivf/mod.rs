@@ -47,6 +47,7 @@
 
 pub mod build;
 pub mod centroids;
+pub mod copy;
 pub mod cost;
 pub mod encode;
 mod group;

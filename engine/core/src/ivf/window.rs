@@ -7,7 +7,7 @@
 //! once it is known; a heap holds such rows.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use crate::distance;
 use crate::limits::MAX_LISTS;
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     /// The distance as an integer that sorts alike.
     order: u64,
     pub(super) tid: u64,
-    /// A [`Source`]: list, block and slot, with [`FINE`] or not, or one of the two numbers that no slot has.
+    /// A [`Source`]: list, block and slot, with [`FINE`] or not, or one of the numbers that no slot has.
     place: u64,
 }
 
@@ -27,6 +27,8 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
 const SETTLED: u64 = u64::MAX;
 const MOVED: u64 = u64::MAX - 1;
+const EXACT: u64 = u64::MAX - 2;
+const BOUND: u64 = u64::MAX - 3;
 const FINE: u64 = 1 << 48;
 const LIST_AT: u32 = 49;
 const _: () = assert!(MAX_LISTS as u64 <= 1 << (64 - LIST_AT));
@@ -36,6 +38,10 @@ const _: () = assert!(MAX_LISTS as u64 <= 1 << (64 - LIST_AT));
 pub(super) enum Source {
     /// What the row goes out with.
     Settled,
+    /// The operator's value, whatever other rows go out with.
+    Exact,
+    /// A lower bound of it, whatever other rows go out with.
+    Bound,
     /// Not more than that, which the row in this slot tells: its 4-bit code more closely, its vector exactly.
     Slot {
         /// The list.
@@ -58,6 +64,8 @@ impl Entry {
         let place = match source {
             Source::Settled => SETTLED,
             Source::Moved => MOVED,
+            Source::Exact => EXACT,
+            Source::Bound => BOUND,
             Source::Slot {
                 list,
                 block,
@@ -76,6 +84,8 @@ impl Entry {
         match self.place {
             SETTLED => Source::Settled,
             MOVED => Source::Moved,
+            EXACT => Source::Exact,
+            BOUND => Source::Bound,
             place => Source::Slot {
                 list: u32::try_from(place >> LIST_AT).expect("15 bits"),
                 block: u32::try_from(place >> 16 & 0xffff_ffff).expect("32 bits"),
@@ -154,6 +164,8 @@ pub(super) struct Window {
     floor: Option<Entry>,
     cut: Option<Entry>,
     narrowed: bool,
+    /// Rows that were returned by other bounds, and the last of those: no other row is nearer.
+    returned: Option<(HashSet<u64>, f64)>,
 }
 
 impl Window {
@@ -174,12 +186,26 @@ impl Window {
             floor: None,
             cut: None,
             narrowed: false,
+            returned: None,
         }
     }
 
     /// Makes it as small as it was first.
-    pub(super) fn shrink(&mut self) {
+    fn shrink(&mut self) {
         self.capacity = self.capacity_first;
+    }
+
+    /// Forgets what was returned.
+    pub(super) fn restart(&mut self) {
+        self.shrink();
+        self.returned = None;
+    }
+
+    /// Leaves out the rows `returned`, from now on, whatever the bounds by which they are found again; `bound` is one of all
+    /// other rows.
+    pub(super) fn leave_out(&mut self, returned: HashSet<u64>, bound: f64) {
+        self.returned = Some((returned, bound));
+        self.floor = None;
     }
 
     /// Makes it larger for the next pass.
@@ -239,7 +265,13 @@ impl Window {
     }
 
     /// Collects a row.
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, mut entry: Entry) {
+        if let Some((returned, bound)) = &self.returned {
+            if returned.contains(&entry.tid) {
+                return;
+            }
+            entry.order = entry.order.max(distance::order(*bound));
+        }
         if self.floor.is_some_and(|floor| entry <= floor) || self.cut.is_some_and(|cut| entry >= cut) {
             return;
         }
@@ -250,6 +282,17 @@ impl Window {
             self.cut = Some(*cut);
             self.rows.truncate(keep);
         }
+    }
+
+    /// Makes room for `rows` rows at once, within its bounds.
+    pub(super) fn make_room(&mut self, rows: usize) {
+        self.capacity = self.capacity.max(rows.saturating_add(1)).min(self.capacity_max);
+    }
+
+    /// Notes that rows at `distance` and beyond were left out.
+    pub(super) fn leave_out_from(&mut self, distance: f64) {
+        let left_out = Entry::new(distance, 0, Source::Settled);
+        self.cut = Some(self.cut.map_or(left_out, |cut| cut.min(left_out)));
     }
 
     /// Ends the pass.

@@ -1,5 +1,8 @@
 //! An index over pages in memory, with the rows that it should hold.
 #![expect(clippy::cast_possible_truncation, reason = "test data is small")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod copies;
 
 use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
 use vectorgpu_core::cpu::CpuBackend;

@@ -10,6 +10,7 @@
 
 mod collect;
 mod coming;
+mod copies;
 mod int8;
 mod rabitq;
 mod rank;
@@ -28,12 +29,14 @@ use crate::quantize::{QueryNorms, RowFactors};
 use crate::vector::check_equal_dims;
 
 use super::centroids::Centroids;
+use super::copy::ListCopies;
 use super::layout::{DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::store::{PageStore, Whereabouts};
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
+use copies::CopyScan;
 use rabitq::{prefetch_row, read_row_ahead};
 use rank::Ranking;
 pub use rank::nearest_list;
@@ -172,6 +175,7 @@ pub struct Search {
     returned: usize,
     /// Rows of which the 4-bit code was read since the last start.
     refined: usize,
+    copies: Option<CopyScan>,
 }
 
 impl Search {
@@ -197,7 +201,18 @@ impl Search {
             settle_now: false,
             returned: 0,
             refined: 0,
+            copies: None,
         }
+    }
+
+    /// Searches `copies` of the lists, brought up to date first, in place of their pages from now on.
+    pub fn use_copies(&mut self, copies: Box<dyn ListCopies>) {
+        self.copies = Some(CopyScan::new(copies, &self.meta, &self.options));
+    }
+
+    /// Whether copies of the lists are searched.
+    pub fn copies_in_use(&self) -> Option<&str> {
+        self.copies.as_ref().map(CopyScan::label)
     }
 
     /// Ranks lists by `centroids`, a copy of the index's, from now on.
@@ -221,7 +236,7 @@ impl Search {
         self.ranking.clear();
         self.collector.restart();
         self.batch = 0..0;
-        self.window.shrink();
+        self.window.restart();
         self.window.open(None);
         self.window.seal();
         self.last = None;
@@ -229,6 +244,9 @@ impl Search {
         self.returned = 0;
         self.refined = 0;
         self.counts = SearchCounts::default();
+        if let Some(copies) = &mut self.copies {
+            copies.start(self.meta.metric, query);
+        }
         Ok(())
     }
 
@@ -260,17 +278,27 @@ impl Search {
                 self.last = self.last.max(Some(entry));
                 self.settle_now = false;
                 self.returned += 1;
-                let known = entry.source() == Source::Settled;
+                let source = entry.source();
+                if let Some(copies) = &mut self.copies {
+                    copies.returned(entry);
+                }
                 return Ok(Some(Found {
                     tid: Tid(entry.tid),
-                    distance: if known { entry.key() } else { f64::NEG_INFINITY },
-                    exact: self.exact && known,
+                    distance: if source == Source::Moved {
+                        f64::NEG_INFINITY
+                    } else {
+                        entry.key()
+                    },
+                    exact: source == Source::Exact || (source == Source::Settled && self.exact),
                 }));
             }
             if self.window.overflowed() {
                 // A pass that returned nothing and found no room for more would only be repeated.
                 self.settle_now |= !self.window.can_grow();
                 self.window.grow();
+                if let Some(copies) = &mut self.copies {
+                    copies.want_more(self.returned);
+                }
                 self.window.open(self.last);
             } else if !self.open_next_batch(store, backend, keep_waiting)? {
                 return Ok(None);
@@ -392,6 +420,9 @@ impl Search {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         self.find_heads(store)?;
+        if self.read_copies(store, keep_waiting)? {
+            return Ok(());
+        }
         self.read_lists_ahead(store)?;
         let from_first = self.batch.start == 0;
         'pass: loop {
@@ -440,6 +471,45 @@ impl Search {
                 .for_each(|entry| read_row_ahead(store, &self.shape, entry));
             return Ok(());
         }
+    }
+}
+
+impl Search {
+    /// Reads the batch from copies of its lists, if there are some to use and they can be.
+    fn read_copies<S: PageStore>(&mut self, store: &S, keep_waiting: &mut KeepWaiting<'_>) -> Result<bool> {
+        let (Some(copies), Some(query)) = (&mut self.copies, &self.query) else {
+            return Ok(false);
+        };
+        let index = copies::Index {
+            meta: &self.meta,
+            shape: &self.shape,
+        };
+        let counts = &mut self.counts;
+        let read = match copies.read(
+            store,
+            &index,
+            query,
+            &self.heads,
+            &mut self.window,
+            counts,
+            keep_waiting,
+        ) {
+            Ok(read) => read,
+            Err(error) => {
+                copies.failed(error)?;
+                false
+            }
+        };
+        if !read {
+            // The rest of the scan keeps to one kind of bounds.
+            let returned = copies.give_up();
+            self.window.reopen();
+            if let Some((returned, bound)) = returned {
+                self.window.leave_out(returned, bound);
+                self.last = None;
+            }
+        }
+        Ok(read)
     }
 }
 

@@ -1,0 +1,200 @@
+//! Searches copies of the lists that a device keeps, instead of their pages.
+//!
+//! Every list's head is looked at first, under the scan's snapshot, and the copy brought up to date: so a row that VACUUM
+//! removed, and whose place another row has taken, is never returned. The device returns the rows nearest by a lower bound;
+//! how many is guessed from what scans took so far, and asked anew, for more, when that was too few.
+//!
+//! The bounds of the pages are others, so a scan does not go over to the pages but where it must (the device is lost, VACUUM
+//! keeps changing a list); it then leaves out, one by one, the rows it has returned. Exact distances are the same in both.
+
+use std::collections::HashSet;
+
+use crate::backend::KeepWaiting;
+use crate::error::{Error, Result};
+use crate::metric::{Metric, Score};
+use crate::quantize::list_row::key::{bound_of, key_of};
+use crate::quantize::list_row::{ListQuery, ListRows};
+
+use super::super::copy::{self, CopyHit, ListCopies};
+use super::super::layout::{Meta, Shape};
+use super::super::page::NO_BLOCK;
+use super::super::store::PageStore;
+use super::super::window::{Entry, Source, Window};
+use super::{Query, SearchCounts, SearchOptions, distance};
+
+/// Fewest rows to ask a device for; one more costs next to nothing.
+const WANTED_MIN: usize = 16;
+/// Rows to ask for at first beyond those that the scan is expected to return: bounds are not quite in the order of the
+/// distances.
+const SPARE: usize = 8;
+/// How many times as many are asked for when they were too few.
+const GROWTH: usize = 8;
+
+/// The index that is searched.
+pub(super) struct Index<'a> {
+    pub(super) meta: &'a Meta,
+    pub(super) shape: &'a Shape,
+}
+
+/// Copies of an index's lists and what a scan of them needs.
+pub(super) struct CopyScan {
+    copies: Box<dyn ListCopies>,
+    rows: ListRows,
+    /// `None` where no bound can be given.
+    query: Option<ListQuery>,
+    wanted_first: usize,
+    wanted: usize,
+    wanted_max: usize,
+    /// Rows that had been returned when more were wanted last.
+    returned_before: usize,
+    /// Rows returned by bounds, and the last one's key and TID.
+    returned: HashSet<u64>,
+    last: Option<(f32, u64)>,
+    given_up: bool,
+    lists: Vec<u32>,
+    hits: Vec<CopyHit>,
+}
+
+impl CopyScan {
+    pub(super) fn new(copies: Box<dyn ListCopies>, meta: &Meta, options: &SearchOptions) -> Self {
+        let returned = options.expected.returned;
+        let wanted_max = options.window_rows.saturating_sub(1).max(1);
+        let wanted = (returned + returned / 4 + SPARE).clamp(WANTED_MIN, 4096);
+        let wanted_first = wanted.min(wanted_max);
+        Self {
+            copies,
+            rows: ListRows::new(meta.metric, meta.storage, meta.dims as usize),
+            query: None,
+            wanted_first,
+            wanted: wanted_first,
+            wanted_max,
+            returned_before: 0,
+            returned: HashSet::new(),
+            last: None,
+            given_up: false,
+            lists: Vec::new(),
+            hits: Vec::new(),
+        }
+    }
+
+    pub(super) fn label(&self) -> &str {
+        self.copies.label()
+    }
+
+    /// Starts over with a query.
+    pub(super) fn start(&mut self, metric: Metric, query: Option<&[f32]>) {
+        self.query = query.and_then(|query| ListQuery::new(metric, query));
+        self.wanted = self.wanted_first;
+        self.returned_before = 0;
+        self.returned.clear();
+        self.last = None;
+        self.given_up = false;
+    }
+
+    /// Notes a row that is returned.
+    pub(super) fn returned(&mut self, row: Entry) {
+        if row.source() == Source::Bound {
+            self.returned.insert(row.tid);
+            self.last = Some((key_of(row.key()), row.tid));
+        }
+    }
+
+    /// Asks for more rows from now on: there were too few, `returned` of them so far.
+    pub(super) fn want_more(&mut self, returned: usize) {
+        let stuck = returned == self.returned_before;
+        self.returned_before = returned;
+        let more = self.wanted.saturating_mul(GROWTH);
+        // Where more rows tie than memory allows there is no other way.
+        self.wanted = if self.copies.is_exact() || stuck {
+            more
+        } else {
+            more.min(self.wanted_max)
+        };
+    }
+
+    /// Whether the pages may be read after `error`.
+    pub(super) fn failed(&mut self, error: Error) -> Result<()> {
+        self.copies.failed(error)
+    }
+
+    /// Lets the pages be read until the next start; the rows that were returned by bounds, and a bound of all others.
+    pub(super) fn give_up(&mut self) -> Option<(HashSet<u64>, f64)> {
+        if std::mem::replace(&mut self.given_up, true) {
+            return None;
+        }
+        let (key, _) = self.last?;
+        Some((std::mem::take(&mut self.returned), bound_of(key)))
+    }
+
+    /// Fills the window with the nearest rows of `heads`, lists and their first groups. `false` when the pages have to be
+    /// read: the bounds say nothing, more rows are needed than memory allows, or VACUUM kept changing a list.
+    #[expect(clippy::too_many_arguments, reason = "the index, the batch, and where to")]
+    pub(super) fn read<S: PageStore>(
+        &mut self,
+        store: &S,
+        index: &Index<'_>,
+        query: &Query,
+        heads: &[(u32, u32)],
+        window: &mut Window,
+        counts: &mut SearchCounts,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<bool> {
+        let Some(list_query) = &self.query else {
+            return Ok(false);
+        };
+        if self.given_up || (self.copies.is_exact() && self.wanted > self.wanted_max) {
+            return Ok(false);
+        }
+        self.lists.clear();
+        for &(list, head) in heads {
+            store.pause()?;
+            let (copies, rows) = (&mut *self.copies, &mut self.rows);
+            if copy::refresh(
+                store,
+                index.meta,
+                index.shape,
+                list,
+                head,
+                copies,
+                rows,
+                keep_waiting,
+            )? {
+                self.lists.push(list);
+            } else if head != NO_BLOCK {
+                return Ok(false);
+            }
+        }
+        self.hits.clear();
+        // Exact distances are no less than the keys, so where they are returned the keys alone tell nothing.
+        let floor = window.floor().filter(|_| !self.copies.is_exact());
+        let after = floor.map(|floor| (key_of(floor.key()), floor.tid));
+        let (wanted, hits) = (self.wanted, &mut self.hits);
+        let searched = self
+            .copies
+            .nearest(list_query, &self.lists, wanted, after, hits, keep_waiting)?;
+        counts.lists += heads.len() as u64;
+        counts.rows += searched.rows;
+        window.make_room(self.hits.len());
+        if let Some(cut) = searched.cut {
+            window.leave_out_from(bound_of(cut));
+        }
+        for hit in self.hits.iter().filter(|hit| !hit.key.is_infinite()) {
+            window.push(entry(index.meta.metric, query, hit));
+        }
+        window.seal();
+        Ok(true)
+    }
+}
+
+/// What goes into the window: the operator's value, or a bound.
+fn entry(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
+    let Some((score, norm_sq)) = hit.exact else {
+        return Entry::new(bound_of(hit.key), hit.tid, Source::Bound);
+    };
+    let value = match (metric.score(), metric) {
+        (Score::SquaredL2, _) => distance::l2_from_squared(score),
+        (Score::Dot, Metric::Cosine) => distance::cosine_from_parts(score, query.norm_sq, norm_sq),
+        (Score::Dot, _) => -f64::from(score),
+    };
+    Entry::new(value, hit.tid, Source::Exact)
+}

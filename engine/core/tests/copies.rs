@@ -1,0 +1,209 @@
+//! Searches of copies of lists: the same rows in the same order as from the pages, whatever happens to the index.
+
+mod ivf_index;
+
+use ivf_index::copies::MemoryCopies;
+use ivf_index::{Index, Random};
+use vectorgpu_core::ErrorKind;
+use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::search::{Found, Iterate, Search};
+use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::list_row::ListRows;
+
+const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
+const ROWS: usize = if cfg!(miri) { 60 } else { 700 };
+
+fn search(
+    index: &Index,
+    copies: &MemoryCopies,
+    query: &[f32],
+    probes: u32,
+    window_rows: usize,
+) -> Vec<Found> {
+    let mut search = Search::new(index.meta, index.options(probes, Iterate::Strict, window_rows));
+    search.use_copies(Box::new(copies.clone()));
+    search.start(Some(query), true).expect("the dimensions agree");
+    index.drain(&index.store, &mut search)
+}
+
+/// The rows in the order of the operator's value, as the executor puts those that come with a bound.
+fn in_order(index: &Index, found: &[Found], query: &[f32]) -> Vec<(f64, Tid)> {
+    let mut last = f64::NEG_INFINITY;
+    let mut rows: Vec<(f64, Tid)> = Vec::new();
+    for found in found {
+        let value = index.distance(found.tid, query);
+        if found.exact {
+            assert_eq!(found.distance, value);
+        }
+        assert!(found.distance <= value, "{} of {value}", found.distance);
+        assert!(found.distance >= last, "bounds ascend");
+        last = found.distance;
+        rows.push((value, found.tid));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    rows
+}
+
+fn check(index: &Index, copies: &MemoryCopies, seed: u64) {
+    let query = Random(seed).vector(index.meta.dims as usize);
+    for window_rows in [1 << 20, 300, 20] {
+        let found = search(index, copies, &query, index.meta.lists, window_rows);
+        let expected = ivf_index::brute_force(index.meta.metric, &index.rows, &query);
+        assert_eq!(in_order(index, &found, &query), expected);
+    }
+    // A few lists at a time: the same as from the pages.
+    let mut from_pages = Search::new(index.meta, index.options(2, Iterate::Off, 1 << 20));
+    from_pages
+        .start(Some(&query), true)
+        .expect("the dimensions agree");
+    let pages = index.drain(&index.store, &mut from_pages);
+    let mut from_copies = Search::new(index.meta, index.options(2, Iterate::Off, 1 << 20));
+    from_copies.use_copies(Box::new(copies.clone()));
+    from_copies
+        .start(Some(&query), true)
+        .expect("the dimensions agree");
+    let found = index.drain(&index.store, &mut from_copies);
+    assert_eq!(in_order(index, &found, &query), in_order(index, &pages, &query));
+}
+
+#[test]
+fn copies_give_the_rows_of_the_pages_through_inserts_and_vacuum() {
+    let kinds = Storage::ALL
+        .into_iter()
+        .flat_map(|storage| [(storage, false), (storage, true)]);
+    for (storage, is_exact) in
+        kinds.filter(|(storage, is_exact)| !is_exact || ListRows::keeps_vectors(*storage))
+    {
+        for metric in METRICS {
+            let mut index = Index::build(metric, storage, 20, ROWS, 5, 3);
+            let copies = MemoryCopies::new(metric, is_exact);
+            check(&index, &copies, 1);
+            let (begun, read) = (copies.device.borrow().begun, copies.device.borrow().appended_rows);
+            assert_eq!((begun, read), (5, ROWS));
+            check(&index, &copies, 2);
+            assert_eq!(copies.device.borrow().begun, 5, "nothing is read again");
+
+            let mut random = Random(4);
+            for _ in 0..ROWS / 4 {
+                index.insert(random.vector(20));
+            }
+            check(&index, &copies, 5);
+            let device = copies.device.borrow();
+            assert_eq!(
+                (device.begun, device.appended_rows),
+                (5, ROWS + ROWS / 4),
+                "only new rows are read"
+            );
+            drop(device);
+
+            index.delete(|tid| tid.0 % 3 == 0);
+            check(&index, &copies, 6);
+            assert_eq!(copies.device.borrow().begun, 10);
+            // TIDs of removed rows come back with other vectors.
+            for _ in 0..20 {
+                index.insert(random.vector(20));
+            }
+            check(&index, &copies, 7);
+        }
+    }
+}
+
+#[test]
+fn an_index_that_begins_empty_is_copied_as_it_grows() {
+    let mut index = Index::build(Metric::L2, Storage::F32, 3, 0, 4, 9);
+    let copies = MemoryCopies::new(Metric::L2, false);
+    let mut random = Random(2);
+    check(&index, &copies, 1);
+    for round in 0..40 {
+        index.insert(random.vector(3));
+        check(&index, &copies, round);
+    }
+    index.delete(|_| true);
+    check(&index, &copies, 3);
+}
+
+#[test]
+fn equal_rows_are_all_returned() {
+    let mut index = Index::build(Metric::L2, Storage::Int8, 4, 10, 2, 9);
+    for _ in 0..ROWS {
+        index.insert(vec![0.5, 0.25, -0.5, 1.0]);
+    }
+    check(&index, &MemoryCopies::new(Metric::L2, false), 1);
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_or_leads_to_the_pages() {
+    let index = Index::build(Metric::L2, Storage::F32, 8, ROWS, 6, 3);
+    let query = Random(1).vector(8);
+    let copies = MemoryCopies::new(Metric::L2, false);
+    copies.device.borrow_mut().room = Some(3);
+    let mut search = Search::new(index.meta, index.options(6, Iterate::Strict, 1 << 20));
+    search.use_copies(Box::new(copies.clone()));
+    search.start(Some(&query), true).expect("the dimensions agree");
+    let error = search
+        .next(&index.store, &mut CpuBackend::new(), &mut || true)
+        .expect_err("a forced device");
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+
+    copies.device.borrow_mut().may_fail = true;
+    search.start(Some(&query), true).expect("the dimensions agree");
+    let found = index.drain(&index.store, &mut search);
+    let expected = ivf_index::brute_force(Metric::L2, &index.rows, &query);
+    assert_eq!(in_order(&index, &found, &query), expected);
+    assert_eq!(copies.device.borrow().searches, 0);
+}
+
+#[test]
+fn a_query_that_has_no_bounds_is_answered_from_the_pages() {
+    let index = Index::build(Metric::Cosine, Storage::F32, 4, ROWS, 3, 3);
+    let copies = MemoryCopies::new(Metric::Cosine, true);
+    let found = search(&index, &copies, &[0.0; 4], 3, 1 << 20);
+    assert_eq!(found.len(), ROWS);
+    assert_eq!(copies.device.borrow().searches, 0);
+}
+
+#[test]
+fn cancelling_a_search_of_copies_leaves_them_whole() {
+    let index = Index::build(Metric::L2, Storage::F32, 8, ROWS, 3, 3);
+    let copies = MemoryCopies::new(Metric::L2, false);
+    let query = Random(1).vector(8);
+    let mut search = Search::new(index.meta, index.options(3, Iterate::Strict, 1 << 20));
+    search.use_copies(Box::new(copies.clone()));
+    search.start(Some(&query), true).expect("the dimensions agree");
+    let error = search
+        .next(&index.store, &mut CpuBackend::new(), &mut || false)
+        .expect_err("cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    check(&index, &copies, 2);
+}
+
+#[test]
+fn a_device_lost_in_mid_scan_leaves_every_row_returned_once_and_in_order() {
+    for (storage, is_exact) in [
+        (Storage::F32, false),
+        (Storage::F32, true),
+        (Storage::F16, false),
+        (Storage::Int8, false),
+        (Storage::Rabitq, false),
+        (Storage::Rabitq, true),
+    ] {
+        for metric in METRICS {
+            let index = Index::build(metric, storage, 8, ROWS, 3, 3);
+            for fail_at in 1..4 {
+                let copies = MemoryCopies::new(metric, is_exact);
+                copies.device.borrow_mut().may_fail = true;
+                copies.device.borrow_mut().fail_at = Some(fail_at);
+                let query = Random(1).vector(8);
+                let found = search(&index, &copies, &query, 3, 1 << 20);
+                let expected = ivf_index::brute_force(metric, &index.rows, &query);
+                assert_eq!(
+                    in_order(&index, &found, &query),
+                    expected,
+                    "{storage:?} {metric:?} {fail_at}"
+                );
+                assert_eq!(copies.device.borrow().searches, fail_at, "{storage:?} {metric:?}");
+            }
+        }
+    }
+}
