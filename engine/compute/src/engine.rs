@@ -12,6 +12,7 @@ use crate::backend::GpuBackend;
 use crate::builder::EngineBuilder;
 use crate::capabilities::Setting;
 use crate::counters::Counters;
+use crate::lists::ListCache;
 use crate::memory::MemoryReport;
 use crate::memory::block::Block;
 use crate::memory::buffer::Purpose;
@@ -43,6 +44,12 @@ impl Engine {
     #[must_use]
     pub fn backend(&self) -> GpuBackend {
         GpuBackend::new(Rc::clone(&self.runtime))
+    }
+
+    /// A place for copies of indexes' lists on this GPU.
+    #[must_use]
+    pub fn list_cache(&self) -> Rc<ListCache> {
+        Rc::new(ListCache::new(Rc::clone(&self.runtime)))
     }
 
     /// An empty step, to record kernels into.

@@ -67,7 +67,9 @@ impl Runtime {
         cache_folder: Option<PathBuf>,
     ) -> Result<Rc<Self>> {
         let pipelines = Pipelines::new(&context, checked, cache_folder)?;
-        let segment_bytes = sizes.segment_bytes.min(context.capabilities().binding_bytes);
+        let binding_bytes = context.capabilities().binding_bytes;
+        let segment_bytes = sizes.segment_bytes.min(binding_bytes);
+        let largest_bytes = (sizes.vram_limit_bytes / 4).min(binding_bytes).max(segment_bytes);
         Ok(Rc::new(Self {
             pipelines: Rc::new(pipelines),
             bind_groups: Rc::default(),
@@ -76,7 +78,7 @@ impl Runtime {
             staging: Rc::new(StagingRing::new(sizes.staging_bytes)),
             read_back: Rc::new(ReadBackRing::new(sizes.read_back_bytes)),
             pool: Pool::new(sizes.vram_limit_bytes / 4),
-            segments: Segments::new(segment_bytes),
+            segments: Segments::new(segment_bytes, largest_bytes),
             budget: Budget::new(sizes.vram_limit_bytes),
             pace: Pace::new(context.capabilities().kind),
             wait_deadline,

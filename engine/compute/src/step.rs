@@ -100,6 +100,68 @@ impl Step {
         runtime.collect_profile()
     }
 
+    /// Runs the step and gives `sink` the elements of `results`, taken together `N` at a time, in order. The last part of the
+    /// step and the copy of the results are one submission, so a short step costs one round trip.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub(crate) fn run_and_read<T: Pod, const N: usize>(
+        self,
+        results: &Array<T>,
+        keep_waiting: &mut KeepWaiting<'_>,
+        sink: &mut dyn FnMut([T; N]),
+    ) -> Result<()> {
+        let Self { runtime, recording } = self;
+        let mut rest = recording.commands.into_iter().peekable();
+        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
+        let mut last = Recording::default();
+        let mut under_way: VecDeque<Submission> = VecDeque::new();
+        loop {
+            let part = take_part(&runtime, &mut rest, dispatches_max);
+            dispatches_max = later_max;
+            if rest.peek().is_none() {
+                last.commands.extend(part.commands);
+                break;
+            }
+            runtime.proceed(keep_waiting)?;
+            under_way.push_back(runtime.submit(part, keep_waiting)?);
+            if under_way.len() > UNDER_WAY_MAX
+                && let Some(oldest) = under_way.pop_front()
+            {
+                runtime.wait(&oldest, keep_waiting)?;
+            }
+        }
+        let work: Vec<_> = last
+            .dispatches()
+            .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units))
+            .collect();
+        let warm = last
+            .dispatches()
+            .all(|dispatch| dispatch.pipeline.warm.replace(true));
+        let alone = under_way.is_empty();
+        let mut cut = Vec::new();
+        let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, &mut |bytes| {
+            let mut bytes = bytes;
+            // A piece may end within an element.
+            while !bytes.is_empty() {
+                let missing = N * size_of::<T>() - cut.len();
+                let (part, later) = bytes.split_at(missing.min(bytes.len()));
+                cut.extend_from_slice(part);
+                bytes = later;
+                if cut.len() == N * size_of::<T>() {
+                    let mut elements = [T::zeroed(); N];
+                    bytemuck::cast_slice_mut(&mut elements).copy_from_slice(&cut);
+                    sink(elements);
+                    cut.clear();
+                }
+            }
+        })?;
+        if warm {
+            runtime.pace.learn_all(&work, elapsed, !alone);
+        }
+        Ok(())
+    }
+
     /// Hands the step to the device. Waits only while more than two submissions of it would be under way.
     ///
     /// # Errors

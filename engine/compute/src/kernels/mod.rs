@@ -6,6 +6,7 @@ pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod kmeans_update;
 mod linear;
+pub(crate) mod lists;
 mod measure;
 mod plan;
 mod quantize;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         kmeans::KERNELS,
         kmeans_update::KERNELS,
         linear::KERNELS,
+        lists::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
         scan::KERNELS,
@@ -52,6 +54,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         kmeans::variants(),
         kmeans_update::variants(),
         linear::variants(),
+        lists::variants(),
         measure::variants(),
         quantize::variants(),
         scan::variants(),

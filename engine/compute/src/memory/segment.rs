@@ -23,6 +23,7 @@ pub(crate) const BLOCK_ALIGNMENT: u64 = 256;
 /// The segments of one engine.
 pub(crate) struct Segments {
     segment_bytes: u64,
+    largest_bytes: u64,
     state: RefCell<State>,
 }
 
@@ -30,6 +31,8 @@ pub(crate) struct Segments {
 struct State {
     segments: Vec<Segment>,
     retired: Vec<Retired>,
+    /// Bytes that are about to be asked for.
+    expected_bytes: u64,
 }
 
 struct Segment {
@@ -50,17 +53,32 @@ struct Retired {
 struct FreeRanges(BTreeMap<u64, u64>);
 
 impl Segments {
-    /// No segments yet; new ones have `segment_bytes`, or more for a larger block.
-    pub(crate) fn new(segment_bytes: u64) -> Rc<Self> {
+    /// No segments yet; new ones have `segment_bytes`, up to `largest_bytes` where more is expected or as much is there
+    /// already, or more for a larger block: a kernel sees one at a time, so few large ones are better.
+    pub(crate) fn new(segment_bytes: u64, largest_bytes: u64) -> Rc<Self> {
+        let rounded_down = |bytes: u64| bytes & !(BLOCK_ALIGNMENT - 1);
         Rc::new(Self {
-            segment_bytes: segment_bytes & !(BLOCK_ALIGNMENT - 1),
+            segment_bytes: rounded_down(segment_bytes),
+            largest_bytes: rounded_down(largest_bytes),
             state: RefCell::default(),
         })
     }
 
+    /// Notes that blocks of so many bytes in all are about to be asked for.
+    pub(crate) fn expect(&self, bytes: u64) {
+        let mut state = self.state.borrow_mut();
+        let free: u64 = state.segments.iter().map(|segment| segment.free.bytes()).sum();
+        state.expected_bytes = bytes.saturating_sub(free);
+    }
+
     /// The size of the next segment, if a block of `bytes` needs one.
     pub(crate) fn next_bytes(&self, bytes: u64) -> u64 {
-        self.segment_bytes.max(rounded(bytes))
+        let state = self.state.borrow();
+        let held: u64 = state.segments.iter().map(|segment| segment.buffer.bytes()).sum();
+        // What does not fill the last block of a segment is lost, hence some more.
+        let expected = state.expected_bytes.saturating_add(state.expected_bytes / 64);
+        let wanted = rounded(held.max(expected).min(self.largest_bytes));
+        self.segment_bytes.max(wanted).max(rounded(bytes))
     }
 
     /// A block of at least `bytes` from the segments there are.
@@ -88,7 +106,9 @@ impl Segments {
     pub(crate) fn add(&self, buffer: Rc<DeviceBuffer>) {
         let mut free = FreeRanges::default();
         free.give(0, buffer.bytes());
-        self.state.borrow_mut().segments.push(Segment { buffer, free });
+        let mut state = self.state.borrow_mut();
+        state.expected_bytes = state.expected_bytes.saturating_sub(buffer.bytes());
+        state.segments.push(Segment { buffer, free });
     }
 
     /// Takes a dropped block back; the device may use it until submission `last_use` has finished.
@@ -145,6 +165,11 @@ fn rounded(bytes: u64) -> u64 {
 }
 
 impl FreeRanges {
+    /// Bytes of all ranges.
+    fn bytes(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// Offset and size of the smallest range of at least `bytes`.
     fn best(&self, bytes: u64) -> Option<(u64, u64)> {
         self.0

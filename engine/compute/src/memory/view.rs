@@ -88,12 +88,12 @@ impl From<RangeError> for Error {
     }
 }
 
-/// A range of a block.
+/// A range of a block, or the whole buffer in which a block lies.
 #[derive(Clone)]
 pub(crate) struct View {
     block: Rc<Block>,
-    /// From the start of the block.
-    start: u64,
+    /// From the start of the buffer.
+    offset: u64,
     bytes: u64,
 }
 
@@ -106,9 +106,18 @@ impl View {
         check(0, bytes, COPY_ALIGNMENT, block.bytes())?;
         Ok(Self {
             block: Rc::clone(block),
-            start: 0,
+            offset: block.offset(),
             bytes,
         })
+    }
+
+    /// All of the buffer that `block` is cut from, for kernels that read several blocks of it.
+    pub(crate) fn whole_buffer(block: &Rc<Block>) -> Self {
+        Self {
+            block: Rc::clone(block),
+            offset: 0,
+            bytes: block.buffer().bytes(),
+        }
     }
 
     /// `bytes` from `start` of this view, where `start` is a multiple of `alignment`.
@@ -119,7 +128,7 @@ impl View {
         check(start, bytes, alignment, self.bytes)?;
         Ok(Self {
             block: Rc::clone(&self.block),
-            start: self.start + start,
+            offset: self.offset + start,
             bytes,
         })
     }
@@ -168,7 +177,7 @@ impl View {
 
     /// Where it starts in the buffer.
     pub(crate) fn offset(&self) -> u64 {
-        self.block.offset() + self.start
+        self.offset
     }
 
     /// Its length.

@@ -41,6 +41,7 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("best_workgroup"),
     part!("best_subgroup"),
     part!("sort_key"),
+    part!("list_key"),
 ];
 
 /// Text with a line map.

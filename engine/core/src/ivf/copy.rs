@@ -19,8 +19,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Groups to read before interrupts are let through.
 const GROUPS_BETWEEN_PAUSES: u32 = 64;
 
-/// Which rows of a list a copy holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which rows of a list a copy holds; the default, none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CopyMark {
     /// The list's version that it holds all rows of.
     pub version: u64,

@@ -1,0 +1,291 @@
+//! Which lists of which indexes have a copy, and which of them go when memory is short.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::ivf::copy::CopyMark;
+use vectorgpu_core::metric::Metric;
+use vectorgpu_core::quantize::list_row::ListRows;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::copies::CopiedIndex;
+use super::extent::{CAPACITY_STEP, Extent, RowShape};
+use crate::runtime::{Runtime, as_u64, as_usize};
+
+/// A list that outgrew its copy gets room for this part of its rows more.
+const GROWTH_PART: usize = 4;
+/// Part of the budget that an index with its vectors may be expected to take; beyond it only codes are kept.
+const EXACT_PART: (u64, u64) = (3, 4);
+
+/// The copy of one list.
+pub(super) struct ListCopy {
+    pub(super) extents: Vec<Extent>,
+    /// `None` while it is being made.
+    pub(super) mark: Option<CopyMark>,
+    /// The clock when it was used last.
+    used: Cell<u64>,
+}
+
+/// What the copies of one index have in common.
+#[derive(Debug, Clone)]
+pub(super) struct IndexShape {
+    pub(super) metric: Metric,
+    pub(super) rows: RowShape,
+    /// Whose memory it is, for the budget's accounts.
+    pub(super) label: String,
+}
+
+struct IndexLists {
+    shape: IndexShape,
+    lists: HashMap<u32, Rc<RefCell<ListCopy>>>,
+}
+
+/// What the copies of one index take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexUsage {
+    /// The key that its user gave it.
+    pub index: u64,
+    /// Lists with a copy.
+    pub lists: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of device memory.
+    pub bytes: u64,
+}
+
+/// The copies that one engine holds. They go with the engine, or when memory is short.
+pub struct ListCache {
+    pub(super) runtime: Rc<Runtime>,
+    indexes: RefCell<HashMap<u64, IndexLists>>,
+    /// Raised after every search: copies used since are needed by the next one.
+    clock: Cell<u64>,
+    evicted: Cell<u64>,
+    /// What the self test of exact sums found.
+    pub(super) adds_exactly: Cell<Option<bool>>,
+}
+
+impl ListCache {
+    pub(crate) fn new(runtime: Rc<Runtime>) -> Self {
+        Self {
+            runtime,
+            indexes: RefCell::default(),
+            clock: Cell::new(0),
+            evicted: Cell::new(0),
+            adds_exactly: Cell::new(None),
+        }
+    }
+
+    /// Copies dropped so far to make room.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted.get()
+    }
+
+    /// What each index takes.
+    #[must_use]
+    pub fn usage(&self) -> Vec<IndexUsage> {
+        let indexes = self.indexes.borrow();
+        let usage = indexes.iter().map(|(&index, lists)| {
+            let mut usage = IndexUsage {
+                index,
+                lists: 0,
+                rows: 0,
+                bytes: 0,
+            };
+            for copy in lists.lists.values() {
+                usage.lists += 1;
+                for extent in &copy.borrow().extents {
+                    usage.rows += extent.rows() as u64;
+                    usage.bytes += extent.bytes();
+                }
+            }
+            usage
+        });
+        usage.collect()
+    }
+
+    /// Drops all copies of `index`.
+    pub fn forget(&self, index: u64) {
+        self.indexes.borrow_mut().remove(&index);
+    }
+
+    /// The shape of the copies of `index`, made now if there is none; `vectors` says whether vectors can be kept.
+    pub(super) fn shape(&self, index: &CopiedIndex<'_>, vectors: bool) -> IndexShape {
+        let mut indexes = self.indexes.borrow_mut();
+        let lists = indexes.entry(index.number).or_insert_with(|| {
+            let whole = RowShape {
+                dims: index.dims,
+                vectors: true,
+            };
+            let expected = index.rows.saturating_mul(whole.row_bytes() as u64);
+            let most = self.runtime.budget.limit_bytes() / EXACT_PART.1 * EXACT_PART.0;
+            IndexLists {
+                shape: IndexShape {
+                    metric: index.metric,
+                    rows: RowShape {
+                        dims: index.dims,
+                        vectors: vectors && expected <= most,
+                    },
+                    label: index.label.to_owned(),
+                },
+                lists: HashMap::new(),
+            }
+        });
+        lists.shape.clone()
+    }
+
+    /// The copy of a list, used now.
+    pub(super) fn copy(&self, index: u64, list: u32) -> Option<Rc<RefCell<ListCopy>>> {
+        let indexes = self.indexes.borrow();
+        let copy = indexes.get(&index)?.lists.get(&list)?;
+        copy.borrow().used.set(self.clock.get());
+        Some(Rc::clone(copy))
+    }
+
+    /// Drops the copy of a list.
+    pub(super) fn discard(&self, index: u64, list: u32) {
+        if let Some(lists) = self.indexes.borrow_mut().get_mut(&index) {
+            lists.lists.remove(&list);
+        }
+    }
+
+    /// Ends what counts as in use.
+    pub(super) fn tick(&self) {
+        self.clock.set(self.clock.get() + 1);
+    }
+
+    /// Begins a copy of a list of about `rows` rows.
+    ///
+    /// # Errors
+    /// `OutOfMemory` when it does not fit beside what is in use, `Cancelled`, `DeviceLost`.
+    pub(super) fn begin(
+        &self,
+        index: u64,
+        shape: &IndexShape,
+        list: u32,
+        rows: u64,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        self.discard(index, list);
+        let mut extents = Vec::new();
+        let mut left = as_usize(rows)?;
+        let most = self.rows_of_largest(shape)?;
+        loop {
+            let capacity = left.clamp(1, most).next_multiple_of(CAPACITY_STEP);
+            extents.push(self.reserve(shape, capacity, keep_waiting)?);
+            left = left.saturating_sub(capacity);
+            if left == 0 {
+                break;
+            }
+        }
+        let copy = ListCopy {
+            extents,
+            mark: None,
+            used: Cell::new(self.clock.get()),
+        };
+        let mut indexes = self.indexes.borrow_mut();
+        if let Some(lists) = indexes.get_mut(&index) {
+            lists.lists.insert(list, Rc::new(RefCell::new(copy)));
+        }
+        Ok(())
+    }
+
+    /// Adds rows to the copy of a list.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub(super) fn append(
+        &self,
+        index: u64,
+        shape: &IndexShape,
+        list: u32,
+        rows: &ListRows,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        let gone = || Error::new(ErrorKind::Internal, "a list's copy is not there");
+        let copy = self.copy(index, list).ok_or_else(gone)?;
+        // Held here, not in the cell, while the device is waited for.
+        let mut extents = std::mem::take(&mut copy.borrow_mut().extents);
+        let mut done = 0;
+        while done < rows.len() {
+            let place = extents.iter().position(|extent| extent.room() > 0);
+            let extent = match place {
+                Some(place) => &mut extents[place],
+                None => {
+                    let held: usize = extents.iter().map(Extent::rows).sum();
+                    let wanted = (rows.len() - done).max(held / GROWTH_PART);
+                    let capacity = wanted
+                        .min(self.rows_of_largest(shape)?)
+                        .next_multiple_of(CAPACITY_STEP);
+                    extents.push(self.reserve(shape, capacity, keep_waiting)?);
+                    extents.last_mut().ok_or_else(gone)?
+                }
+            };
+            let count = extent.room().min(rows.len() - done);
+            extent.append(&self.runtime, rows, done, count, keep_waiting)?;
+            done += count;
+        }
+        copy.borrow_mut().extents = extents;
+        Ok(())
+    }
+
+    /// Rows of the largest extent: half of what a kernel can see.
+    fn rows_of_largest(&self, shape: &IndexShape) -> Result<usize> {
+        let limits = self
+            .runtime
+            .capabilities()
+            .binding_bytes
+            .min(self.runtime.budget.limit_bytes() / 4);
+        let rows = as_usize(limits / 2)? / shape.rows.row_bytes();
+        Ok((rows / CAPACITY_STEP * CAPACITY_STEP).max(CAPACITY_STEP))
+    }
+
+    /// Reserves an extent, dropping the copies used least recently where that is needed.
+    fn reserve(
+        &self,
+        shape: &IndexShape,
+        capacity: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Extent> {
+        loop {
+            match Extent::reserve(&self.runtime, &shape.label, shape.rows, capacity, keep_waiting) {
+                Err(error) if error.kind() == ErrorKind::OutOfMemory && self.evict() => {
+                    // What it held is free once the device is done with it.
+                    self.runtime.wait_idle(keep_waiting)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Drops the copy used least recently, unless all are in use.
+    fn evict(&self) -> bool {
+        let mut indexes = self.indexes.borrow_mut();
+        let now = self.clock.get();
+        let oldest = indexes
+            .iter()
+            .flat_map(|(&index, lists)| lists.lists.iter().map(move |(&list, copy)| (index, list, copy)))
+            .filter_map(|(index, list, copy)| Some((copy.try_borrow().ok()?.used.get(), index, list)))
+            .filter(|(used, _, _)| *used < now)
+            .min();
+        let Some((_, index, list)) = oldest else {
+            return false;
+        };
+        if let Some(lists) = indexes.get_mut(&index) {
+            lists.lists.remove(&list);
+        }
+        self.evicted.set(self.evicted.get() + 1);
+        true
+    }
+
+    /// Has segments made large enough for an index of `rows` rows that is about to be copied whole.
+    pub(super) fn expect(&self, shape: &IndexShape, rows: u64) -> Result<()> {
+        let bytes = rows.saturating_mul(as_u64(shape.rows.row_bytes())?);
+        self.runtime
+            .segments
+            .expect(bytes.min(self.runtime.budget.limit_bytes()));
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! The copies of one index, as a scan uses them.
+
+use std::rc::Rc;
+
+use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies};
+use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::cache::{IndexShape, ListCache};
+use super::extent::RowShape;
+use crate::runtime::as_u64;
+
+/// Told of the error that ended a search; says whether the pages are to be read instead.
+pub type OnFailure = Box<dyn FnMut(&Error) -> bool>;
+
+/// The index that is copied.
+#[derive(Debug, Clone, Copy)]
+pub struct CopiedIndex<'a> {
+    /// What its user knows it by.
+    pub number: u64,
+    /// The operator that it orders by.
+    pub metric: Metric,
+    /// How it stores rows.
+    pub storage: Storage,
+    /// Dimensions of a row.
+    pub dims: usize,
+    /// About how many rows it has: vectors are kept beside codes where all of them fit.
+    pub rows: u64,
+    /// Whose memory its copies are, for the budget's accounts.
+    pub label: &'a str,
+}
+
+/// The copies of one index's lists on one engine's GPU.
+pub struct IndexCopies {
+    pub(super) cache: Rc<ListCache>,
+    index: u64,
+    pub(super) shape: IndexShape,
+    on_failure: OnFailure,
+}
+
+impl IndexCopies {
+    /// The copies of `index`. They are exact where its storage holds vectors, those fit, and the device adds up as the CPU
+    /// does.
+    ///
+    /// # Errors
+    /// `Unsupported` on a device that cannot read f16; `Cancelled`, `DeviceLost`; what compiling kernels reports.
+    pub fn open(
+        cache: &Rc<ListCache>,
+        index: CopiedIndex<'_>,
+        on_failure: OnFailure,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Self> {
+        if !cache.runtime.capabilities().f16_rows {
+            return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
+        }
+        let vectors = ListRows::keeps_vectors(index.storage) && cache.adds_exactly(keep_waiting)?;
+        Ok(Self {
+            cache: Rc::clone(cache),
+            index: index.number,
+            shape: cache.shape(&index, vectors),
+            on_failure,
+        })
+    }
+
+    /// Has device memory allocated in few large pieces for `rows` rows that are about to be copied.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub fn expect(&self, rows: u64) -> Result<()> {
+        self.cache.expect(&self.shape, rows)
+    }
+
+    /// Bytes of device memory that a row takes.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub fn row_bytes(&self) -> Result<u64> {
+        as_u64(self.shape.rows.row_bytes())
+    }
+
+    /// Lets the copies used so far make room for others again.
+    pub fn release(&self) {
+        self.cache.tick();
+    }
+}
+
+impl ListCache {
+    /// The shape of test rows.
+    pub(super) fn test_shape(dims: usize) -> IndexShape {
+        IndexShape {
+            metric: Metric::L2,
+            rows: RowShape { dims, vectors: true },
+            label: "vectorgpu.lists.test".to_owned(),
+        }
+    }
+}
+
+impl ListCopies for IndexCopies {
+    fn label(&self) -> &str {
+        &self.cache.runtime.context.report().name
+    }
+
+    fn is_exact(&self) -> bool {
+        self.shape.rows.vectors
+    }
+
+    fn mark(&self, list: u32) -> Option<CopyMark> {
+        self.cache.copy(self.index, list)?.borrow().mark
+    }
+
+    fn begin(&mut self, list: u32, rows: u64, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        self.cache
+            .begin(self.index, &self.shape, list, rows, keep_waiting)
+    }
+
+    fn append(&mut self, list: u32, rows: &ListRows, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        self.cache
+            .append(self.index, &self.shape, list, rows, keep_waiting)
+    }
+
+    fn finish(&mut self, list: u32, mark: CopyMark) {
+        if let Some(copy) = self.cache.copy(self.index, list) {
+            copy.borrow_mut().mark = Some(mark);
+        }
+    }
+
+    fn discard(&mut self, list: u32) {
+        self.cache.discard(self.index, list);
+    }
+
+    fn nearest(
+        &mut self,
+        query: &ListQuery,
+        lists: &[u32],
+        wanted: usize,
+        after: Option<(f32, u64)>,
+        hits: &mut Vec<CopyHit>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<CopiesSearched> {
+        let mut copies = Vec::with_capacity(lists.len());
+        for &list in lists {
+            let copy = self.cache.copy(self.index, list);
+            let copy = copy.filter(|copy| copy.borrow().mark.is_some());
+            copies.push(copy.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("list {list} has no finished copy"))
+            })?);
+        }
+        let searched = self.search(query, &copies, wanted, after, hits, keep_waiting)?;
+        self.cache.tick();
+        Ok(searched)
+    }
+
+    fn failed(&mut self, error: Error) -> Result<()> {
+        self.cache.tick();
+        if error.kind() != ErrorKind::Cancelled && (self.on_failure)(&error) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Copies of indexes' lists in device memory: which there are, and searches of them.
+//!
+//! Must not know pages: what a copy holds, and whether that is what its list holds now, is `vectorgpu_core::ivf::copy`'s
+//! business. Copies of all indexes share the engine's budget; the ones used least recently make room for others.
+//! Invariant: no `RefCell` is borrowed while a caller's closure runs.
+
+mod cache;
+mod copies;
+mod extent;
+mod search;
+
+pub use cache::{IndexUsage, ListCache};
+pub use copies::{CopiedIndex, IndexCopies, OnFailure};

@@ -1,0 +1,335 @@
+//! A search of copies for one query: keys of all rows, the smallest of them, what belongs to those; one submission where it
+//! is short enough, and one read-back.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::cpu::kernels;
+use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit};
+use vectorgpu_core::metric::Storage;
+use vectorgpu_core::metric::{Element, Metric};
+use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::cache::{IndexShape, ListCache, ListCopy};
+use super::copies::IndexCopies;
+use super::extent::{CAPACITY_STEP, Extent};
+use crate::array::Array;
+use crate::kernels::lists::{After, HIT_WORDS, ListFetch, ListScan, Tile, TileRange};
+use crate::memory::buffer::Purpose;
+use crate::memory::staging::Source;
+use crate::memory::view::View;
+use crate::recording::End;
+use crate::runtime::{Runtime, as_u64, as_usize};
+use crate::step::Step;
+
+/// Fewest rows of a tile.
+const TILE_ROWS: usize = 32;
+/// More tiles than a device can hold at once, so that the last ones to run even out; fewer than rows of a large index, so
+/// that their table stays small.
+const TILES: usize = 8192;
+/// Most rows that `top_k` chooses.
+const TOP_K_MAX: usize = 1024;
+/// Account of what a search needs meanwhile.
+const LABEL: &str = "vectorgpu.search";
+
+/// The tiles of some lists, those of one segment after the other.
+pub(super) struct Tiles {
+    pub(super) table: Vec<Tile>,
+    pub(super) tile_rows: usize,
+    /// Each segment's buffer, whole, and its tiles.
+    segments: Vec<(View, usize, usize)>,
+    /// Rows in them.
+    pub(super) rows: usize,
+}
+
+impl Tiles {
+    pub(super) fn new(copies: &[Rc<RefCell<ListCopy>>]) -> Result<Self> {
+        let held: Vec<_> = copies.iter().map(|copy| copy.borrow()).collect();
+        let extents = || held.iter().flat_map(|copy| &copy.extents);
+        Self::of(&extents().collect::<Vec<_>>())
+    }
+
+    fn of(extents: &[&Extent]) -> Result<Self> {
+        let mut by_segment: BTreeMap<u64, Vec<&Extent>> = BTreeMap::new();
+        let mut rows = 0;
+        for extent in extents.iter().filter(|extent| extent.rows() > 0) {
+            rows += extent.rows();
+            by_segment
+                .entry(extent.block().buffer().number())
+                .or_default()
+                .push(extent);
+        }
+        let tile_rows = TILE_ROWS * rows.div_ceil(TILE_ROWS * TILES).max(1);
+        let mut tiles = Self {
+            table: Vec::with_capacity(rows / tile_rows + extents.len()),
+            tile_rows,
+            segments: Vec::with_capacity(by_segment.len()),
+            rows,
+        };
+        for extents in by_segment.values() {
+            let first = tiles.table.len();
+            for extent in extents {
+                extent.tiles(tile_rows, &mut tiles.table)?;
+            }
+            let whole = View::whole_buffer(extents[0].block());
+            tiles.segments.push((whole, first, tiles.table.len()));
+        }
+        Ok(tiles)
+    }
+
+    pub(super) fn ranges(&self) -> impl Iterator<Item = TileRange<'_>> {
+        self.segments.iter().map(|(rows, first, end)| TileRange {
+            rows,
+            first: *first,
+            end: *end,
+        })
+    }
+
+    /// Places for keys: whole tiles.
+    fn places(&self) -> usize {
+        self.table.len() * self.tile_rows
+    }
+}
+
+impl IndexCopies {
+    /// The rows with the smallest keys; see `ListCopies::nearest`.
+    pub(super) fn search(
+        &self,
+        query: &ListQuery,
+        copies: &[Rc<RefCell<ListCopy>>],
+        wanted: usize,
+        after: Option<(f32, u64)>,
+        hits: &mut Vec<CopyHit>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<CopiesSearched> {
+        let tiles = Tiles::new(copies)?;
+        if tiles.rows == 0 || wanted == 0 {
+            let cut = (tiles.rows > 0).then_some(f32::NEG_INFINITY);
+            return Ok(CopiesSearched { rows: 0, cut });
+        }
+        self.cache
+            .search_tiles(&self.shape, &tiles, query, wanted, after, hits, keep_waiting)
+    }
+}
+
+impl ListCache {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is searched, for what, and where to"
+    )]
+    fn search_tiles(
+        &self,
+        shape: &IndexShape,
+        tiles: &Tiles,
+        query: &ListQuery,
+        wanted: usize,
+        after: Option<(f32, u64)>,
+        hits: &mut Vec<CopyHit>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<CopiesSearched> {
+        let mut step = Step::new(Rc::clone(&self.runtime));
+        let found = step.search_lists(shape, tiles, query, wanted, After { row: after }, keep_waiting)?;
+        let (mut cut, mut found_rows) = (f32::NEG_INFINITY, 0);
+        step.run_and_read(&found, keep_waiting, &mut |hit: [u32; HIT_WORDS]| {
+            let [key, low, high, there, score, norm_sq, ..] = hit;
+            let key = f32::from_bits(key);
+            if there == 0 {
+                // A place without a row, as far as any.
+                cut = if cut.is_nan() { cut } else { f32::INFINITY };
+                return;
+            }
+            cut = if key > cut || key.is_nan() { key } else { cut };
+            found_rows += 1;
+            let exact = shape.rows.vectors;
+            hits.push(CopyHit {
+                tid: u64::from(low) | u64::from(high) << 32,
+                key,
+                exact: exact.then(|| (f32::from_bits(score), f32::from_bits(norm_sq))),
+            });
+        })?;
+        Ok(CopiesSearched {
+            rows: tiles.rows as u64,
+            cut: (found_rows < tiles.rows).then_some(cut),
+        })
+    }
+
+    /// Whether the device adds up f32 as the CPU's kernels do, bit for bit; tried out on the first call.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Cancelled`, `DeviceLost`; what compiling kernels reports.
+    pub fn adds_exactly(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<bool> {
+        if let Some(known) = self.adds_exactly.get() {
+            return Ok(known);
+        }
+        let mut exact = true;
+        for dims in TEST_DIMS {
+            for metric in [Metric::L2, Metric::InnerProduct] {
+                exact &= self.adds_exactly_in(dims, metric, keep_waiting)?;
+            }
+        }
+        self.adds_exactly.set(Some(exact));
+        Ok(exact)
+    }
+
+    fn adds_exactly_in(
+        &self,
+        dims: usize,
+        metric: Metric,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<bool> {
+        let shape = IndexShape {
+            metric,
+            ..Self::test_shape(dims)
+        };
+        let vectors = test_vectors(dims);
+        let mut rows = ListRows::new(metric, Storage::F32, dims);
+        for (tid, vector) in (1..).zip(vectors.chunks_exact(dims)) {
+            rows.push(tid, RowCode::F32(bytemuck::cast_slice(vector)), 0.0);
+        }
+        let capacity = TEST_ROWS.next_multiple_of(CAPACITY_STEP);
+        let mut extent = Extent::reserve(&self.runtime, &shape.label, shape.rows, capacity, keep_waiting)?;
+        extent.append(&self.runtime, &rows, 0, TEST_ROWS, keep_waiting)?;
+        let tiles = Tiles::of(&[&extent])?;
+        let unbounded = || Error::new(ErrorKind::Internal, "a test query has no bounds");
+        let query = ListQuery::new(metric, &vectors[..dims]).ok_or_else(unbounded)?;
+        let mut hits = Vec::new();
+        self.search_tiles(&shape, &tiles, &query, TEST_ROWS, None, &mut hits, keep_waiting)?;
+        let same = |hit: &CopyHit| {
+            let row = usize::try_from(hit.tid).unwrap_or(usize::MAX) - 1;
+            let vector = bytemuck::cast_slice(&vectors[row * dims..][..dims]);
+            let expected = kernels().row(metric.score(), Element::F32, &query.values, vector);
+            hit.exact
+                .is_some_and(|(score, _)| score.to_bits() == expected.to_bits())
+        };
+        Ok(hits.len() == TEST_ROWS && hits.iter().all(same))
+    }
+}
+
+impl Step {
+    /// Records the search of `tiles`, and returns where its hits will be.
+    fn search_lists(
+        &mut self,
+        shape: &IndexShape,
+        tiles: &Tiles,
+        query: &ListQuery,
+        wanted: usize,
+        after: After,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Array<u32>> {
+        let runtime = Rc::clone(&self.runtime);
+        let octets = shape.rows.octets();
+        let places = tiles.places();
+        let count = wanted.min(places);
+        let row_bytes = shape.rows.dims * size_of::<f32>();
+        let source = Source::rows(
+            bytemuck::cast_slice(&query.values),
+            row_bytes,
+            octets * 8 * size_of::<f32>(),
+        );
+        let query_view = staged(&runtime, self, source, keep_waiting)?;
+        let table = Source::Bytes(bytemuck::cast_slice(&tiles.table));
+        let tiles_view = staged(&runtime, self, table, keep_waiting)?;
+        let keys = room::<f32>(&runtime, places, keep_waiting)?;
+        let chosen_keys = room::<f32>(&runtime, count, keep_waiting)?;
+        let chosen_rows = room::<u32>(&runtime, count, keep_waiting)?;
+        let found = room::<u32>(&runtime, count * HIT_WORDS, keep_waiting)?;
+        let scan = ListScan {
+            metric: shape.metric,
+            query: &query_view,
+            head: query.head,
+            rounding: query.rounding,
+            octets,
+            tile_rows: tiles.tile_rows,
+            tiles: &tiles_view,
+            after,
+            keys: keys.view(),
+        };
+        for range in tiles.ranges() {
+            self.list_scan(&scan, &range)?;
+        }
+        if count <= TOP_K_MAX {
+            self.top_k(&keys, count, &chosen_keys, &chosen_rows, keep_waiting)?;
+        } else {
+            self.select(&keys, None, &chosen_keys, &chosen_rows, keep_waiting)?;
+        }
+        let fetch = ListFetch {
+            metric: shape.metric,
+            queries: &query_view,
+            dims: shape.rows.dims,
+            tile_rows: tiles.tile_rows,
+            tiles: &tiles_view,
+            chosen_keys: chosen_keys.view(),
+            chosen_rows: chosen_rows.view(),
+            count,
+            each: count,
+            hits: found.view(),
+        };
+        for range in tiles.ranges() {
+            self.list_fetch(&fetch, &range)?;
+        }
+        Ok(found)
+    }
+}
+
+/// Lengths about those at which the CPU's kernels change what they do.
+const TEST_DIMS: [usize; 6] = [1, 15, 33, 100, 768, 1000];
+const TEST_ROWS: usize = 64;
+
+/// Vectors whose sums depend on every rounding: terms of many magnitudes that cancel, some of them subnormal.
+fn test_vectors(dims: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bits = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut vectors = Vec::with_capacity(TEST_ROWS * dims);
+    for row in 0..TEST_ROWS {
+        // Every fourth row about as large as what squares to subnormals.
+        let middle = if row % 4 == 3 { 64 } else { 127 };
+        for _ in 0..dims {
+            let random = bits();
+            #[expect(clippy::cast_possible_truncation, reason = "the low bits are random, too")]
+            let word = random as u32;
+            let exponent = middle - 6 + (word >> 8) % 12;
+            vectors.push(f32::from_bits(
+                word & 0x8000_0000 | exponent << 23 | (word >> 9 & 0x007f_ffff),
+            ));
+        }
+    }
+    vectors
+}
+
+/// Device memory with the bytes of `source`, once the step runs.
+pub(super) fn staged(
+    runtime: &Runtime,
+    step: &mut Step,
+    source: Source<'_>,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<View> {
+    let bytes = as_u64(source.bytes())?;
+    let block = runtime.acquire(LABEL, Purpose::Storage, bytes, keep_waiting)?;
+    let view = View::front(&block, bytes)?;
+    runtime.stage(&mut step.recording, source, End::View(view.clone()), keep_waiting)?;
+    Ok(view)
+}
+
+/// Room for `len` elements until the step has run.
+pub(super) fn room<T: bytemuck::Pod>(
+    runtime: &Runtime,
+    len: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Array<T>> {
+    let bytes = as_u64(len.saturating_mul(size_of::<T>()))?;
+    let block = runtime.acquire(LABEL, Purpose::Storage, bytes, keep_waiting)?;
+    let alignment = runtime.capabilities().storage_alignment;
+    Ok(Array::new(
+        View::front(&block, bytes)?,
+        as_usize(bytes)? / size_of::<T>(),
+        alignment,
+    ))
+}

@@ -1,0 +1,288 @@
+//! Searches of copies of lists on the device, in every variant of their kernels, against the pages and against twins.
+
+#[path = "../../core/tests/ivf_index/mod.rs"]
+mod ivf_index;
+mod support;
+
+use std::rc::Rc;
+
+use ivf_index::{Index, Random, brute_force};
+use support::{engine, engines, go_on};
+use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, ListCache, reference};
+use vectorgpu_core::ErrorKind;
+use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::ivf::copy::ListCopies;
+use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::search::{Found, Iterate, Search};
+use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::list_row::key::bound_of;
+use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
+
+const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
+
+fn copies_of(cache: &Rc<ListCache>, index: &Index, number: u64) -> IndexCopies {
+    let index = CopiedIndex {
+        number,
+        metric: index.meta.metric,
+        storage: index.meta.storage,
+        dims: index.meta.dims as usize,
+        rows: index.rows.len() as u64,
+        label: "vectorgpu.lists.test",
+    };
+    IndexCopies::open(cache, index, Box::new(|_| false), &mut go_on).unwrap()
+}
+
+fn search(cache: &Rc<ListCache>, index: &Index, query: &[f32], window_rows: usize) -> Vec<Found> {
+    let lists = index.meta.lists;
+    let mut search = Search::new(index.meta, index.options(lists, Iterate::Strict, window_rows));
+    search.use_copies(Box::new(copies_of(cache, index, 1)));
+    search.start(Some(query), true).unwrap();
+    index.drain(&index.store, &mut search)
+}
+
+fn in_order(index: &Index, found: &[Found], query: &[f32]) -> Vec<(f64, Tid)> {
+    let mut last = f64::NEG_INFINITY;
+    let mut rows: Vec<(f64, Tid)> = Vec::new();
+    for found in found {
+        let value = index.distance(found.tid, query);
+        assert!(found.distance <= value && (!found.exact || found.distance == value));
+        assert!(found.distance >= last, "bounds ascend");
+        last = found.distance;
+        rows.push((value, found.tid));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    rows
+}
+
+fn check(cache: &Rc<ListCache>, index: &Index, seed: u64) {
+    let query = Random(seed).vector(index.meta.dims as usize);
+    for window_rows in [1 << 20, 100] {
+        let found = search(cache, index, &query, window_rows);
+        let expected = brute_force(index.meta.metric, &index.rows, &query);
+        assert_eq!(in_order(index, &found, &query), expected);
+    }
+}
+
+#[test]
+fn copies_give_the_rows_of_the_pages_in_every_variant() {
+    for engine in engines("copies_give_the_rows_of_the_pages_in_every_variant") {
+        for storage in Storage::ALL {
+            for metric in METRICS {
+                let mut index = Index::build(metric, storage, 20, 300, 4, 3);
+                let cache = engine.list_cache();
+                check(&cache, &index, 1);
+                let mut random = Random(4);
+                for _ in 0..80 {
+                    index.insert(random.vector(20));
+                }
+                check(&cache, &index, 5);
+                index.delete(|tid| tid.0 % 3 == 0);
+                for _ in 0..20 {
+                    index.insert(random.vector(20));
+                }
+                check(&cache, &index, 7);
+                let usage = cache.usage();
+                assert_eq!((usage.len(), usage[0].lists), (1, 4));
+                assert_eq!(usage[0].rows, index.rows.len() as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_any_length_are_found() {
+    let Some(engine) = engine(&EngineBuilder::new(), "rows_of_any_length_are_found") else {
+        return;
+    };
+    for dims in [1, 2, 7, 8, 9, 31, 33, 100, 257, 768, 1536, 16_000] {
+        for storage in [Storage::F32, Storage::Int8] {
+            let index = Index::build(Metric::L2, storage, dims, 60, 2, 3);
+            check(&engine.list_cache(), &index, 1);
+        }
+    }
+}
+
+/// Puts rows into one list, without pages.
+fn one_list(cache: &Rc<ListCache>, metric: Metric, dims: usize, vectors: &[f32]) -> (IndexCopies, ListRows) {
+    let mut rows = ListRows::new(metric, Storage::F32, dims);
+    for (tid, vector) in (1..).zip(vectors.chunks_exact(dims)) {
+        let norm_sq = vectorgpu_core::distance::norm_squared(vector);
+        rows.push(tid, RowCode::F32(bytemuck::cast_slice(vector)), norm_sq);
+    }
+    cache.forget(9);
+    let index = CopiedIndex {
+        number: 9,
+        metric,
+        storage: Storage::F32,
+        dims,
+        rows: rows.len() as u64,
+        label: "vectorgpu.lists.test",
+    };
+    let mut copies = IndexCopies::open(cache, index, Box::new(|_| false), &mut go_on).unwrap();
+    copies.begin(0, 1, &mut go_on).unwrap();
+    copies.append(0, &rows, &mut go_on).unwrap();
+    copies.finish(0, Default::default());
+    (copies, rows)
+}
+
+#[test]
+fn hits_are_those_of_the_twins() {
+    for engine in engines("hits_are_those_of_the_twins") {
+        let cache = engine.list_cache();
+        let exact = cache.adds_exactly(&mut go_on).unwrap();
+        for metric in METRICS {
+            for (dims, count) in [(3, 5000), (100, 700), (770, 40)] {
+                let mut random = Random(5);
+                let mut vectors: Vec<f32> = (0..count).flat_map(|_| random.vector(dims)).collect();
+                vectors[..dims].fill(0.0);
+                let query = ListQuery::new(metric, &random.vector(dims)).unwrap();
+                let (mut copies, rows) = one_list(&cache, metric, dims, &vectors);
+                let keys = reference::list_scan(metric, &query, &rows);
+                let mut sorted: Vec<f32> = keys.clone();
+                sorted.sort_by(f32::total_cmp);
+                for wanted in [1, 10, 1024, 1025, count, 2 * count] {
+                    let mut hits = Vec::new();
+                    let searched = copies
+                        .nearest(&query, &[0], wanted, None, &mut hits, &mut go_on)
+                        .unwrap();
+                    assert_eq!(searched.rows, count as u64);
+                    // A place without a row may stand before the zero row, whose cosine is NaN.
+                    let zero_row = usize::from(metric == Metric::Cosine);
+                    assert!(
+                        hits.len() >= wanted.min(count - zero_row) && hits.len() <= wanted,
+                        "{wanted}"
+                    );
+                    let all = searched.cut.is_none_or(|cut| cut == f32::INFINITY);
+                    assert!(
+                        wanted < count || all,
+                        "{metric:?} {wanted} of {count}: {searched:?}"
+                    );
+                    for (place, hit) in hits.iter().enumerate() {
+                        let row = usize::try_from(hit.tid).unwrap() - 1;
+                        let near = |a: f32, b: f32| a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4;
+                        assert!(near(hit.key, keys[row]), "{} for {}", hit.key, keys[row]);
+                        assert!(near(hit.key, sorted[place]), "the smallest come first");
+                        let fetched = reference::list_fetch(metric, &query.values, &rows, &[row]);
+                        if exact {
+                            let (_, score, norm_sq) = fetched[0];
+                            assert_eq!(
+                                hit.exact.map(|(score, norm)| (score.to_bits(), norm)),
+                                Some((score.to_bits(), norm_sq))
+                            );
+                        }
+                        assert_eq!(hit.exact.is_some(), exact);
+                    }
+                    if let Some(cut) = searched.cut.filter(|cut| cut.is_finite()) {
+                        assert!(hits.iter().all(|hit| bound_of(hit.key) <= bound_of(cut)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_up_to_one_are_left_out() {
+    let Some(engine) = engine(&EngineBuilder::new(), "rows_up_to_one_are_left_out") else {
+        return;
+    };
+    let cache = engine.list_cache();
+    let dims = 12;
+    for metric in METRICS {
+        let mut random = Random(3);
+        let mut vectors: Vec<f32> = (0..200).flat_map(|_| random.vector(dims)).collect();
+        // Rows that tie, and rows without a cosine.
+        let first = vectors[..dims].to_vec();
+        vectors[dims..2 * dims].copy_from_slice(&first);
+        vectors[5 * dims..9 * dims].fill(0.0);
+        let query = ListQuery::new(metric, &first).unwrap();
+        let (mut copies, _) = one_list(&cache, metric, dims, &vectors);
+        let mut all = Vec::new();
+        copies
+            .nearest(&query, &[0], 1000, None, &mut all, &mut go_on)
+            .unwrap();
+        assert_eq!(all.len(), 200);
+        all.sort_by(|a, b| a.key.total_cmp(&b.key).then(a.tid.cmp(&b.tid)));
+        for after in [0, 1, 50, 197, 199] {
+            let mut hits = Vec::new();
+            let bound = Some((all[after].key, all[after].tid));
+            copies
+                .nearest(&query, &[0], 1000, bound, &mut hits, &mut go_on)
+                .unwrap();
+            let mut left: Vec<_> = hits.iter().filter(|hit| !hit.key.is_infinite()).collect();
+            left.sort_by(|a, b| a.key.total_cmp(&b.key).then(a.tid.cmp(&b.tid)));
+            let left: Vec<u64> = left.iter().map(|hit| hit.tid).collect();
+            let expected: Vec<u64> = all[after + 1..].iter().map(|hit| hit.tid).collect();
+            assert_eq!(left, expected, "{metric:?} {after}");
+        }
+    }
+}
+
+fn small(bytes: u64) -> Option<Engine> {
+    engine(
+        &EngineBuilder::new().vram_limit(bytes).staging(768 << 10),
+        "lists in little memory",
+    )
+}
+
+#[test]
+fn the_copies_used_least_recently_make_room_and_the_limit_holds() {
+    let Some(engine) = small(12 << 20) else { return };
+    let cache = engine.list_cache();
+    let index = Index::build(Metric::L2, Storage::F32, 64, 6000, 12, 3);
+    let query = Random(1).vector(64);
+    // Each list alone fits, all of them do not.
+    let mut search = Search::new(index.meta, index.options(1, Iterate::Relaxed, 1 << 20));
+    search.use_copies(Box::new(copies_of(&cache, &index, 1)));
+    for round in 0..3 {
+        let query = Random(round).vector(64);
+        search.start(Some(&query), true).unwrap();
+        let found: Vec<Found> = index.drain(&index.store, &mut search);
+        assert_eq!(found.len(), 6000);
+    }
+    let memory = engine.memory();
+    assert!(memory.peak_bytes <= memory.limit_bytes, "{memory:?}");
+    let fitting = cache.usage()[0].lists;
+    if cache.evicted() == 0 {
+        assert_eq!(fitting, 12);
+    }
+    // All lists at once: an error where they do not fit, and the pages where those may be read.
+    let mut all = Search::new(index.meta, index.options(12, Iterate::Strict, 1 << 20));
+    all.use_copies(Box::new(copies_of(&cache, &index, 1)));
+    all.start(Some(&query), true).unwrap();
+    match all.next(&index.store, &mut CpuBackend::new(), &mut go_on) {
+        Ok(found) => assert!(found.is_some()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory),
+    }
+    drop((search, all));
+    cache.forget(1);
+    assert!(cache.usage().is_empty());
+    drop(cache);
+    engine.trim();
+    let in_use: Vec<_> = engine
+        .memory()
+        .labels
+        .into_iter()
+        .filter(|usage| usage.label.contains("lists"))
+        .collect();
+    assert!(in_use.iter().all(|usage| usage.bytes == 0), "{in_use:?}");
+}
+
+#[test]
+fn a_lost_device_ends_a_search_cleanly() {
+    let Some(engine) = engine(&EngineBuilder::new(), "a_lost_device_ends_a_search_cleanly") else {
+        return;
+    };
+    let cache = engine.list_cache();
+    let index = Index::build(Metric::L2, Storage::F16, 8, 300, 3, 3);
+    check(&cache, &index, 1);
+    engine.simulate_loss().unwrap();
+    let query = Random(1).vector(8);
+    let mut search = Search::new(index.meta, index.options(3, Iterate::Strict, 1 << 20));
+    search.use_copies(Box::new(copies_of(&cache, &index, 1)));
+    search.start(Some(&query), true).unwrap();
+    let error = search
+        .next(&index.store, &mut CpuBackend::new(), &mut go_on)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeviceLost);
+}

@@ -1,0 +1,102 @@
+// Fetches what belongs to the rows that a search of lists chose: their TIDs, and exact scores where vectors are there.
+//
+// Shapes: rows, tiles as in list_scan.wgsl. chosen_keys and chosen_rows [params.hits]: a row's number is its tile times
+//   params.tile_rows plus its place there, 0xffffffff for none. queries [n, params.stride / 4] vec4, and
+//   query_of: hit h belongs to query h / params.hits_each. hits [params.hits], two vec4 each: (key, TID low, TID high,
+//   1) and (score, |x|^2, 0, 0), both as bits; all 0 where there is no row. Only hits in tiles from params.tile_first to
+//   params.tile_end are written, and those without a row if params.tile_first is 0.
+// METRIC: 0 the score is the squared Euclidean distance, else the dot product.
+// Dispatch: any number of workgroups of WG invocations; 32 of them share a hit, and they stride over the hits.
+// Numeric: the score is summed in the order of the CPU's kernels (engine/core/src/cpu): element i is added by one fused
+//   multiply-add into partial sum i mod 32; these are folded in halves. On a device whose fused multiply-add is one, and
+//   that keeps subnormals, it is theirs bit for bit.
+// Twin: engine/compute/src/reference/list_fetch.rs.
+
+// @import sum
+
+override WG: u32 = 128u;
+override LANES: u32 = 32u;
+override METRIC: u32 = 0u;
+
+struct Params {
+    hits: u32,
+    hits_each: u32,
+    tile_first: u32,
+    tile_end: u32,
+    tile_rows: u32,
+    dims: u32,
+}
+// @params
+
+@group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> tiles: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> chosen_keys: array<u32>;
+@group(0) @binding(4) var<storage, read> chosen_rows: array<u32>;
+@group(0) @binding(5) var<storage, read_write> hits: array<vec4<u32>>;
+
+const NONE: u32 = 0xffffffffu;
+
+// The lane's partial sum.
+fn partial_sum(vector_at: u32, query: u32, lane: u32) -> f32 {
+    let query_at = query * ((params.dims + 7u) / 8u * 2u);
+    var sum = 0.0;
+    for (var i = lane; i < params.dims; i += LANES) {
+        let q = queries[query_at + i / 4u][i % 4u];
+        let x = bitcast<vec4<f32>>(rows[vector_at + i / 4u])[i % 4u];
+        if (METRIC == 0u) {
+            let difference = q - x;
+            sum = fma(difference, difference, sum);
+        } else {
+            sum = fma(q, x, sum);
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(local_invocation_index) invocation: u32,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+) {
+    let lane = invocation % LANES;
+    let together = WG / LANES;
+    // Whole workgroups take the same number of turns, so that no lane leaves before the sums are added up.
+    for (var base = workgroup.x * together; base < params.hits; base += workgroups.x * together) {
+        let hit = base + invocation / LANES;
+        var row = NONE;
+        if (hit < params.hits) {
+            row = chosen_rows[hit];
+        }
+        let tile = row / params.tile_rows;
+        let is_here = row != NONE && tile >= params.tile_first && tile < params.tile_end;
+        var place = vec4<u32>(0u);
+        var further = vec4<u32>(NONE);
+        if (is_here) {
+            place = tiles[2u * tile];
+            further = tiles[2u * tile + 1u];
+        }
+        let slot = row % params.tile_rows;
+        let has_row = is_here && slot < place.w;
+        var sum = 0.0;
+        if (has_row && further.y != NONE) {
+            let stride = (params.dims + 3u) / 4u;
+            sum = partial_sum(further.y + slot * stride, hit / params.hits_each, lane);
+        }
+        let score = lanes_sum(sum, invocation);
+        if (lane == 0u && hit < params.hits && (is_here || (row == NONE && params.tile_first == 0u))) {
+            var first = vec4<u32>(0u);
+            var second = vec4<u32>(0u);
+            if (has_row) {
+                let tids = rows[place.z + slot / 2u];
+                let tid = select(tids.xy, tids.zw, slot % 2u == 1u);
+                first = vec4<u32>(chosen_keys[hit], tid, 1u);
+                let norm = rows[further.x + slot / 4u][slot % 4u];
+                second = vec4<u32>(bitcast<u32>(score), norm, 0u, 0u);
+            }
+            hits[2u * hit] = first;
+            hits[2u * hit + 1u] = second;
+        }
+    }
+}
