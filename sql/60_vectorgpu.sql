@@ -40,6 +40,22 @@ COMMENT ON FUNCTION vectorgpu.gpu_memory() IS 'GPU memory of this session; see t
 CREATE VIEW vectorgpu.memory AS SELECT * FROM vectorgpu.gpu_memory();
 COMMENT ON VIEW vectorgpu.memory IS 'GPU memory of this session by what it is used for; empty while no GPU is open';
 
+CREATE FUNCTION vectorgpu.gpu_indexes(OUT index regclass, OUT lists int8, OUT rows int8, OUT bytes int8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'gpu_indexes_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION vectorgpu.gpu_indexes() IS
+    'copies of ivf indexes in GPU memory of this session; see the view vectorgpu.resident_indexes';
+
+CREATE VIEW vectorgpu.resident_indexes AS SELECT * FROM vectorgpu.gpu_indexes();
+COMMENT ON VIEW vectorgpu.resident_indexes IS
+    'what of which ivf index is in GPU memory of this session: lists, rows, bytes';
+
+CREATE FUNCTION vectorgpu.prewarm(index regclass, OUT device text, OUT lists int8, OUT rows int8, OUT bytes int8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'prewarm_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 1;
+COMMENT ON FUNCTION vectorgpu.prewarm(regclass) IS
+    'copies all lists of an ivf index into GPU memory of this session, or brings its copies up to date';
+
 CREATE FUNCTION vectorgpu.gpu_kernel_times(
     OUT kernel text, OUT dispatches int8, OUT total_ms float8, OUT longest_ms float8) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'gpu_kernel_times_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
@@ -49,7 +65,7 @@ COMMENT ON FUNCTION vectorgpu.gpu_kernel_times() IS
 CREATE VIEW vectorgpu.kernel_times AS SELECT * FROM vectorgpu.gpu_kernel_times();
 COMMENT ON VIEW vectorgpu.kernel_times IS 'device time by kernel, measured in this session while vectorgpu.profile was on';
 
-GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.kernel_times TO PUBLIC;
+GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.resident_indexes, vectorgpu.kernel_times TO PUBLIC;
 
 CREATE FUNCTION vectorgpu.last_scan(
     OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT rows_compared int8,

@@ -11,6 +11,7 @@ use pgrx::itemptr::item_pointer_set_all;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use vectorgpu_core::backend::Backend;
+use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
@@ -26,7 +27,7 @@ use crate::types::vector::Vector;
 struct ScanState {
     store: PgStore,
     search: Search,
-    backend: Box<dyn Backend>,
+    backend: CpuBackend,
     started: bool,
     /// What scans like this one took.
     taken: Rc<Cell<Taken>>,
@@ -115,7 +116,7 @@ pub(super) unsafe extern "C-unwind" fn amgettuple(
     }
     let found = state
         .search
-        .next(&state.store, &mut *state.backend, &mut interrupt::keep_waiting)
+        .next(&state.store, &mut state.backend, &mut interrupt::keep_waiting)
         .or_raise();
     let Some(found) = found else { return false };
     // SAFETY: as above.
@@ -134,10 +135,10 @@ pub(super) unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
 impl ScanState {
     fn remember(&self) {
         if self.started {
-            let (index, device) = (self.index, self.backend.label().to_owned());
+            let device = self.search.copies_in_use().unwrap_or(self.backend.label());
             let last = LastScan {
-                index,
-                device,
+                index: self.index,
+                device: device.to_owned(),
                 counts: self.search.counts(),
             };
             LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
@@ -182,11 +183,15 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         search.use_centroids(centroids);
     }
     // SAFETY: the index is open.
+    if let Some(copies) = unsafe { policy::scan_copies(index, &meta) }? {
+        search.use_copies(Box::new(copies));
+    }
+    // SAFETY: the index is open.
     let oid = unsafe { (*index).rd_id };
     Ok(ScanState {
         store,
         search,
-        backend: policy::scan_backend(meta.storage)?,
+        backend: CpuBackend::new(),
         started: false,
         taken: kept.taken,
         index: oid,

@@ -4,6 +4,7 @@ mod device;
 mod exact_search;
 mod index;
 mod kmeans;
+mod prewarm;
 mod scan;
 mod search;
 mod stats;

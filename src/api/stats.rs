@@ -1,10 +1,11 @@
-//! `vectorgpu.stats`, `vectorgpu.memory`, `vectorgpu.kernel_times`: what this session's GPU engines did, and hold.
+//! `vectorgpu.stats`, `vectorgpu.memory`, `vectorgpu.resident_indexes`, `vectorgpu.kernel_times`: what this session's GPU engines did, and hold.
 
 use std::time::Duration;
 
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::gpu::lifecycle;
+use crate::gpu::{lifecycle, residency};
 
 /// `vectorgpu.gpu_stats()`: counts over all engines of this session, one row. A view names it `vectorgpu.stats`.
 #[pg_extern(sql = false)]
@@ -85,6 +86,28 @@ fn gpu_memory() -> TableIterator<
             usage.bytes.cast_signed(),
             usage.buffers.cast_signed(),
             usage.peak_bytes.cast_signed(),
+        )
+    }))
+}
+
+/// `vectorgpu.gpu_indexes()`: what of which index is in GPU memory of this session.
+#[pg_extern(sql = false)]
+fn gpu_indexes() -> TableIterator<
+    'static,
+    (
+        name!(index, pg_sys::Oid),
+        name!(lists, i64),
+        name!(rows, i64),
+        name!(bytes, i64),
+    ),
+> {
+    let usage = residency::usage().into_iter();
+    TableIterator::new(usage.map(|(index, lists, rows, bytes)| {
+        (
+            index,
+            lists.cast_signed(),
+            rows.cast_signed(),
+            bytes.cast_signed(),
         )
     }))
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder, Profiling};
+use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder, ListCache, Profiling};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::threads;
@@ -47,6 +47,8 @@ struct Slot {
     /// Of the engines that are no longer open.
     past: Totals,
     engine: Option<(Settings, Rc<Engine>)>,
+    /// Copies of lists on that engine, once there are some.
+    lists: Option<Rc<ListCache>>,
     failure: Option<(Settings, Instant, Error)>,
     exit_hooked: bool,
 }
@@ -114,6 +116,19 @@ pub(crate) fn open_engine() -> Option<Rc<Engine>> {
     SLOT.with_borrow(|slot| slot.engine.as_ref().map(|(_, engine)| Rc::clone(engine)))
 }
 
+/// The copies of lists on `engine`, which is the open one.
+pub(crate) fn list_cache(engine: &Engine) -> Rc<ListCache> {
+    SLOT.with_borrow_mut(|slot| Rc::clone(slot.lists.get_or_insert_with(|| engine.list_cache())))
+}
+
+/// The copies of lists on the open engine, if there are any and it still works.
+pub(crate) fn open_list_cache() -> Option<Rc<ListCache>> {
+    SLOT.with_borrow(|slot| {
+        let (_, engine) = slot.engine.as_ref()?;
+        slot.lists.clone().filter(|_| !engine.is_lost())
+    })
+}
+
 /// What this backend's engines have done, the open one included.
 pub(crate) fn totals() -> Totals {
     SLOT.with_borrow(|slot| match &slot.engine {
@@ -161,6 +176,7 @@ fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
         if fits {
             return slot.engine.as_ref().map(|(_, engine)| Ok(Rc::clone(engine)));
         }
+        slot.lists = None;
         if let Some((_, engine)) = slot.engine.take() {
             slot.past = slot.past.with(&engine);
         }
@@ -212,18 +228,25 @@ unsafe extern "C-unwind" fn close_at_exit(_code: i32, _argument: pg_sys::Datum) 
             let Ok(mut slot) = slot.try_borrow_mut() else {
                 return;
             };
+            let lists = slot.lists.take();
             if let Some((_, engine)) = slot.engine.take() {
-                close(engine);
+                close(engine, lists);
             }
         })
     }));
     drop(closed);
 }
 
-fn close(engine: Rc<Engine>) {
+fn close(engine: Rc<Engine>, lists: Option<Rc<ListCache>>) {
     match Rc::try_unwrap(engine) {
-        Ok(engine) if !engine.is_lost() && !engine.is_busy() => drop(engine),
-        Ok(engine) => engine.leak(),
-        Err(shared) => std::mem::forget(shared),
+        Ok(engine) if !engine.is_lost() && !engine.is_busy() => {
+            drop(lists);
+            drop(engine);
+        }
+        Ok(engine) => {
+            std::mem::forget(lists);
+            engine.leak();
+        }
+        Err(shared) => std::mem::forget((shared, lists)),
     }
 }

@@ -1,18 +1,19 @@
 //! Which device a piece of work runs on.
 //!
 //! `auto` compares estimates: a GPU that is not clearly faster is not even opened. Scans stay on the CPU under `auto`
-//! until lists are kept in GPU memory, because sending a list costs more than reading it. `gpu` and an adapter's name
-//! force the GPU and report its errors; under `auto` a GPU that fails costs one warning and the CPU goes on.
+//! unless the index's lists have copies in GPU memory, because sending a list costs more than reading it. `gpu` and an
+//! adapter's name force the GPU and report its errors; under `auto` a GPU that fails costs one warning and the CPU goes on.
 
 use std::rc::Rc;
 
-use vectorgpu_compute::{DeviceChoice, Engine};
-use vectorgpu_core::Result;
-use vectorgpu_core::backend::{Backend, Fallback};
+use pgrx::pg_sys;
+use vectorgpu_compute::{DeviceChoice, Engine, IndexCopies, OnFailure};
+use vectorgpu_core::backend::{Backend, Fallback, is_device_failure};
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::metric::Storage;
+use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::lifecycle;
+use super::{lifecycle, residency};
 use crate::guc::Device;
 use crate::pg::interrupt;
 
@@ -34,22 +35,70 @@ pub(crate) struct BuildWork {
     pub(crate) bytes: f64,
 }
 
-/// The backend for a scan of rows in `storage`. Integer codes are scored on the CPU: sent for each query, they would
-/// only take longer.
+/// The copies that a scan of `index` searches; `None`: it reads the pages.
 ///
 /// # Errors
 /// Under `gpu` or an adapter's name: what opening the GPU reports.
-pub(crate) fn scan_backend(storage: Storage) -> Result<Box<dyn Backend>> {
-    match forced().filter(|_| storage.element().is_some()) {
-        Some(choice) => forced_backend(&choice),
-        None => Ok(Box::new(CpuBackend::new())),
+///
+/// # Safety
+/// `index` is open.
+pub(crate) unsafe fn scan_copies(index: pg_sys::Relation, meta: &Meta) -> Result<Option<IndexCopies>> {
+    if !interrupt::is_client_backend() {
+        return Ok(None);
     }
+    match Device::chosen() {
+        Device::Cpu => Ok(None),
+        // SAFETY: as the caller's.
+        Device::Gpu(choice) => {
+            unsafe { residency::copies(index, meta, &choice, Box::new(|_| false)) }.map(Some)
+        }
+        Device::Auto => {
+            // SAFETY: as the caller's.
+            if !unsafe { residency::is_resident(index, meta) } {
+                return Ok(None);
+            }
+            // SAFETY: as the caller's.
+            let copies = unsafe { residency::copies(index, meta, &DeviceChoice::Auto, Box::new(go_on)) };
+            copies
+                .map(Some)
+                .or_else(|error| go_on(&error).then_some(None).ok_or(error))
+        }
+    }
+}
+
+/// The copies that are to be made of all lists of `index`.
+///
+/// # Errors
+/// `Unsupported` under `cpu`; what opening the GPU reports.
+pub(crate) fn prewarm_copies(index: pg_sys::Relation, meta: &Meta) -> Result<IndexCopies> {
+    let (choice, on_failure): (_, OnFailure) = match Device::chosen() {
+        Device::Cpu => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "vectorgpu.device is cpu, which keeps no copies of lists",
+            )
+            .with_hint("SET vectorgpu.device = auto, or gpu."));
+        }
+        Device::Gpu(choice) => (choice, Box::new(|_| false)),
+        Device::Auto => (DeviceChoice::Auto, Box::new(go_on)),
+    };
+    // SAFETY: the caller's index is open.
+    unsafe { residency::copies(index, meta, &choice, on_failure) }
+}
+
+/// Whether the CPU takes over after `error`; warns.
+fn go_on(error: &Error) -> bool {
+    let goes_on = is_device_failure(error);
+    if goes_on {
+        pgrx::warning!("the GPU failed and the CPU goes on: {error}");
+    }
+    goes_on
 }
 
 /// The backend for an index build.
 ///
 /// # Errors
-/// As [`scan_backend`].
+/// As [`scan_copies`].
 pub(crate) fn build_backend(work: BuildWork) -> Result<Box<dyn Backend>> {
     if let Some(choice) = forced() {
         return forced_backend(&choice);
@@ -63,7 +112,7 @@ pub(crate) fn build_backend(work: BuildWork) -> Result<Box<dyn Backend>> {
             "build on {}: about {gpu_seconds:.1} s against {cpu_seconds:.1} s on the CPU",
             engine.adapter().name
         );
-        let warn = Box::new(|error: &vectorgpu_core::Error| {
+        let warn = Box::new(|error: &Error| {
             pgrx::warning!("the GPU failed and the CPU goes on: {error}");
         });
         return Ok(Box::new(Fallback::new(

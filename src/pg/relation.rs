@@ -172,6 +172,37 @@ fn relation_by_oid(oid: pg_sys::Oid) -> String {
     format!("relation \"{}\"", name.to_string_lossy())
 }
 
+/// The relation's OID.
+///
+/// # Safety
+/// `relation` is open.
+pub(crate) unsafe fn oid(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: as the caller's.
+    unsafe { (*relation).rd_id }
+}
+
+/// Tablespace, database and number of the relation's files.
+///
+/// # Safety
+/// `relation` is open.
+pub(crate) unsafe fn files(relation: pg_sys::Relation) -> [u32; 3] {
+    // SAFETY: as the caller's.
+    let node = unsafe { (*relation).rd_node };
+    [node.spcNode, node.dbNode, node.relNode].map(pg_sys::Oid::to_u32)
+}
+
+/// Rows of the relation as of the last VACUUM or ANALYZE, if there was one.
+pub(crate) fn estimated_rows(relation: pg_sys::Relation) -> Option<u64> {
+    // SAFETY: the caller's relation is open.
+    let rows = unsafe { (*(*relation).rd_rel).reltuples };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, not negative"
+    )]
+    (rows >= 0.0).then_some(rows as u64)
+}
+
 /// The relation's name.
 pub(crate) fn relation_name(relation: pg_sys::Relation) -> String {
     // SAFETY: the caller's relation is open; the name is a NUL-terminated NameData.

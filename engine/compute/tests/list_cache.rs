@@ -81,9 +81,8 @@ fn copies_give_the_rows_of_the_pages_in_every_variant() {
                     index.insert(random.vector(20));
                 }
                 check(&cache, &index, 7);
-                let usage = cache.usage();
-                assert_eq!((usage.len(), usage[0].lists), (1, 4));
-                assert_eq!(usage[0].rows, index.rows.len() as u64);
+                let usage = cache.usage_of(1);
+                assert_eq!((usage.lists, usage.rows), (4, index.rows.len() as u64));
             }
         }
     }
@@ -242,7 +241,7 @@ fn the_copies_used_least_recently_make_room_and_the_limit_holds() {
     }
     let memory = engine.memory();
     assert!(memory.peak_bytes <= memory.limit_bytes, "{memory:?}");
-    let fitting = cache.usage()[0].lists;
+    let fitting = cache.usage_of(1).lists;
     if cache.evicted() == 0 {
         assert_eq!(fitting, 12);
     }
@@ -256,7 +255,7 @@ fn the_copies_used_least_recently_make_room_and_the_limit_holds() {
     }
     drop((search, all));
     cache.forget(1);
-    assert!(cache.usage().is_empty());
+    assert_eq!(cache.usage_of(1).lists, 0);
     drop(cache);
     engine.trim();
     let in_use: Vec<_> = engine

@@ -21,6 +21,7 @@ use vectorgpu_core::{Result, kmeans};
 
 use crate::error::OrRaise;
 use crate::gpu::policy::{self, BuildWork};
+use crate::gpu::residency;
 use crate::logging;
 use crate::pg::bulk::BulkFork;
 use crate::pg::sort::Part;
@@ -43,6 +44,7 @@ pub(super) unsafe extern "C-unwind" fn ambuild(
     // SAFETY: the server passes open relations and a valid IndexInfo.
     let built = unsafe {
         super::kept::forget(index);
+        residency::forget((*index).rd_id);
         build(table, index, index_info)
     }
     .or_raise();

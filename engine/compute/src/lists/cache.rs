@@ -43,10 +43,8 @@ struct IndexLists {
 }
 
 /// What the copies of one index take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IndexUsage {
-    /// The key that its user gave it.
-    pub index: u64,
     /// Lists with a copy.
     pub lists: u64,
     /// Rows in them.
@@ -83,17 +81,11 @@ impl ListCache {
         self.evicted.get()
     }
 
-    /// What each index takes.
+    /// What the index with this number takes.
     #[must_use]
-    pub fn usage(&self) -> Vec<IndexUsage> {
-        let indexes = self.indexes.borrow();
-        let usage = indexes.iter().map(|(&index, lists)| {
-            let mut usage = IndexUsage {
-                index,
-                lists: 0,
-                rows: 0,
-                bytes: 0,
-            };
+    pub fn usage_of(&self, index: u64) -> IndexUsage {
+        let mut usage = IndexUsage::default();
+        if let Some(lists) = self.indexes.borrow().get(&index) {
             for copy in lists.lists.values() {
                 usage.lists += 1;
                 for extent in &copy.borrow().extents {
@@ -101,9 +93,8 @@ impl ListCache {
                     usage.bytes += extent.bytes();
                 }
             }
-            usage
-        });
-        usage.collect()
+        }
+        usage
     }
 
     /// Drops all copies of `index`.

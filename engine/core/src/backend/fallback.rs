@@ -34,7 +34,7 @@ impl Fallback {
 }
 
 /// Whether another device can do what failed with `error`.
-fn is_device_failure(error: &Error) -> bool {
+pub fn is_device_failure(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::DeviceLost | ErrorKind::OutOfMemory | ErrorKind::Unsupported

@@ -6,7 +6,7 @@
 
 mod fallback;
 
-pub use fallback::{Fallback, OnFailure};
+pub use fallback::{Fallback, OnFailure, is_device_failure};
 
 use crate::error::Result;
 use crate::metric::{Element, Metric, Score};

@@ -12,6 +12,7 @@ use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 use super::group;
 use super::layout::{self, ListHead, Meta, Shape};
 use super::page::NO_BLOCK;
+use super::search::list_head_block;
 use super::store::PageStore;
 
 /// Bytes of rows that are handed on at a time.
@@ -155,6 +156,26 @@ pub fn refresh<S: PageStore>(
         }
     }
     Ok(false)
+}
+
+/// Makes copies of all lists of an index, or brings them up to date.
+///
+/// # Errors
+/// `CorruptIndex`; what `copies` reports. The copies made so far stay.
+pub fn prewarm<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    copies: &mut dyn ListCopies,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<()> {
+    let shape = meta.shape();
+    let mut rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
+    for list in 0..meta.lists {
+        store.pause()?;
+        let head = list_head_block(store, meta, list)?;
+        refresh(store, meta, &shape, list, head, copies, &mut rows, keep_waiting)?;
+    }
+    Ok(())
 }
 
 /// How a list stands to a copy of it.
