@@ -36,19 +36,31 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> hits: array<vec4<u32>>;
 
 const NONE: u32 = 0xffffffffu;
+const AHEAD: u32 = 8u;
 
-// The lane's partial sum.
+// The lane's partial sum. Loads are issued AHEAD at a time, before the first is used: each takes long, the sum is serial.
 fn partial_sum(vector_at: u32, query: u32, lane: u32) -> f32 {
     let query_at = query * ((params.dims + 7u) / 8u * 2u);
+    let quads = (params.dims + 3u) / 4u;
     var sum = 0.0;
-    for (var i = lane; i < params.dims; i += LANES) {
-        let q = queries[query_at + i / 4u][i % 4u];
-        let x = bitcast<vec4<f32>>(rows[vector_at + i / 4u])[i % 4u];
-        if (METRIC == 0u) {
-            let difference = q - x;
-            sum = fma(difference, difference, sum);
-        } else {
-            sum = fma(q, x, sum);
+    for (var base = lane; base < params.dims; base += LANES * AHEAD) {
+        var x: array<f32, AHEAD>;
+        var q: array<f32, AHEAD>;
+        for (var a = 0u; a < AHEAD; a++) {
+            let i = base + a * LANES;
+            let quad = min(i / 4u, quads - 1u);
+            x[a] = bitcast<vec4<f32>>(rows[vector_at + quad])[i % 4u];
+            q[a] = queries[query_at + quad][i % 4u];
+        }
+        for (var a = 0u; a < AHEAD; a++) {
+            if (base + a * LANES < params.dims) {
+                if (METRIC == 0u) {
+                    let difference = q[a] - x[a];
+                    sum = fma(difference, difference, sum);
+                } else {
+                    sum = fma(q[a], x[a], sum);
+                }
+            }
         }
     }
     return sum;

@@ -124,6 +124,14 @@ fn an_index_that_begins_empty_is_copied_as_it_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn a_list_that_takes_all_pages_is_copied_whole() {
+    // A group is a page, and there are so many that the reader pauses between them.
+    let index = Index::build(Metric::L2, Storage::F16, 784, 1500, 1, 9);
+    check(&index, &MemoryCopies::new(Metric::L2, false), 1);
+}
+
+#[test]
 fn equal_rows_are_all_returned() {
     let mut index = Index::build(Metric::L2, Storage::Int8, 4, 10, 2, 9);
     for _ in 0..ROWS {

@@ -1,6 +1,6 @@
-//! The kernel `top_k`: the smallest of many values with their positions.
+//! The kernels `top_k` and, for few, `top_few`: the smallest of many values with their positions.
 //!
-//! A pass keeps the k smallest of each block of 2,048 candidates; passes follow until one block is left.
+//! A pass keeps the k smallest of each block of candidates; passes follow until one block is left.
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
@@ -17,9 +17,13 @@ use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 
 static TOP_K: Kernel = kernel!("top_k", "select/top_k.wgsl");
+static TOP_FEW: Kernel = kernel!("top_few", "select/top_few.wgsl");
 
 /// Candidates that a workgroup sorts at once.
 const BLOCK: usize = 2048;
+/// Candidates that a workgroup looks at once for few results, and most results of that.
+const FEW_BLOCK: usize = 4096;
+const FEW_MAX: usize = 64;
 /// Most results.
 const K_MAX: usize = 1024;
 
@@ -47,7 +51,7 @@ impl Step {
     /// ascending order, the indices counted from 0.
     ///
     /// -0 counts as 0 and comes out as 0, subnormals count as they are, NaN comes last, and ties go to the lower index.
-    /// Places beyond n hold NaN and index `u32::MAX`. Takes memory for `k` entries of every 2,048 values until the step
+    /// Places beyond n hold NaN and index `u32::MAX`. Takes memory for `k` entries of every 2,048 values at the most until the step
     /// has run; `keep_waiting` is asked while that has to be waited for.
     ///
     /// ```
@@ -96,8 +100,9 @@ impl Step {
             },
             indices: None,
         };
-        while candidates.count > BLOCK {
-            let count = candidates.count.div_ceil(BLOCK) * k;
+        let block = if k <= FEW_MAX { FEW_BLOCK } else { BLOCK };
+        while candidates.count > block {
+            let count = candidates.count.div_ceil(block) * k;
             let values = self.scratch(count, keep_waiting)?;
             let indices = self.scratch(count, keep_waiting)?;
             self.top_k_pass(&candidates, k, &values, &indices)?;
@@ -119,15 +124,20 @@ impl Step {
         best_indices: &Array<u32>,
     ) -> Result<()> {
         let kept = k.next_power_of_two().max(2);
-        let variant = Variant::default().constant("KEPT", as_u32(kept)?);
+        let (kernel, block, variant, units) = if k <= FEW_MAX {
+            (&TOP_FEW, FEW_BLOCK, Variant::default(), FEW_BLOCK)
+        } else {
+            let variant = Variant::default().constant("KEPT", as_u32(kept)?);
+            (&TOP_K, BLOCK, variant, block_units(kept))
+        };
         let pipeline = self
             .runtime
             .pipelines
-            .pipeline(&self.runtime.context, &TOP_K, variant)?;
-        let blocks = candidates.count.div_ceil(BLOCK).max(1);
-        for range in ranges(&self.runtime, TOP_K.name, blocks, block_units(kept)) {
-            let start = range.start * BLOCK;
-            let count = candidates.count.min(range.end * BLOCK) - start;
+            .pipeline(&self.runtime.context, kernel, variant)?;
+        let blocks = candidates.count.div_ceil(block).max(1);
+        for range in ranges(&self.runtime, kernel.name, blocks, units) {
+            let start = range.start * block;
+            let count = candidates.count.min(range.end * block) - start;
             let bound = start..start + count.max(1);
             let values = candidates.values.slice(bound.clone())?;
             let indices = match &candidates.indices {
@@ -146,7 +156,7 @@ impl Step {
             };
             let extent = Extent {
                 workgroups: stride_workgroups(&self.runtime, as_u32(range.len())?, 1),
-                units: as_u64(range.len().saturating_mul(block_units(kept)))?,
+                units: as_u64(range.len().saturating_mul(units))?,
             };
             let views = [
                 values.view(),
@@ -179,13 +189,15 @@ fn block_units(kept: usize) -> usize {
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K];
+pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    (1..=K_MAX.ilog2())
-        .map(|power| (&TOP_K, Variant::default().constant("KEPT", 1 << power)))
+    let few = std::iter::once((&TOP_FEW, Variant::default()));
+    let many = FEW_MAX.ilog2() + 1..=K_MAX.ilog2();
+    many.map(|power| (&TOP_K, Variant::default().constant("KEPT", 1 << power)))
+        .chain(few)
         .collect()
 }
 
@@ -196,14 +208,16 @@ mod tests {
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
-        assert_params!(
-            TOP_K,
-            TopKParams {
-                count,
-                k,
-                first,
-                position
-            }
-        );
+        for kernel in KERNELS {
+            assert_params!(
+                kernel,
+                TopKParams {
+                    count,
+                    k,
+                    first,
+                    position
+                }
+            );
+        }
     }
 }

@@ -312,6 +312,9 @@ impl<S: PageStore> Reader<'_, S> {
                     // Goes on from this group, which may have got rows meanwhile, but only if it was the last one.
                     break;
                 }
+                steps_left = steps_left.checked_sub(1).ok_or_else(|| {
+                    Error::corrupt(format!("the groups of list {} form a circle", self.list))
+                })?;
                 page = self.store.share(next)?;
                 layout::check_group(&page, next, self.list, self.shape)?;
                 (mark.block, mark.slots) = (next, 0);

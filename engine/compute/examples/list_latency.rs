@@ -1,0 +1,142 @@
+//! How long a search of copied lists takes, and which part of that each kernel does.
+//!
+//!     list_latency [ROWS [DIMS [LISTS]]]
+#![expect(clippy::print_stdout, reason = "prints what it measured")]
+
+use std::time::{Duration, Instant};
+
+use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, Profiling};
+use vectorgpu_core::Result;
+use vectorgpu_core::ivf::copy::ListCopies;
+use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
+
+/// Searches that are timed, and those before them.
+const SEARCHES: usize = 400;
+const WARM_UP: usize = 400;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse().unwrap_or(0));
+    let rows = arguments.next().unwrap_or(100_000);
+    let dims = arguments.next().unwrap_or(768);
+    let lists = arguments.next().unwrap_or(100);
+    let engine = EngineBuilder::new()
+        .allow_software(true)
+        .vram_limit(64 << 30)
+        .open()?;
+    println!("{}: {rows} x {dims}, {lists} lists", engine.adapter().name);
+    let mut copies = copied(&engine, rows, dims, lists)?;
+    for probes in [1, 10, 40, lists] {
+        measure(&engine, &mut copies, dims, lists, probes.min(lists))?;
+    }
+    Ok(())
+}
+
+fn copied(engine: &Engine, rows: usize, dims: usize, lists: usize) -> Result<IndexCopies> {
+    let cache = engine.list_cache();
+    println!("adds exactly: {}", cache.adds_exactly(&mut || true)?);
+    let index = CopiedIndex {
+        number: 1,
+        metric: Metric::L2,
+        storage: Storage::F32,
+        dims,
+        rows: rows as u64,
+        label: "vectorgpu.lists",
+    };
+    let mut copies = IndexCopies::open(&cache, index, Box::new(|_| false), &mut || true)?;
+    copies.expect(rows as u64)?;
+    let started = Instant::now();
+    let mut batch = ListRows::new(Metric::L2, Storage::F32, dims);
+    let mut random = Random(7);
+    let pool: Vec<f32> = (0..dims * 1009).map(|_| random.float()).collect();
+    for list in 0..lists {
+        let count = rows * (list + 1) / lists - rows * list / lists;
+        let number = u32::try_from(list).unwrap_or_default();
+        copies.begin(number, count as u64, &mut || true)?;
+        batch.clear();
+        for row in 0..count {
+            let start = (list * 7919 + row * 31) % (dims * 1008);
+            let vector = &pool[start..start + dims];
+            batch.push(row as u64 + 1, RowCode::F32(bytemuck::cast_slice(vector)), 0.0);
+            if batch.len() == 4096 || row + 1 == count {
+                copies.append(number, &batch, &mut || true)?;
+                batch.clear();
+            }
+        }
+        copies.finish(number, Default::default());
+    }
+    println!("copied in {:.2?}", started.elapsed());
+    Ok(copies)
+}
+
+fn measure(
+    engine: &Engine,
+    copies: &mut IndexCopies,
+    dims: usize,
+    lists: usize,
+    probes: usize,
+) -> Result<()> {
+    let mut random = Random(3);
+    let mut hits = Vec::new();
+    let mut once = |copies: &mut IndexCopies| {
+        let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
+        let query = ListQuery::new(Metric::L2, &query).expect("an ordinary query");
+        let chosen: Vec<u32> = (0..probes)
+            .map(|probe| u32::try_from((probe * 37 + random.bits() as usize % 2) % lists).unwrap_or_default())
+            .collect();
+        hits.clear();
+        let started = Instant::now();
+        copies.nearest(&query, &chosen, 20, None, &mut hits, &mut || true)?;
+        Ok::<Duration, vectorgpu_core::Error>(started.elapsed())
+    };
+    for _ in 0..WARM_UP {
+        once(copies)?;
+    }
+    let before = engine.counters();
+    let mut times = (0..SEARCHES).map(|_| once(copies)).collect::<Result<Vec<_>>>()?;
+    let after = engine.counters();
+    times.sort_unstable();
+    let waited = (after.wait_time - before.wait_time) / u32::try_from(SEARCHES).unwrap_or(1);
+    println!(
+        "{probes} lists: p50 {:.1?}, p90 {:.1?}, waiting {:.1?}, {} dispatches, {} submissions, {} bytes up",
+        times[SEARCHES / 2],
+        times[SEARCHES * 9 / 10],
+        waited,
+        (after.dispatches - before.dispatches) / SEARCHES as u64,
+        (after.submissions - before.submissions) / SEARCHES as u64,
+        (after.bytes_up - before.bytes_up) / SEARCHES as u64,
+    );
+    engine.set_profiling(Profiling::Kernels);
+    engine.reset_profile();
+    for _ in 0..SEARCHES / 4 {
+        once(copies)?;
+    }
+    for time in engine.profile() {
+        let each = time.total / u32::try_from(time.dispatches.max(1)).unwrap_or(1);
+        println!(
+            "    {:<12} {:>6} dispatches, {each:.1?} each",
+            time.kernel, time.dispatches
+        );
+    }
+    engine.set_profiling(Profiling::Off);
+    Ok(())
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn float(&mut self) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
+        let unit = (self.bits() >> 40) as f32 / 8_388_608.0;
+        unit - 1.0
+    }
+}
