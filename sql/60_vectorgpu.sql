@@ -69,10 +69,10 @@ GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.resident_indexes, v
 
 CREATE FUNCTION vectorgpu.last_scan(
     OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT rows_compared int8,
-    OUT restarts int8)
+    OUT restarts int8, OUT why text, OUT rank_us float8, OUT check_us float8, OUT scan_us float8)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'last_scan_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION vectorgpu.last_scan() IS 'what the session''s last finished ivf scan did';
+COMMENT ON FUNCTION vectorgpu.last_scan() IS 'what the session''s last finished ivf scan did, where and why, and how long its stages took';
 
 CREATE FUNCTION vectorgpu.search(index regclass, queries vector[], k int4, probes int4 DEFAULT 0,
     OUT query int4, OUT rank int4, OUT tid tid, OUT distance float8)

@@ -1,9 +1,8 @@
 // Scores one query against rows of lists that lie anywhere in a segment, and bounds the operator's value.
 //
 // Shapes: rows is the segment, in units of 16 bytes; a row's code is params.octets of them, eight f16 each, padded with
-//   zeros. tiles [params.tile_end] describes the tiles, two vec4 each: (codes_at, heads_at, tids_at, rows) and
-//   (norms_at, vectors_at, 0, 0), in the units of `rows`, all of the tile's first row; a tile has at most
-//   params.tile_rows rows. query [2 * params.octets]. keys [tiles, params.tile_rows]: a key of list_key.wgsl; infinite
+//   zeros. tiles [params.tile_end] describes the tiles, two vec4 each: (codes_at, heads_at, tids_at, rows), in the units
+//   of `rows`, all of the tile's first row, and what list_fetch.wgsl reads; a tile has at most params.tile_rows rows. query [2 * params.octets]. keys [tiles, params.tile_rows]: a key of list_key.wgsl; infinite
 //   where there is no row, or one up to `after`: with a smaller key, or the same and no larger TID.
 // METRIC: 0 Euclidean distance, 1 negative inner product, 2 cosine distance.
 // Dispatch: any number of workgroups of WG invocations; they stride over the tiles from params.tile_first on. LANES

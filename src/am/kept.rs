@@ -68,14 +68,20 @@ thread_local! {
     static LAST_NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What is kept of `index`; its centroids are read now if that is due.
+/// What is kept of `index`; its centroids are read now if that is due, or wanted `at_once`, because a scan that a GPU does the
+/// rest of spends most of its time on them.
 ///
 /// # Errors
 /// What reading the centroids reports.
 ///
 /// # Safety
 /// `index` is open.
-pub(super) unsafe fn of(index: pg_sys::Relation, store: &PgStore, meta: &Meta) -> Result<Kept> {
+pub(super) unsafe fn of(
+    index: pg_sys::Relation,
+    store: &PgStore,
+    meta: &Meta,
+    at_once: bool,
+) -> Result<Kept> {
     // SAFETY: as the caller's; a non-NULL rd_amcache is the u64 that `remember` put there.
     let (oid, number) = unsafe {
         (
@@ -94,7 +100,8 @@ pub(super) unsafe fn of(index: pg_sys::Relation, store: &PgStore, meta: &Meta) -
         }
     };
     let bytes = Centroids::bytes_for(meta);
-    if entry.kept.centroids.is_none() && bytes <= BYTES_MAX && entry.scans >= Centroids::worth_after(meta) {
+    let due = at_once || entry.scans >= Centroids::worth_after(meta);
+    if entry.kept.centroids.is_none() && bytes <= BYTES_MAX && due {
         entry.kept.centroids = Some(Rc::new(Centroids::read(store, meta)?));
         entry.bytes = bytes;
     }

@@ -29,6 +29,8 @@ struct ScanState {
     search: Search,
     backend: CpuBackend,
     started: bool,
+    /// Why it computes where it does.
+    why: &'static str,
     /// What scans like this one took.
     taken: Rc<Cell<Taken>>,
     index: pg_sys::Oid,
@@ -41,7 +43,9 @@ pub(crate) struct LastScan {
     pub(crate) index: pg_sys::Oid,
     /// What computed.
     pub(crate) device: String,
-    /// Lists, rows, restarts.
+    /// Why there.
+    pub(crate) why: &'static str,
+    /// Lists, rows, restarts, times.
     pub(crate) counts: SearchCounts,
 }
 
@@ -139,6 +143,7 @@ impl ScanState {
             let last = LastScan {
                 index: self.index,
                 device: device.to_owned(),
+                why: self.why,
                 counts: self.search.counts(),
             };
             LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
@@ -176,14 +181,15 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     let mut store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = Meta::read(&store.share(0)?)?;
     // SAFETY: the index is open.
-    let kept = unsafe { super::kept::of(index, &store, &meta) }?;
+    let place = unsafe { policy::scan_place(index, &meta) }?;
+    // SAFETY: the index is open.
+    let kept = unsafe { super::kept::of(index, &store, &meta, place.copies.is_some()) }?;
     let mut search = Search::new(meta, search_options(index, &meta, kept.taken.get()));
     store.use_recent(kept.recent);
     if let Some(centroids) = kept.centroids {
         search.use_centroids(centroids);
     }
-    // SAFETY: the index is open.
-    if let Some(copies) = unsafe { policy::scan_copies(index, &meta) }? {
+    if let Some(copies) = place.copies {
         search.use_copies(Box::new(copies));
     }
     // SAFETY: the index is open.
@@ -192,6 +198,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         store,
         search,
         backend: CpuBackend::new(),
+        why: place.why,
         started: false,
         taken: kept.taken,
         index: oid,

@@ -1,5 +1,7 @@
 //! `vectorgpu.last_scan`.
 
+use std::time::Duration;
+
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -7,6 +9,10 @@ use crate::am;
 
 /// `vectorgpu.last_scan()`: what the session's last finished ivf scan did; no row when there was none.
 #[pg_extern(sql = false)]
+#[expect(
+    clippy::type_complexity,
+    reason = "a row type is spelled out where pgrx wants it"
+)]
 fn last_scan() -> TableIterator<
     'static,
     (
@@ -16,9 +22,14 @@ fn last_scan() -> TableIterator<
         name!(rows_scored, i64),
         name!(rows_compared, i64),
         name!(restarts, i64),
+        name!(why, String),
+        name!(rank_us, f64),
+        name!(check_us, f64),
+        name!(scan_us, f64),
     ),
 > {
     TableIterator::new(am::last_scan().into_iter().map(|last| {
+        let times = last.counts.times;
         (
             last.index,
             last.device,
@@ -26,6 +37,14 @@ fn last_scan() -> TableIterator<
             last.counts.rows.cast_signed(),
             last.counts.compared.cast_signed(),
             last.counts.restarts.cast_signed(),
+            last.why.to_owned(),
+            microseconds(times.rank),
+            microseconds(times.check),
+            microseconds(times.scan),
         )
     }))
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }

@@ -35,33 +35,55 @@ pub(crate) struct BuildWork {
     pub(crate) bytes: f64,
 }
 
-/// The copies that a scan of `index` searches; `None`: it reads the pages.
+/// Where a scan computes.
+pub(crate) struct ScanPlace {
+    /// The copies that it searches; `None`: it reads the pages.
+    pub(crate) copies: Option<IndexCopies>,
+    /// Why, for the user.
+    pub(crate) why: &'static str,
+}
+
+impl ScanPlace {
+    fn pages(why: &'static str) -> Self {
+        Self { copies: None, why }
+    }
+}
+
+/// Where a scan of `index` computes.
 ///
 /// # Errors
 /// Under `gpu` or an adapter's name: what opening the GPU reports.
 ///
 /// # Safety
 /// `index` is open.
-pub(crate) unsafe fn scan_copies(index: pg_sys::Relation, meta: &Meta) -> Result<Option<IndexCopies>> {
+pub(crate) unsafe fn scan_place(index: pg_sys::Relation, meta: &Meta) -> Result<ScanPlace> {
     if !interrupt::is_client_backend() {
-        return Ok(None);
+        return Ok(ScanPlace::pages("workers do not use the GPU"));
     }
     match Device::chosen() {
-        Device::Cpu => Ok(None),
-        // SAFETY: as the caller's.
+        Device::Cpu => Ok(ScanPlace::pages("vectorgpu.device is cpu")),
         Device::Gpu(choice) => {
-            unsafe { residency::copies(index, meta, &choice, Box::new(|_| false)) }.map(Some)
+            // SAFETY: as the caller's.
+            let copies = unsafe { residency::copies(index, meta, &choice, Box::new(|_| false)) }?;
+            Ok(ScanPlace {
+                copies: Some(copies),
+                why: "vectorgpu.device asks for the GPU",
+            })
         }
         Device::Auto => {
             // SAFETY: as the caller's.
             if !unsafe { residency::is_resident(index, meta) } {
-                return Ok(None);
+                return Ok(ScanPlace::pages("no lists of the index are in GPU memory"));
             }
             // SAFETY: as the caller's.
-            let copies = unsafe { residency::copies(index, meta, &DeviceChoice::Auto, Box::new(go_on)) };
-            copies
-                .map(Some)
-                .or_else(|error| go_on(&error).then_some(None).ok_or(error))
+            match unsafe { residency::copies(index, meta, &DeviceChoice::Auto, Box::new(go_on)) } {
+                Ok(copies) => Ok(ScanPlace {
+                    copies: Some(copies),
+                    why: "lists of the index are in GPU memory",
+                }),
+                Err(error) if go_on(&error) => Ok(ScanPlace::pages("the GPU failed")),
+                Err(error) => Err(error),
+            }
         }
     }
 }
@@ -98,7 +120,7 @@ fn go_on(error: &Error) -> bool {
 /// The backend for an index build.
 ///
 /// # Errors
-/// As [`scan_copies`].
+/// As [`scan_place`].
 pub(crate) fn build_backend(work: BuildWork) -> Result<Box<dyn Backend>> {
     if let Some(choice) = forced() {
         return forced_backend(&choice);

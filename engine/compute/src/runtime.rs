@@ -47,6 +47,8 @@ pub(crate) struct Runtime {
     pub(crate) read_back: Rc<ReadBackRing>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) segments: Rc<Segments>,
+    /// Of what is read rarely, apart from what is read whole, so that this lies in few segments.
+    pub(crate) side_segments: Rc<Segments>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) pace: Pace,
     pub(crate) wait_deadline: Duration,
@@ -79,6 +81,7 @@ impl Runtime {
             read_back: Rc::new(ReadBackRing::new(sizes.read_back_bytes)),
             pool: Pool::new(sizes.vram_limit_bytes / 4),
             segments: Segments::new(segment_bytes, largest_bytes),
+            side_segments: Segments::new(segment_bytes, largest_bytes),
             budget: Budget::new(sizes.vram_limit_bytes),
             pace: Pace::new(context.capabilities().kind),
             wait_deadline,
@@ -126,13 +129,27 @@ impl Runtime {
         bytes: u64,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Rc<Block>> {
+        self.reserve_in(&self.segments, label, bytes, keep_waiting)
+    }
+
+    /// As [`Runtime::reserve`], from these segments of the runtime.
+    ///
+    /// # Errors
+    /// As [`Runtime::acquire`].
+    pub(crate) fn reserve_in(
+        &self,
+        segments: &Rc<Segments>,
+        label: impl Into<Label>,
+        bytes: u64,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Rc<Block>> {
         let label = label.into();
         self.check_size(&label, bytes)?;
         self.reclaim();
-        if let Some(block) = self.segments.take(label.clone(), bytes) {
+        if let Some(block) = segments.take(label.clone(), bytes) {
             return Ok(block);
         }
-        let segment_bytes = self.segments.next_bytes(bytes);
+        let segment_bytes = segments.next_bytes(bytes);
         let allocated = self.allocate(segment::FREE_LABEL, Purpose::Storage, segment_bytes, keep_waiting);
         let buffer = match allocated {
             // A segment of the usual size does not fit any more, but the block alone may.
@@ -142,8 +159,8 @@ impl Runtime {
             }
             allocated => allocated?,
         };
-        self.segments.add(buffer);
-        self.segments
+        segments.add(buffer);
+        segments
             .take(label, bytes)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a new segment has no room"))
     }
@@ -151,7 +168,7 @@ impl Runtime {
     /// Gives memory back that is only kept for re-use, and saves what the driver compiled.
     pub(crate) fn trim(&self) {
         self.reclaim();
-        let freed = self.pool.trim() + self.segments.trim();
+        let freed = self.pool.trim() + self.segments.trim() + self.side_segments.trim();
         self.count_evictions(freed);
         if !self.context.is_busy() {
             self.staging.release();
@@ -199,11 +216,13 @@ impl Runtime {
     pub(crate) fn reclaim(&self) {
         let freed = self.pool.reclaim(&self.context);
         self.count_evictions(freed);
-        self.segments.reclaim(self.context.completed());
+        let completed = self.context.completed();
+        self.segments.reclaim(completed);
+        self.side_segments.reclaim(completed);
     }
 
     fn free_idle(&self) -> bool {
-        let freed = self.pool.trim() + self.segments.trim();
+        let freed = self.pool.trim() + self.segments.trim() + self.side_segments.trim();
         self.count_evictions(freed);
         freed > 0
     }
@@ -239,6 +258,7 @@ impl Drop for Runtime {
                 Rc::clone(&self.read_back),
                 Rc::clone(&self.pool),
                 Rc::clone(&self.segments),
+                Rc::clone(&self.side_segments),
             ));
         } else if !self.context.is_lost() {
             self.pipelines.save(&self.context);

@@ -1,6 +1,6 @@
 //! Waiting for the device, with a deadline and a way to stop.
 //!
-//! A wait spins for about 100 us, which covers a small step on a fast GPU, then blocks in slices of 1 to 10 ms and
+//! A wait spins for about 400 us, which covers a search on a fast GPU (waking up would take another 50 us or more), then blocks in slices of 1 to 10 ms and
 //! asks the caller between slices. It ends at a deadline: a device that does not answer counts as lost. The same waits
 //! exist as futures: those need no thread and no runtime, because they wake their task at once and look again.
 
@@ -16,7 +16,7 @@ use crate::recording::Recording;
 use crate::runtime::Runtime;
 use crate::submit::Submission;
 
-const SPIN: Duration = Duration::from_micros(100);
+const SPIN: Duration = Duration::from_micros(400);
 const FIRST_SLICE: Duration = Duration::from_millis(1);
 const LONGEST_SLICE: Duration = Duration::from_millis(10);
 

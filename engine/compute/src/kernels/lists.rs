@@ -32,11 +32,16 @@ pub(crate) struct Tile {
     pub(crate) heads_at: u32,
     pub(crate) tids_at: u32,
     pub(crate) rows: u32,
+    /// The segment of the following, among those of a search.
+    pub(crate) found_segment: u32,
+    pub(crate) found_tids_at: u32,
     pub(crate) norms_at: u32,
     /// `u32::MAX` where there are none.
     pub(crate) vectors_at: u32,
-    pub(crate) reserved: [u32; 2],
 }
+
+/// Segments that `list_fetch` sees at once.
+pub(crate) const FOUND_SEGMENTS: usize = 3;
 
 /// Some tiles that lie in one segment.
 pub(crate) struct TileRange<'a> {
@@ -110,8 +115,7 @@ struct ScanParams {
 struct FetchParams {
     hits: u32,
     hits_each: u32,
-    tile_first: u32,
-    tile_end: u32,
+    segment_first: u32,
     tile_rows: u32,
     dims: u32,
 }
@@ -161,40 +165,45 @@ impl Step {
         Ok(())
     }
 
-    /// Records what belongs to the chosen rows in `range`. Every range of the tiles has to be recorded, the one from 0 on
-    /// too.
+    /// Records what belongs to the chosen rows, in these segments' buffers (whole): those that the tiles number.
     ///
     /// # Errors
     /// What compiling the kernel reports.
-    pub(crate) fn list_fetch(&mut self, fetch: &ListFetch<'_>, range: &TileRange<'_>) -> Result<()> {
+    pub(crate) fn list_fetch(&mut self, fetch: &ListFetch<'_>, segments: &[View]) -> Result<()> {
         let variant = fetch_variant(self.runtime.capabilities(), fetch.metric);
         let pipeline = self
             .runtime
             .pipelines
             .pipeline(&self.runtime.context, &LIST_FETCH, variant)?;
-        let params = FetchParams {
-            hits: as_u32(fetch.count)?,
-            hits_each: as_u32(fetch.each)?,
-            tile_first: as_u32(range.first)?,
-            tile_end: as_u32(range.end)?,
-            tile_rows: as_u32(fetch.tile_rows)?,
-            dims: as_u32(fetch.dims)?,
-        };
-        let groups = params.hits.div_ceil(FETCH_WG / FETCH_LANES);
-        let extent = Extent {
-            workgroups: [groups.clamp(1, self.runtime.capabilities().workgroups), 1],
-            units: as_u64(fetch.count.saturating_mul(fetch.dims))?,
-        };
-        let views = [
-            range.rows,
-            fetch.queries,
-            fetch.tiles,
-            fetch.chosen_keys,
-            fetch.chosen_rows,
-            fetch.hits,
-        ];
-        self.runtime
-            .record(&mut self.recording, &pipeline, &params, &views, extent)
+        for (segments, first) in segments.chunks(FOUND_SEGMENTS).zip((0..).step_by(FOUND_SEGMENTS)) {
+            let params = FetchParams {
+                hits: as_u32(fetch.count)?,
+                hits_each: as_u32(fetch.each)?,
+                segment_first: as_u32(first)?,
+                tile_rows: as_u32(fetch.tile_rows)?,
+                dims: as_u32(fetch.dims)?,
+            };
+            let groups = params.hits.div_ceil(FETCH_WG / FETCH_LANES);
+            let extent = Extent {
+                workgroups: [groups.clamp(1, self.runtime.capabilities().workgroups), 1],
+                units: as_u64(fetch.count.saturating_mul(fetch.dims))?,
+            };
+            // The last one stands in for those that are not there.
+            let segment = |place: usize| &segments[place.min(segments.len() - 1)];
+            let views = [
+                segment(0),
+                segment(1),
+                segment(2),
+                fetch.queries,
+                fetch.tiles,
+                fetch.chosen_keys,
+                fetch.chosen_rows,
+                fetch.hits,
+            ];
+            self.runtime
+                .record(&mut self.recording, &pipeline, &params, &views, extent)?;
+        }
+        Ok(())
     }
 }
 
@@ -302,8 +311,7 @@ mod tests {
             FetchParams {
                 hits,
                 hits_each,
-                tile_first,
-                tile_end,
+                segment_first,
                 tile_rows,
                 dims,
             }

@@ -229,7 +229,8 @@ impl ListCache {
             .capabilities()
             .binding_bytes
             .min(self.runtime.budget.limit_bytes() / 4);
-        let rows = as_usize(limits / 2)? / shape.rows.row_bytes();
+        let larger = shape.rows.scanned_bytes().max(shape.rows.found_bytes());
+        let rows = as_usize(limits / 2)? / larger;
         Ok((rows / CAPACITY_STEP * CAPACITY_STEP).max(CAPACITY_STEP))
     }
 
@@ -273,10 +274,13 @@ impl ListCache {
 
     /// Has segments made large enough for an index of `rows` rows that is about to be copied whole.
     pub(super) fn expect(&self, shape: &IndexShape, rows: u64) -> Result<()> {
-        let bytes = rows.saturating_mul(as_u64(shape.rows.row_bytes())?);
-        self.runtime
-            .segments
-            .expect(bytes.min(self.runtime.budget.limit_bytes()));
+        let limit = self.runtime.budget.limit_bytes();
+        for (segments, row_bytes) in [
+            (&self.runtime.segments, shape.rows.scanned_bytes()),
+            (&self.runtime.side_segments, shape.rows.found_bytes()),
+        ] {
+            segments.expect(rows.saturating_mul(as_u64(row_bytes)?).min(limit));
+        }
         Ok(())
     }
 }

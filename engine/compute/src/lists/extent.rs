@@ -1,7 +1,9 @@
-//! A run of rows of a list in a segment, with room for more.
+//! A run of rows of a list in segments, with room for more.
 //!
-//! One block holds, each part at a multiple of 16 bytes: codes `[capacity, octets]` of 16 bytes, heads `[capacity]` of 16,
-//! TIDs `[capacity]` of 8, `|x|^2` `[capacity]` of 4, and, where they are kept, vectors `[capacity, ceil(dims / 4)]` of 16.
+//! What every search reads lies in one block: codes `[capacity, octets]` of 16 bytes, heads `[capacity]` of 16, TIDs
+//! `[capacity]` of 8. What only belongs to the rows found lies in another, in other segments: TIDs again, `|x|^2`
+//! `[capacity]` of 4, and, where they are kept, vectors `[capacity, ceil(dims / 4)]` of 16. Each part begins at a multiple
+//! of 16 bytes.
 
 use std::rc::Rc;
 
@@ -11,6 +13,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::kernels::lists::Tile;
 use crate::memory::block::Block;
+use crate::memory::segment::Segments;
 use crate::memory::staging::Source;
 use crate::memory::view::{COPY_ALIGNMENT, View};
 use crate::recording::{End, Recording};
@@ -38,40 +41,47 @@ impl RowShape {
         if self.vectors { self.dims.div_ceil(4) } else { 0 }
     }
 
+    /// Bytes of a row in the block that every search reads.
+    pub(super) fn scanned_bytes(self) -> usize {
+        UNIT * (self.octets() + 1) + 8
+    }
+
+    /// Bytes of a row in the other block.
+    pub(super) fn found_bytes(self) -> usize {
+        8 + 4 + UNIT * self.vector_units()
+    }
+
     /// Bytes of a row.
     pub(super) fn row_bytes(self) -> usize {
-        UNIT * (self.octets() + 1 + self.vector_units()) + 8 + 4
+        self.scanned_bytes() + self.found_bytes()
     }
 }
 
-/// Rows in a block.
+/// Rows in two blocks.
 pub(super) struct Extent {
-    block: Rc<Block>,
+    scanned: Rc<Block>,
+    found: Rc<Block>,
     shape: RowShape,
     capacity: usize,
     rows: usize,
 }
 
-/// Where the parts of a block begin, in bytes.
+/// Where the parts of the blocks begin, in bytes.
 struct Parts {
     heads: usize,
     tids: usize,
     norms: usize,
     vectors: usize,
-    end: usize,
 }
 
 fn parts(shape: RowShape, capacity: usize) -> Parts {
     let heads = capacity * shape.octets() * UNIT;
-    let tids = heads + capacity * UNIT;
-    let norms = tids + capacity * 8;
-    let vectors = norms + capacity * 4;
+    let norms = capacity * 8;
     Parts {
         heads,
-        tids,
+        tids: heads + capacity * UNIT,
         norms,
-        vectors,
-        end: vectors + capacity * shape.vector_units() * UNIT,
+        vectors: norms + capacity * 4,
     }
 }
 
@@ -88,18 +98,27 @@ impl Extent {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Self> {
         debug_assert!(capacity.is_multiple_of(CAPACITY_STEP));
-        let bytes = as_u64(parts(shape, capacity).end)?;
+        let mut block = |segments: &Rc<Segments>, row_bytes: usize| {
+            let bytes = as_u64(capacity * row_bytes)?;
+            runtime.reserve_in(segments, label.to_owned(), bytes, &mut *keep_waiting)
+        };
         Ok(Self {
-            block: runtime.reserve(label.to_owned(), bytes, keep_waiting)?,
+            scanned: block(&runtime.segments, shape.scanned_bytes())?,
+            found: block(&runtime.side_segments, shape.found_bytes())?,
             shape,
             capacity,
             rows: 0,
         })
     }
 
-    /// The block, for the segment's whole buffer.
-    pub(super) fn block(&self) -> &Rc<Block> {
-        &self.block
+    /// The block that every search reads, for its segment's whole buffer.
+    pub(super) fn scanned(&self) -> &Rc<Block> {
+        &self.scanned
+    }
+
+    /// The other block.
+    pub(super) fn found(&self) -> &Rc<Block> {
+        &self.found
     }
 
     /// Rows that it holds.
@@ -114,7 +133,7 @@ impl Extent {
 
     /// Bytes of device memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.block.bytes()
+        self.scanned.bytes() + self.found.bytes()
     }
 
     /// Adds rows `first..first + count` of `rows`, for which there is room. The device may still be copying when this
@@ -139,52 +158,55 @@ impl Extent {
         let (shape, at) = (self.shape, parts(self.shape, self.capacity));
         let (dims, row) = (shape.dims, self.rows);
         let mut recording = Recording::default();
-        let mut put = |start: usize, each: usize, source: Source<'_>| {
-            let whole = View::front(&self.block, self.block.bytes())?;
+        let mut put = |block: &Rc<Block>, start: usize, each: usize, source: Source<'_>| {
+            let whole = View::front(block, block.bytes())?;
             let bytes = as_u64(source.bytes())?;
             let target = whole.part(as_u64(start + row * each)?, bytes, COPY_ALIGNMENT)?;
             runtime.stage(&mut recording, source, End::View(target), keep_waiting)
         };
         let codes = &rows.codes[first * dims * 2..][..count * dims * 2];
         let stride = shape.octets() * UNIT;
-        put(0, stride, Source::rows(codes, dims * 2, stride))?;
+        put(&self.scanned, 0, stride, Source::rows(codes, dims * 2, stride))?;
         let heads = bytemuck::cast_slice(&rows.heads[first..first + count]);
-        put(at.heads, UNIT, Source::Bytes(heads))?;
+        put(&self.scanned, at.heads, UNIT, Source::Bytes(heads))?;
         let tids = bytemuck::cast_slice(&rows.tids[first..first + count]);
-        put(at.tids, 8, Source::Bytes(tids))?;
+        put(&self.scanned, at.tids, 8, Source::Bytes(tids))?;
+        put(&self.found, 0, 8, Source::Bytes(tids))?;
         let norms = bytemuck::cast_slice(&rows.norms[first..first + count]);
-        put(at.norms, 4, Source::Bytes(norms))?;
+        put(&self.found, at.norms, 4, Source::Bytes(norms))?;
         if shape.vectors {
             let vectors = bytemuck::cast_slice(&rows.vectors[first * dims..][..count * dims]);
             let stride = shape.vector_units() * UNIT;
-            put(at.vectors, stride, Source::rows(vectors, dims * 4, stride))?;
+            let source = Source::rows(vectors, dims * 4, stride);
+            put(&self.found, at.vectors, stride, source)?;
         }
         runtime.submit(recording, keep_waiting)?;
         self.rows += count;
         Ok(())
     }
 
-    /// Appends the tiles of `tile_rows` rows, a multiple of 4, in which its rows lie.
+    /// Appends the tiles of `tile_rows` rows, a multiple of 4, in which its rows lie; `found_segment` is the number of the
+    /// segment of [`Self::found`].
     ///
     /// # Errors
     /// `LimitExceeded` beyond what kernels can count.
-    pub(super) fn tiles(&self, tile_rows: usize, tiles: &mut Vec<Tile>) -> Result<()> {
+    pub(super) fn tiles(&self, tile_rows: usize, found_segment: u32, tiles: &mut Vec<Tile>) -> Result<()> {
         let (shape, at) = (self.shape, parts(self.shape, self.capacity));
-        let start = as_usize(self.block.offset())?;
-        let unit = |bytes: usize| as_u32((start + bytes) / UNIT);
+        let unit = |block: &Block, bytes: usize| as_u32((as_usize(block.offset())? + bytes) / UNIT);
         for first in (0..self.rows).step_by(tile_rows) {
             tiles.push(Tile {
-                codes_at: unit(first * shape.octets() * UNIT)?,
-                heads_at: unit(at.heads + first * UNIT)?,
-                tids_at: unit(at.tids + first * 8)?,
+                codes_at: unit(&self.scanned, first * shape.octets() * UNIT)?,
+                heads_at: unit(&self.scanned, at.heads + first * UNIT)?,
+                tids_at: unit(&self.scanned, at.tids + first * 8)?,
                 rows: as_u32(tile_rows.min(self.rows - first))?,
-                norms_at: unit(at.norms + first * 4)?,
+                found_segment,
+                found_tids_at: unit(&self.found, first * 8)?,
+                norms_at: unit(&self.found, at.norms + first * 4)?,
                 vectors_at: if shape.vectors {
-                    unit(at.vectors + first * shape.vector_units() * UNIT)?
+                    unit(&self.found, at.vectors + first * shape.vector_units() * UNIT)?
                 } else {
                     u32::MAX
                 },
-                reserved: [0; 2],
             });
         }
         Ok(())

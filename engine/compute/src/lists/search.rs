@@ -22,7 +22,7 @@ use crate::memory::buffer::Purpose;
 use crate::memory::staging::Source;
 use crate::memory::view::View;
 use crate::recording::End;
-use crate::runtime::{Runtime, as_u64, as_usize};
+use crate::runtime::{Runtime, as_u32, as_u64, as_usize};
 use crate::step::Step;
 
 /// Fewest rows of a tile.
@@ -41,6 +41,8 @@ pub(super) struct Tiles {
     pub(super) tile_rows: usize,
     /// Each segment's buffer, whole, and its tiles.
     segments: Vec<(View, usize, usize)>,
+    /// The buffers, whole, of what belongs to rows that are found.
+    found_segments: Vec<View>,
     /// Rows in them.
     pub(super) rows: usize,
 }
@@ -58,7 +60,7 @@ impl Tiles {
         for extent in extents.iter().filter(|extent| extent.rows() > 0) {
             rows += extent.rows();
             by_segment
-                .entry(extent.block().buffer().number())
+                .entry(extent.scanned().buffer().number())
                 .or_default()
                 .push(extent);
         }
@@ -67,17 +69,31 @@ impl Tiles {
             table: Vec::with_capacity(rows / tile_rows + extents.len()),
             tile_rows,
             segments: Vec::with_capacity(by_segment.len()),
+            found_segments: Vec::new(),
             rows,
         };
         for extents in by_segment.values() {
             let first = tiles.table.len();
             for extent in extents {
-                extent.tiles(tile_rows, &mut tiles.table)?;
+                let found_segment = tiles.found_segment(extent)?;
+                extent.tiles(tile_rows, found_segment, &mut tiles.table)?;
             }
-            let whole = View::whole_buffer(extents[0].block());
+            let whole = View::whole_buffer(extents[0].scanned());
             tiles.segments.push((whole, first, tiles.table.len()));
         }
         Ok(tiles)
+    }
+
+    /// The number of the segment that holds what belongs to an extent's rows.
+    fn found_segment(&mut self, extent: &Extent) -> Result<u32> {
+        let number = extent.found().buffer().number();
+        let known = |view: &View| view.buffer().number() == number;
+        let place = self.found_segments.iter().position(known);
+        let place = place.unwrap_or_else(|| {
+            self.found_segments.push(View::whole_buffer(extent.found()));
+            self.found_segments.len() - 1
+        });
+        as_u32(place)
     }
 
     pub(super) fn ranges(&self) -> impl Iterator<Item = TileRange<'_>> {
@@ -267,9 +283,7 @@ impl Step {
             each: count,
             hits: found.view(),
         };
-        for range in tiles.ranges() {
-            self.list_fetch(&fetch, &range)?;
-        }
+        self.list_fetch(&fetch, &tiles.found_segments)?;
         Ok(found)
     }
 }

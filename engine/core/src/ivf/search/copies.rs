@@ -8,6 +8,7 @@
 //! keeps changing a list); it then leaves out, one by one, the rows it has returned. Exact distances are the same in both.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use crate::backend::KeepWaiting;
 use crate::error::{Error, Result};
@@ -146,6 +147,7 @@ impl CopyScan {
             return Ok(false);
         }
         self.lists.clear();
+        let started = Instant::now();
         for &(list, head) in heads {
             store.pause()?;
             let (copies, rows) = (&mut *self.copies, &mut self.rows);
@@ -164,6 +166,8 @@ impl CopyScan {
                 return Ok(false);
             }
         }
+        counts.times.check += started.elapsed();
+        let started = Instant::now();
         self.hits.clear();
         // Exact distances are no less than the keys, so where they are returned the keys alone tell nothing.
         let floor = window.floor().filter(|_| !self.copies.is_exact());
@@ -182,6 +186,7 @@ impl CopyScan {
             window.push(entry(index.meta.metric, query, hit));
         }
         window.seal();
+        counts.times.scan += started.elapsed();
         Ok(true)
     }
 }

@@ -17,6 +17,7 @@ mod rank;
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
@@ -118,6 +119,19 @@ pub struct SearchCounts {
     pub compared: u64,
     /// Passes started again because VACUUM moved rows.
     pub restarts: u64,
+    /// Time by stage.
+    pub times: StageTimes,
+}
+
+/// How long the stages of a scan took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StageTimes {
+    /// Choosing lists by their centroids.
+    pub rank: Duration,
+    /// Bringing copies of lists up to date.
+    pub check: Duration,
+    /// Reading lists, or searching their copies.
+    pub scan: Duration,
 }
 
 /// A query vector and what the distances need besides.
@@ -300,10 +314,20 @@ impl Search {
                     copies.want_more(self.returned);
                 }
                 self.window.open(self.last);
-            } else if !self.open_next_batch(store, backend, keep_waiting)? {
-                return Ok(None);
+            } else {
+                let started = Instant::now();
+                let opened = self.open_next_batch(store, backend, keep_waiting)?;
+                self.counts.times.rank += started.elapsed();
+                if !opened {
+                    return Ok(None);
+                }
             }
-            self.read_batch(store, backend, keep_waiting)?;
+            self.find_heads(store)?;
+            if !self.read_copies(store, keep_waiting)? {
+                let started = Instant::now();
+                self.read_batch(store, backend, keep_waiting)?;
+                self.counts.times.scan += started.elapsed();
+            }
         }
     }
 
@@ -419,10 +443,6 @@ impl Search {
         backend: &mut dyn Backend,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        self.find_heads(store)?;
-        if self.read_copies(store, keep_waiting)? {
-            return Ok(());
-        }
         self.read_lists_ahead(store)?;
         let from_first = self.batch.start == 0;
         'pass: loop {
