@@ -118,7 +118,7 @@ def test_kernel_times_are_measured_only_while_profiling(gpu_connection):
     gpu_connection.execute("SET vectorgpu.profile = on")
     items.through_index(gpu_connection, items.uniform(1, 32)[0], Scan(probes=10))
     rows = {kernel: rest for kernel, *rest in gpu_connection.execute(times).fetchall()}
-    assert {"list_scan", "top_k", "list_fetch"} <= rows.keys()
+    assert {"list_scan", "top_few", "list_fetch"} <= rows.keys()
     assert all(dispatches >= 1 and 0 < longest <= total for dispatches, total, longest in rows.values())
 
 

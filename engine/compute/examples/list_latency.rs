@@ -34,7 +34,7 @@ fn main() -> Result<()> {
 
 fn copied(engine: &Engine, rows: usize, dims: usize, lists: usize) -> Result<IndexCopies> {
     let cache = engine.list_cache();
-    println!("adds exactly: {}", cache.adds_exactly(&mut || true)?);
+    println!("adds exactly: {}", cache.adds_exactly(Metric::L2, &mut || true)?);
     let index = CopiedIndex {
         number: 1,
         metric: Metric::L2,

@@ -128,8 +128,8 @@ fn one_list(cache: &Rc<ListCache>, metric: Metric, dims: usize, vectors: &[f32])
 fn hits_are_those_of_the_twins() {
     for engine in engines("hits_are_those_of_the_twins") {
         let cache = engine.list_cache();
-        let exact = cache.adds_exactly(&mut go_on).unwrap();
         for metric in METRICS {
+            let exact = cache.adds_exactly(metric, &mut go_on).unwrap();
             for (dims, count) in [(3, 5000), (100, 700), (770, 40)] {
                 let mut random = Random(5);
                 let mut vectors: Vec<f32> = (0..count).flat_map(|_| random.vector(dims)).collect();

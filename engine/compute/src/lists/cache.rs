@@ -60,8 +60,8 @@ pub struct ListCache {
     /// Raised after every search: copies used since are needed by the next one.
     clock: Cell<u64>,
     evicted: Cell<u64>,
-    /// What the self test of exact sums found.
-    pub(super) adds_exactly: Cell<Option<bool>>,
+    /// What the self tests of exact sums found: of squared distances, and of dot products.
+    pub(super) adds_exactly: Cell<[Option<bool>; 2]>,
 }
 
 impl ListCache {
@@ -71,7 +71,7 @@ impl ListCache {
             indexes: RefCell::default(),
             clock: Cell::new(0),
             evicted: Cell::new(0),
-            adds_exactly: Cell::new(None),
+            adds_exactly: Cell::default(),
         }
     }
 

@@ -55,7 +55,8 @@ impl IndexCopies {
         if !cache.runtime.capabilities().f16_rows {
             return Err(Error::new(ErrorKind::Unsupported, "the GPU cannot read f16 rows"));
         }
-        let vectors = ListRows::keeps_vectors(index.storage) && cache.adds_exactly(keep_waiting)?;
+        let vectors =
+            ListRows::keeps_vectors(index.storage) && cache.adds_exactly(index.metric, keep_waiting)?;
         Ok(Self {
             cache: Rc::clone(cache),
             index: index.number,
