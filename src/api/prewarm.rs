@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use vectorgpu_compute::IndexUsage;
 use vectorgpu_core::ivf::copy::{ListCopies, prewarm as copy_all};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
@@ -27,17 +28,16 @@ fn prewarm(
     ),
 > {
     let (device, usage) = prewarm_index(index).or_raise();
-    let (lists, rows, bytes) = usage.unwrap_or_default();
     TableIterator::once((
         device,
-        lists.cast_signed(),
-        rows.cast_signed(),
-        bytes.cast_signed(),
+        usage.lists.cast_signed(),
+        usage.rows.cast_signed(),
+        usage.bytes.cast_signed(),
     ))
 }
 
-/// The device, and lists, rows and bytes in its memory.
-fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, Option<(u64, u64, u64)>)> {
+/// The device, and what of the index is in its memory.
+fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, IndexUsage)> {
     let open = OpenIndex::open(oid, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
     let store = open.store();
     let meta = Meta::read(&store.share(0)?)?;
@@ -51,7 +51,8 @@ fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, Option<(u64, u64, u64)>)> 
         done => done?,
     }
     copies.release();
-    let usage = residency::usage().into_iter().find(|(index, ..)| *index == oid);
-    let device = copies.label().to_owned();
-    Ok((device, usage.map(|(_, lists, rows, bytes)| (lists, rows, bytes))))
+    let mut residents = residency::residents().into_iter();
+    let resident = residents.find(|resident| resident.index == oid);
+    let usage = resident.map_or_else(IndexUsage::default, |resident| resident.usage);
+    Ok((copies.label().to_owned(), usage))
 }

@@ -101,13 +101,14 @@ fn gpu_indexes() -> TableIterator<
         name!(bytes, i64),
     ),
 > {
-    let usage = residency::usage().into_iter();
-    TableIterator::new(usage.map(|(index, lists, rows, bytes)| {
+    let residents = residency::residents().into_iter();
+    TableIterator::new(residents.map(|resident| {
+        let usage = resident.usage;
         (
-            index,
-            lists.cast_signed(),
-            rows.cast_signed(),
-            bytes.cast_signed(),
+            resident.index,
+            usage.lists.cast_signed(),
+            usage.rows.cast_signed(),
+            usage.bytes.cast_signed(),
         )
     }))
 }

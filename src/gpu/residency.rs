@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{CopiedIndex, DeviceChoice, IndexCopies, OnFailure};
+use vectorgpu_compute::{CopiedIndex, DeviceChoice, IndexCopies, IndexUsage, OnFailure};
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::layout::Meta;
 
@@ -86,19 +86,24 @@ pub(crate) unsafe fn is_resident(index: pg_sys::Relation, meta: &Meta) -> bool {
     number.is_some_and(|number| cache.usage_of(number).lists > 0)
 }
 
-/// What each index takes: its OID, lists with copies, rows in them, bytes.
-pub(crate) fn usage() -> Vec<(pg_sys::Oid, u64, u64, u64)> {
+/// An index and what its copies take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resident {
+    pub(crate) index: pg_sys::Oid,
+    pub(crate) usage: IndexUsage,
+}
+
+/// The indexes that have copies.
+pub(crate) fn residents() -> Vec<Resident> {
     let Some(cache) = lifecycle::open_list_cache() else {
         return Vec::new();
     };
     KNOWN.with_borrow(|known| {
-        let usage = known
-            .iter()
-            .map(|known| (known.index, cache.usage_of(known.number)));
-        usage
-            .filter(|(_, usage)| usage.lists > 0)
-            .map(|(index, usage)| (index, usage.lists, usage.rows, usage.bytes))
-            .collect()
+        let residents = known.iter().map(|known| Resident {
+            index: known.index,
+            usage: cache.usage_of(known.number),
+        });
+        residents.filter(|resident| resident.usage.lists > 0).collect()
     })
 }
 

@@ -82,7 +82,9 @@ fn measure(
         let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
         let query = ListQuery::new(Metric::L2, &query).expect("an ordinary query");
         let chosen: Vec<u32> = (0..probes)
-            .map(|probe| u32::try_from((probe * 37 + random.bits() as usize % 2) % lists).unwrap_or_default())
+            .map(|probe| {
+                u32::try_from((probe * 37 + usize::from(random.float() > 0.0)) % lists).unwrap_or_default()
+            })
             .collect();
         hits.clear();
         let started = Instant::now();
