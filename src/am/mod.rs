@@ -8,6 +8,7 @@ mod build;
 mod cost;
 mod insert;
 mod kept;
+mod many;
 mod opclass;
 mod ordered_scan;
 mod planner;
@@ -19,6 +20,7 @@ use pgrx::{PgBox, pg_sys};
 
 use crate::pg::options;
 
+pub(crate) use many::ManySearch;
 pub(crate) use opclass::metric_of;
 pub(crate) use ordered_scan::OrderedScan;
 pub(crate) use scan::{last_scan, probes_of};

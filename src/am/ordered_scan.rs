@@ -9,10 +9,11 @@ use std::collections::BinaryHeap;
 use std::marker::PhantomData;
 use std::ptr;
 
-use pgrx::itemptr::item_pointer_get_both;
+use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use vectorgpu_core::exact::Neighbour;
 use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::search::many::FoundOfMany;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::pg::interrupt;
@@ -82,6 +83,49 @@ impl<'a> OrderedScan<'a> {
         }
         // A scan in relaxed order returns them nearly so.
         rows.sort_unstable();
+    }
+
+    /// Puts the `k` visible rows nearest to `query` among `found` into `rows`, as [`Self::nearest`] does. `false` when others
+    /// may be nearer, or they are too few.
+    pub(crate) fn nearest_among(
+        &mut self,
+        query: &Vector<'_>,
+        found: &FoundOfMany,
+        k: usize,
+        rows: &mut Vec<Neighbour>,
+    ) -> bool {
+        rows.clear();
+        self.query = query.as_datum();
+        let mut farthest = f64::INFINITY;
+        for row in &found.rows {
+            // Rows come by their bounds, and no more than the k nearest can be among the first.
+            if rows.len() >= k && row.distance > farthest {
+                break;
+            }
+            interrupt::check();
+            item_pointer_set_all(
+                // SAFETY: the scan was begun, and this is where it looks for the row to fetch.
+                unsafe { &mut (*self.scan).xs_heaptid },
+                row.tid.block(),
+                row.tid.offset(),
+            );
+            // SAFETY: the scan has a snapshot; the slot is the table's.
+            if !unsafe { pg_sys::index_fetch_heap(self.scan, self.slot) } {
+                continue;
+            }
+            let distance = if row.exact { row.distance } else { self.value() };
+            // SAFETY: the slot holds the row.
+            let (block, offset) = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
+            let id = Tid::new(block, offset).0;
+            rows.push(Neighbour { id, distance });
+            if rows.len() >= k {
+                rows.sort_unstable();
+                rows.truncate(k);
+                farthest = rows[k - 1].distance;
+            }
+        }
+        // A distance that is no number is not certain to be among the nearest.
+        rows.len() == k && (farthest < found.bound || found.bound == f64::INFINITY)
     }
 
     /// `query` lives until the next start, or the scan is not used any more.

@@ -53,6 +53,11 @@ thread_local! {
     static LAST_SCAN: RefCell<Option<LastScan>> = const { RefCell::new(None) };
 }
 
+/// Notes what the session's last scan did.
+pub(super) fn remember(last: LastScan) {
+    LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
+}
+
 /// What the session's last finished ivf scan did.
 pub(crate) fn last_scan() -> Option<LastScan> {
     LAST_SCAN.with_borrow(Clone::clone)
@@ -146,7 +151,7 @@ impl ScanState {
                 why: self.why,
                 counts: self.search.counts(),
             };
-            LAST_SCAN.with_borrow_mut(|slot| *slot = Some(last));
+            remember(last);
             self.taken.set(self.taken.get().after(self.search.taken()));
         }
     }

@@ -88,6 +88,37 @@ pub(crate) unsafe fn scan_place(index: pg_sys::Relation, meta: &Meta) -> Result<
     }
 }
 
+/// What many searches at once compute with.
+pub(crate) struct ManyPlace {
+    pub(crate) lists: IndexCopies,
+    pub(crate) centroids: IndexCopies,
+    /// Why there, for the user.
+    pub(crate) why: &'static str,
+}
+
+/// The copies that many searches at once of an open `index` go through; `None`: they are scans of their own.
+///
+/// # Errors
+/// As [`scan_place`].
+pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta) -> Result<Option<ManyPlace>> {
+    // SAFETY: the caller's index is open.
+    let place = unsafe { scan_place(index, meta) }?;
+    let Some(lists) = place.copies else {
+        return Ok(None);
+    };
+    let (choice, on_failure): (_, OnFailure) = match Device::chosen() {
+        Device::Gpu(choice) => (choice, Box::new(|_| false)),
+        Device::Auto | Device::Cpu => (DeviceChoice::Auto, Box::new(go_on)),
+    };
+    // SAFETY: the caller's index is open.
+    let centroids = unsafe { residency::centroid_copies(index, meta, &choice, on_failure) }?;
+    Ok(Some(ManyPlace {
+        lists,
+        centroids,
+        why: place.why,
+    }))
+}
+
 /// The copies that are to be made of all lists of `index`.
 ///
 /// # Errors

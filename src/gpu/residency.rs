@@ -8,9 +8,11 @@
 use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{CopiedIndex, DeviceChoice, IndexCopies, IndexUsage, OnFailure};
+use vectorgpu_compute::{CopiedIndex, DeviceChoice, IndexCopies, IndexUsage, ListCache, OnFailure};
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::ivf::search::many::ranking_metric;
+use vectorgpu_core::metric::Storage;
 
 use super::lifecycle;
 use crate::pg::{interrupt, relation};
@@ -31,6 +33,9 @@ struct Known {
     identity: Identity,
     number: u64,
 }
+
+/// What the number of the copy of an index's centroids is beyond that of the index.
+const CENTROIDS: u64 = 1;
 
 thread_local! {
     static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
@@ -53,11 +58,7 @@ pub(crate) unsafe fn copies(
     let engine = lifecycle::engine(choice)?;
     let cache = lifecycle::list_cache(&engine);
     // SAFETY: as the caller's.
-    let (oid, identity) = unsafe { (relation::oid(index), identity(index, meta)) };
-    let (number, outdated) = number_of(oid, identity);
-    if let Some(outdated) = outdated {
-        cache.forget(outdated);
-    }
+    let (oid, number) = unsafe { (relation::oid(index), current_number(index, meta, &cache)) };
     let copied = CopiedIndex {
         number,
         metric: meta.metric,
@@ -67,6 +68,53 @@ pub(crate) unsafe fn copies(
         label: &label(oid),
     };
     IndexCopies::open(&cache, copied, on_failure, &mut interrupt::keep_waiting)
+}
+
+/// A copy of the centroids of `index`, as the one list of an index of their own, beside [`copies`] of its lists.
+///
+/// # Errors
+/// As [`copies`].
+///
+/// # Safety
+/// `index` is open.
+pub(crate) unsafe fn centroid_copies(
+    index: pg_sys::Relation,
+    meta: &Meta,
+    choice: &DeviceChoice,
+    on_failure: OnFailure,
+) -> Result<IndexCopies> {
+    let engine = lifecycle::engine(choice)?;
+    let cache = lifecycle::list_cache(&engine);
+    // SAFETY: as the caller's.
+    let (oid, number) = unsafe { (relation::oid(index), current_number(index, meta, &cache)) };
+    let copied = CopiedIndex {
+        number: number + CENTROIDS,
+        metric: ranking_metric(meta.metric),
+        storage: Storage::F32,
+        dims: meta.dims as usize,
+        rows: u64::from(meta.lists),
+        label: &label(oid),
+    };
+    IndexCopies::open(&cache, copied, on_failure, &mut interrupt::keep_waiting)
+}
+
+/// The number of `index` as it is now; copies of what it was before are dropped.
+///
+/// # Safety
+/// `index` is open.
+unsafe fn current_number(index: pg_sys::Relation, meta: &Meta, cache: &ListCache) -> u64 {
+    // SAFETY: as the caller's.
+    let (oid, identity) = unsafe { (relation::oid(index), identity(index, meta)) };
+    let (number, outdated) = number_of(oid, identity);
+    if let Some(outdated) = outdated {
+        forget_number(cache, outdated);
+    }
+    number
+}
+
+fn forget_number(cache: &ListCache, number: u64) {
+    cache.forget(number);
+    cache.forget(number + CENTROIDS);
 }
 
 /// Whether lists of `index` have copies.
@@ -121,7 +169,9 @@ pub(crate) fn forget(index: pg_sys::Oid) {
         gone.map(|known| known.number).collect()
     });
     if let Some(cache) = lifecycle::open_list_cache() {
-        numbers.into_iter().for_each(|number| cache.forget(number));
+        numbers
+            .into_iter()
+            .for_each(|number| forget_number(&cache, number));
     }
 }
 
@@ -139,7 +189,7 @@ fn number_of(index: pg_sys::Oid, identity: Identity) -> (u64, Option<u64>) {
             Some(place) => Some(known.swap_remove(place).number),
             None => None,
         };
-        let number = LAST_NUMBER.get() + 1;
+        let number = LAST_NUMBER.get() + 1 + CENTROIDS;
         LAST_NUMBER.set(number);
         known.push(Known {
             index,

@@ -61,6 +61,12 @@ impl OpenIndex {
         self.index
     }
 
+    /// The index's OID.
+    pub(crate) fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: `self` keeps the index open.
+        unsafe { oid(self.index) }
+    }
+
     /// The table.
     pub(crate) fn table(&self) -> pg_sys::Relation {
         self.table

@@ -287,3 +287,46 @@ def test_a_standby_searches_copies_that_follow_the_replay(make_cluster, gpu_devi
                 wait_for_replay(connection, replica)
                 assert_as_on_the_cpu(replica, seed=round_number)
             assert items.indexed_ids(replica, LISTS) == items.heap_ids(connection)
+
+
+def searched(connection: psycopg.Connection, queries: np.ndarray, k: int, probes: int) -> list[tuple]:
+    """What vectorgpu.search returns."""
+    arguments = ([items.vector_text(query) for query in queries], k, probes)
+    return connection.execute("SELECT * FROM vectorgpu.search('items_ivf', %s::vector[], %s, %s)", arguments).fetchall()
+
+
+@pytest.mark.parametrize("storage", items.STORAGES)
+@pytest.mark.parametrize("metric", items.METRICS)
+def test_many_queries_at_once_find_on_the_gpu_what_they_find_on_the_cpu(gpu_connection, gpu_device, metric, storage):
+    items.create_items(gpu_connection, items.uniform(2_000, DIMS) - 0.5)
+    items.create_index(gpu_connection, LISTS, metric, storage)
+    # Versions that a snapshot does not see, chains of versions on a page, and rows that are gone.
+    gpu_connection.execute("ALTER TABLE items ADD note int")
+    gpu_connection.execute("UPDATE items SET note = 1 WHERE mod(id, 3) = 0")
+    gpu_connection.execute("DELETE FROM items WHERE mod(id, 7) = 0")
+    items.copy_vectors(gpu_connection, "items (id, embedding)", items.uniform(200, DIMS, seed=3), first_id=5_000)
+    queries = items.uniform(30, DIMS, seed=8) - 0.5
+    for k, probes in ((1, 1), (10, 4), (10, LISTS), (56, 8), (100, 8)):
+        use_gpu(gpu_connection)
+        on_gpu = searched(gpu_connection, queries, k, probes)
+        assert gpu_connection.execute("SELECT device FROM vectorgpu.last_scan()").fetchone() == (gpu_device,)
+        gpu_connection.execute("SET vectorgpu.device = 'cpu'")
+        on_cpu = searched(gpu_connection, queries, k, probes)
+        assert [row[3] for row in on_gpu] == [row[3] for row in on_cpu]
+        assert on_gpu == on_cpu
+
+
+def test_many_queries_at_once_with_odd_ones_among_them(gpu_connection):
+    items.create_items(gpu_connection, items.uniform(500, DIMS))
+    items.create_index(gpu_connection, 5, "cosine")
+    use_gpu(gpu_connection)
+    queries = items.uniform(6, DIMS, seed=2)
+    queries[2] = 0
+    queries[4] = 3e37
+    on_gpu = searched(gpu_connection, queries, 3, 5)
+    gpu_connection.execute("SET vectorgpu.device = 'cpu'")
+    on_cpu = searched(gpu_connection, queries, 3, 5)
+    assert [(row[:2], str(row[3])) for row in on_gpu] == [(row[:2], str(row[3])) for row in on_cpu]
+    use_gpu(gpu_connection)
+    with pytest.raises(psycopg.errors.DataException, match="dimensions"):
+        searched(gpu_connection, items.uniform(2, DIMS + 1), 3, 5)

@@ -1,21 +1,24 @@
-//! How long a search of copied lists takes, and which part of that each kernel does.
+//! How long a search of copied lists takes, for one query and for many, and which part of that each kernel does.
 //!
-//!     list_latency [ROWS [DIMS [LISTS]]]
+//!     list_latency [ROWS [DIMS [LISTS [many]]]]
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
 use std::time::{Duration, Instant};
 
 use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, Profiling};
 use vectorgpu_core::Result;
-use vectorgpu_core::ivf::copy::ListCopies;
+use vectorgpu_core::ivf::copy::{ListCopies, ManyHits};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
 
 /// Searches that are timed, and those before them.
 const SEARCHES: usize = 400;
 const WARM_UP: usize = 400;
+/// Queries that are searched at once.
+const QUERIES: usize = 10_000;
 
 fn main() -> Result<()> {
+    let only_many = std::env::args().nth(4).is_some();
     let mut arguments = std::env::args().skip(1).map(|text| text.parse().unwrap_or(0));
     let rows = arguments.next().unwrap_or(100_000);
     let dims = arguments.next().unwrap_or(768);
@@ -26,9 +29,64 @@ fn main() -> Result<()> {
         .open()?;
     println!("{}: {rows} x {dims}, {lists} lists", engine.adapter().name);
     let mut copies = copied(&engine, rows, dims, lists)?;
-    for probes in [1, 10, 40, lists] {
+    for probes in [1, 10, 40, lists].into_iter().filter(|_| !only_many) {
         measure(&engine, &mut copies, dims, lists, probes.min(lists))?;
     }
+    for (queries, probes) in [(1000, 20), (QUERIES, 20), (QUERIES, 40), (1000, lists)] {
+        measure_many(&engine, &mut copies, dims, lists, queries, probes.min(lists))?;
+    }
+    Ok(())
+}
+
+fn measure_many(
+    engine: &Engine,
+    copies: &mut IndexCopies,
+    dims: usize,
+    lists: usize,
+    count: usize,
+    probes: usize,
+) -> Result<()> {
+    let mut random = Random(5);
+    let queries: Vec<ListQuery> = (0..count)
+        .map(|_| {
+            let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
+            ListQuery::new(Metric::L2, &query).expect("an ordinary query")
+        })
+        .collect();
+    let chosen =
+        |query: usize, probe: usize| u32::try_from((query * 131 + probe * 37) % lists).unwrap_or_default();
+    let probed: Vec<Vec<u32>> = (0..count)
+        .map(|query| {
+            let mut probed: Vec<u32> = (0..probes).map(|probe| chosen(query, probe)).collect();
+            probed.sort_unstable();
+            probed.dedup();
+            probed
+        })
+        .collect();
+    let once = |copies: &mut IndexCopies| {
+        let mut found = ManyHits::default();
+        let started = Instant::now();
+        copies.nearest_of_many(&queries, &probed, 16, &mut found, &mut || true)?;
+        Ok::<Duration, vectorgpu_core::Error>(started.elapsed())
+    };
+    once(copies)?;
+    let mut times = (0..5).map(|_| once(copies)).collect::<Result<Vec<_>>>()?;
+    times.sort_unstable();
+    let each = times[2] / u32::try_from(count).unwrap_or(1);
+    println!(
+        "{count} queries of {probes} lists at once: {:.1?}, {each:.2?} a query",
+        times[2]
+    );
+    engine.set_profiling(Profiling::Kernels);
+    engine.reset_profile();
+    once(copies)?;
+    for time in engine.profile() {
+        println!(
+            "    {:<14} {:>6} dispatches, {:.1?} in all",
+            time.kernel, time.dispatches, time.total
+        );
+    }
+    engine.set_profiling(Profiling::Off);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use support::{engine, engines, go_on};
 use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, ListCache, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::ivf::copy::ListCopies;
+use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, prewarm};
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
@@ -139,6 +139,17 @@ fn hits_are_those_of_the_twins() {
                 let keys = reference::list_scan(metric, &query, &rows);
                 let mut sorted: Vec<f32> = keys.clone();
                 sorted.sort_by(f32::total_cmp);
+                let products = reference::list_keys(metric, std::slice::from_ref(&query), &rows);
+                let mut many = ManyHits::default();
+                let asked = (std::slice::from_ref(&query), &[vec![0]]);
+                copies
+                    .nearest_of_many(asked.0, asked.1, 64, &mut many, &mut go_on)
+                    .unwrap();
+                for hit in &many.hits {
+                    let expected = products[usize::try_from(hit.tid).unwrap() - 1];
+                    let near = (hit.key - expected).abs() < 1e-2 || hit.key.is_nan() && expected.is_nan();
+                    assert!(near, "{} for {expected}", hit.key);
+                }
                 for wanted in [1, 10, 1024, 1025, count, 2 * count] {
                     let mut hits = Vec::new();
                     let searched = copies
@@ -284,4 +295,80 @@ fn a_lost_device_ends_a_search_cleanly() {
         .next(&index.store, &mut CpuBackend::new(), &mut go_on)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeviceLost);
+}
+
+#[test]
+fn many_queries_at_once_find_what_each_finds_alone() {
+    for (number, engine) in engines("many_queries_at_once_find_what_each_finds_alone")
+        .iter()
+        .enumerate()
+    {
+        for metric in METRICS {
+            check_many(engine, metric, 3, 1200, 140);
+            // The longer rows are the same in every variant.
+            if number == 0 {
+                check_many(engine, metric, 40, 300, 5);
+                check_many(engine, metric, 770, 100, 5);
+            }
+        }
+    }
+}
+
+fn check_many(engine: &Engine, metric: Metric, dims: usize, rows: usize, count: usize) {
+    let mut index = Index::build(metric, Storage::F32, dims, rows, 6, 3);
+    let cache = engine.list_cache();
+    let mut copies = copies_of(&cache, &index, 1);
+    prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+    // More extents than one for a list.
+    let mut random = Random(8);
+    for _ in 0..rows / 4 {
+        index.insert(random.vector(dims));
+    }
+    prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+    let queries: Vec<ListQuery> = (0..count)
+        .map(|_| ListQuery::new(metric, &random.vector(dims)).unwrap())
+        .collect();
+    let lists: Vec<Vec<u32>> = (0..count)
+        .map(|query| {
+            (0..6)
+                .filter(|list| (query >> list) % 2 == 0 && query != 4)
+                .collect()
+        })
+        .collect();
+    let mut alone = ManyHits::default();
+    for (query, lists) in queries.iter().zip(&lists) {
+        let searched = copies
+            .nearest(query, lists, 1 << 20, None, &mut alone.hits, &mut go_on)
+            .unwrap();
+        alone.queries.push((alone.hits.len(), searched));
+    }
+    for wanted in [1, 18, 64] {
+        let mut found = ManyHits::default();
+        copies
+            .nearest_of_many(&queries, &lists, wanted, &mut found, &mut go_on)
+            .unwrap();
+        compare_many(&found, &alone, wanted);
+    }
+}
+
+fn compare_many(found: &ManyHits, alone: &ManyHits, wanted: usize) {
+    assert_eq!(found.queries.len(), alone.queries.len());
+    let (mut start, mut alone_start) = (0, 0);
+    for ((end, searched), (alone_end, expected)) in found.queries.iter().zip(&alone.queries) {
+        let (hits, all) = (&found.hits[start..*end], &alone.hits[alone_start..*alone_end]);
+        (start, alone_start) = (*end, *alone_end);
+        assert_eq!(searched.rows, expected.rows);
+        assert_eq!(hits.len(), wanted.min(all.len()));
+        assert_eq!(searched.cut.is_some(), hits.len() < all.len());
+        // Keys from products are a little lower.
+        let slack = 2e-2;
+        for hit in hits {
+            let same = all.iter().find(|same| same.tid == hit.tid).unwrap();
+            assert_eq!(hit.exact, same.exact);
+            assert!((hit.key - same.key).abs() < slack, "{} for {}", hit.key, same.key);
+        }
+        let cut = searched.cut.unwrap_or(f32::MAX);
+        let mut nearer = all.iter().filter(|hit| hit.key < cut - slack);
+        assert!(nearer.all(|near| hits.iter().any(|hit| hit.tid == near.tid)));
+    }
 }

@@ -7,6 +7,7 @@ use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::search::many::{ManyCopies, nearest_of_many, ranking_metric};
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::ListRows;
@@ -211,6 +212,72 @@ fn a_device_lost_in_mid_scan_leaves_every_row_returned_once_and_in_order() {
                     "{storage:?} {metric:?} {fail_at}"
                 );
                 assert_eq!(copies.device.borrow().searches, fail_at, "{storage:?} {metric:?}");
+            }
+        }
+    }
+}
+
+/// What one query would find by itself, in the order of the operator's value.
+fn alone(index: &Index, query: &[f32], probes: u32) -> Vec<(f64, Tid)> {
+    let mut search = Search::new(index.meta, index.options(probes, Iterate::Off, 1 << 20));
+    search.start(Some(query), true).expect("the dimensions agree");
+    in_order(index, &index.drain(&index.store, &mut search), query)
+}
+
+#[test]
+fn many_queries_at_once_find_what_each_finds_alone() {
+    for (storage, is_exact) in [
+        (Storage::F32, true),
+        (Storage::F32, false),
+        (Storage::Int8, false),
+        (Storage::Rabitq, true),
+    ] {
+        for metric in METRICS {
+            let mut index = Index::build(metric, storage, 20, ROWS, 9, 3);
+            index.delete(|tid| tid.0 % 5 == 0);
+            let mut lists = MemoryCopies::new(metric, is_exact);
+            let mut centroids = MemoryCopies::new(ranking_metric(metric), is_exact);
+            let mut random = Random(6);
+            let mut queries: Vec<Vec<f32>> = (0..30).map(|_| random.vector(20)).collect();
+            queries.push(vec![0.0; 20]);
+            let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
+            for probes in [1, 4, 9] {
+                let mut copies = ManyCopies {
+                    lists: &mut lists,
+                    centroids: Some(&mut centroids),
+                    rounded: None,
+                };
+                let found = nearest_of_many(
+                    &index.store,
+                    &index.meta,
+                    &mut copies,
+                    &queries,
+                    probes,
+                    10,
+                    &mut || true,
+                )
+                .expect("sound");
+                let mut answered = 0;
+                for (query, found) in queries.iter().zip(found) {
+                    let Some(found) = found else { continue };
+                    answered += 1;
+                    let expected = alone(&index, query, probes);
+                    let rows = in_order(&index, &found.rows, query);
+                    assert!(found.rows.iter().all(|row| row.exact == is_exact));
+                    if is_exact {
+                        // All that are nearer than the bound, which are the first.
+                        assert_eq!(rows, expected[..rows.len()]);
+                        // All rows are equally near to a zero query.
+                        let enough = rows.len() >= 10.min(expected.len()) || query[0] == 0.0;
+                        assert!(enough, "{} of {}", rows.len(), expected.len());
+                    } else {
+                        assert!(rows.iter().all(|row| expected.contains(row)));
+                    }
+                    let others = expected.iter().filter(|row| !rows.contains(row));
+                    assert!(others.clone().all(|(distance, _)| *distance >= found.bound));
+                }
+                // A zero query has no cosine, and so no bounds.
+                assert_eq!(answered, if metric == Metric::Cosine { 30 } else { 31 });
             }
         }
     }

@@ -15,7 +15,7 @@ pub(crate) mod search;
 mod select;
 mod sort;
 mod sort_local;
-mod top_k;
+pub(crate) mod top_k;
 mod vector;
 
 pub use argmax::ValueAt;

@@ -18,12 +18,13 @@ use crate::step::Step;
 
 static TOP_K: Kernel = kernel!("top_k", "select/top_k.wgsl");
 static TOP_FEW: Kernel = kernel!("top_few", "select/top_few.wgsl");
+static TOP_FEW_SPANS: Kernel = kernel!("top_few_spans", "select/top_few_spans.wgsl");
 
 /// Candidates that a workgroup sorts at once.
 const BLOCK: usize = 2048;
 /// Candidates that a workgroup looks at once for few results, and most results of that.
-const FEW_BLOCK: usize = 4096;
-const FEW_MAX: usize = 64;
+pub(crate) const FEW_BLOCK: usize = 4096;
+pub(crate) const FEW_MAX: usize = 64;
 /// Most results.
 const K_MAX: usize = 1024;
 
@@ -35,6 +36,28 @@ struct TopKParams {
     k: u32,
     first: u32,
     position: u32,
+}
+
+/// Values of which the smallest are chosen.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    /// At most [`FEW_BLOCK`].
+    pub(crate) count: u32,
+    /// The index of the first one.
+    pub(crate) index: u32,
+    pub(crate) reserved: u32,
+}
+
+/// `Params` of top_few_spans.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct SpansParams {
+    k: u32,
+    first: u32,
+    span_first: u32,
+    span_end: u32,
 }
 
 /// What a pass chooses from.
@@ -115,6 +138,48 @@ impl Step {
         self.top_k_pass(&candidates, k, best_values, best_indices)
     }
 
+    /// Records the search for the `k` smallest (at most [`FEW_MAX`]) of each of `count` spans of `values`; an entry's index is
+    /// the one of `indices`, or follows from its place in the span, where infinite values are no entries. Results are
+    /// `[count, k]`.
+    ///
+    /// # Errors
+    /// What compiling the kernel reports.
+    pub(crate) fn top_few_spans(
+        &mut self,
+        (values, indices): (&View, Option<&View>),
+        (spans, count): (&View, usize),
+        k: usize,
+        (best_values, best_indices): (&View, &View),
+    ) -> Result<()> {
+        let pipeline =
+            self.runtime
+                .pipelines
+                .pipeline(&self.runtime.context, &TOP_FEW_SPANS, Variant::default())?;
+        for range in ranges(&self.runtime, TOP_FEW_SPANS.name, count, FEW_BLOCK) {
+            let params = SpansParams {
+                k: as_u32(k)?,
+                first: u32::from(indices.is_none()),
+                span_first: as_u32(range.start)?,
+                span_end: as_u32(range.end)?,
+            };
+            let extent = Extent {
+                workgroups: stride_workgroups(&self.runtime, as_u32(range.len())?, 1),
+                units: as_u64(range.len().saturating_mul(FEW_BLOCK))?,
+            };
+            // Bound in their place and not read.
+            let views = [
+                values,
+                indices.unwrap_or(values),
+                spans,
+                best_values,
+                best_indices,
+            ];
+            self.runtime
+                .record(&mut self.recording, &pipeline, &params, &views, extent)?;
+        }
+        Ok(())
+    }
+
     /// Records the search for the `k` smallest of each block of `candidates`.
     fn top_k_pass(
         &mut self,
@@ -189,12 +254,12 @@ fn block_units(kept: usize) -> usize {
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW];
+pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW, &TOP_FEW_SPANS];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    let few = std::iter::once((&TOP_FEW, Variant::default()));
+    let few = [&TOP_FEW, &TOP_FEW_SPANS].map(|kernel| (kernel, Variant::default()));
     let many = FEW_MAX.ilog2() + 1..=K_MAX.ilog2();
     many.map(|power| (&TOP_K, Variant::default().constant("KEPT", 1 << power)))
         .chain(few)
@@ -208,7 +273,16 @@ mod tests {
 
     #[test]
     fn parameters_lie_in_memory_as_the_shader_reads_them() {
-        for kernel in KERNELS {
+        assert_params!(
+            TOP_FEW_SPANS,
+            SpansParams {
+                k,
+                first,
+                span_first,
+                span_end
+            }
+        );
+        for kernel in [&TOP_K, &TOP_FEW] {
             assert_params!(
                 kernel,
                 TopKParams {

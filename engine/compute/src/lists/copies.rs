@@ -1,14 +1,16 @@
 //! The copies of one index, as a scan uses them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies};
+use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::cache::{IndexShape, ListCache};
+use super::batch::WANTED_MAX;
+use super::cache::{IndexShape, ListCache, ListCopy};
 use super::extent::RowShape;
 use crate::runtime::as_u64;
 
@@ -81,6 +83,13 @@ impl IndexCopies {
         as_u64(self.shape.rows.row_bytes())
     }
 
+    /// The copy of a list, which is whole.
+    pub(super) fn finished(&self, list: u32) -> Result<Rc<RefCell<ListCopy>>> {
+        let copy = self.cache.copy(self.index, list);
+        let copy = copy.filter(|copy| copy.borrow().mark.is_some());
+        copy.ok_or_else(|| Error::new(ErrorKind::Internal, format!("list {list} has no finished copy")))
+    }
+
     /// Lets the copies used so far make room for others again.
     pub fn release(&self) {
         self.cache.tick();
@@ -140,17 +149,31 @@ impl ListCopies for IndexCopies {
         hits: &mut Vec<CopyHit>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<CopiesSearched> {
-        let mut copies = Vec::with_capacity(lists.len());
-        for &list in lists {
-            let copy = self.cache.copy(self.index, list);
-            let copy = copy.filter(|copy| copy.borrow().mark.is_some());
-            copies.push(copy.ok_or_else(|| {
-                Error::new(ErrorKind::Internal, format!("list {list} has no finished copy"))
-            })?);
-        }
+        let copies = lists.iter().map(|list| self.finished(*list));
+        let copies = copies.collect::<Result<Vec<_>>>()?;
         let searched = self.search(query, &copies, wanted, after, hits, keep_waiting)?;
         self.cache.tick();
         Ok(searched)
+    }
+
+    fn nearest_of_many(
+        &mut self,
+        queries: &[ListQuery],
+        lists: &[Vec<u32>],
+        wanted: usize,
+        found: &mut ManyHits,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        if (1..=WANTED_MAX).contains(&wanted) {
+            self.search_many(queries, lists, wanted, found, keep_waiting)?;
+            self.cache.tick();
+            return Ok(());
+        }
+        for (query, lists) in queries.iter().zip(lists) {
+            let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
+            found.queries.push((found.hits.len(), searched));
+        }
+        Ok(())
     }
 
     fn failed(&mut self, error: Error) -> Result<()> {

@@ -4,6 +4,7 @@
 //! business. Copies of all indexes share the engine's budget; the ones used least recently make room for others.
 //! Invariant: no `RefCell` is borrowed while a caller's closure runs.
 
+mod batch;
 mod cache;
 mod copies;
 mod extent;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use vectorgpu_core::Result;
@@ -42,12 +43,38 @@ pub(super) struct Tiles {
     /// Each segment's buffer, whole, and its tiles.
     segments: Vec<(View, usize, usize)>,
     /// The buffers, whole, of what belongs to rows that are found.
-    found_segments: Vec<View>,
+    pub(super) found_segments: Vec<View>,
+    /// Rows in them.
+    pub(super) rows: usize,
+}
+
+/// Tiles of one list, one after the other in one segment.
+pub(super) struct Part {
+    pub(super) tiles: Range<usize>,
+    /// Which of the segments.
+    pub(super) segment: usize,
     /// Rows in them.
     pub(super) rows: usize,
 }
 
 impl Tiles {
+    /// The tiles of `tile_rows` rows of `copies`, and which of them are each one's.
+    pub(super) fn in_blocks(
+        copies: &[Rc<RefCell<ListCopy>>],
+        tile_rows: usize,
+    ) -> Result<(Self, Vec<Vec<Part>>)> {
+        let held: Vec<_> = copies.iter().map(|copy| copy.borrow()).collect();
+        let extents = held
+            .iter()
+            .enumerate()
+            .flat_map(|(list, copy)| copy.extents.iter().map(move |extent| (list, extent)));
+        let mut parts: Vec<Vec<Part>> = copies.iter().map(|_| Vec::new()).collect();
+        let tiles = Self::build(&extents.collect::<Vec<_>>(), tile_rows, &mut |list, part| {
+            parts[list].push(part);
+        })?;
+        Ok((tiles, parts))
+    }
+
     pub(super) fn new(copies: &[Rc<RefCell<ListCopy>>]) -> Result<Self> {
         let held: Vec<_> = copies.iter().map(|copy| copy.borrow()).collect();
         let extents = || held.iter().flat_map(|copy| &copy.extents);
@@ -55,16 +82,27 @@ impl Tiles {
     }
 
     fn of(extents: &[&Extent]) -> Result<Self> {
-        let mut by_segment: BTreeMap<u64, Vec<&Extent>> = BTreeMap::new();
+        let rows: usize = extents.iter().map(|extent| extent.rows()).sum();
+        let tile_rows = TILE_ROWS * rows.div_ceil(TILE_ROWS * TILES).max(1);
+        let extents: Vec<_> = extents.iter().map(|extent| (0, *extent)).collect();
+        Self::build(&extents, tile_rows, &mut |_, _| {})
+    }
+
+    /// The tiles of extents, each of the list with a number, and `part` told of the tiles of each.
+    fn build(
+        extents: &[(usize, &Extent)],
+        tile_rows: usize,
+        part: &mut dyn FnMut(usize, Part),
+    ) -> Result<Self> {
+        let mut by_segment: BTreeMap<u64, Vec<(usize, &Extent)>> = BTreeMap::new();
         let mut rows = 0;
-        for extent in extents.iter().filter(|extent| extent.rows() > 0) {
+        for &(list, extent) in extents.iter().filter(|(_, extent)| extent.rows() > 0) {
             rows += extent.rows();
             by_segment
                 .entry(extent.scanned().buffer().number())
                 .or_default()
-                .push(extent);
+                .push((list, extent));
         }
-        let tile_rows = TILE_ROWS * rows.div_ceil(TILE_ROWS * TILES).max(1);
         let mut tiles = Self {
             table: Vec::with_capacity(rows / tile_rows + extents.len()),
             tile_rows,
@@ -72,13 +110,20 @@ impl Tiles {
             found_segments: Vec::new(),
             rows,
         };
-        for extents in by_segment.values() {
+        for (segment, extents) in by_segment.values().enumerate() {
             let first = tiles.table.len();
-            for extent in extents {
+            for &(list, extent) in extents {
+                let start = tiles.table.len();
                 let found_segment = tiles.found_segment(extent)?;
                 extent.tiles(tile_rows, found_segment, &mut tiles.table)?;
+                let part_of_list = Part {
+                    tiles: start..tiles.table.len(),
+                    segment,
+                    rows: extent.rows(),
+                };
+                part(list, part_of_list);
             }
-            let whole = View::whole_buffer(extents[0].scanned());
+            let whole = View::whole_buffer(extents[0].1.scanned());
             tiles.segments.push((whole, first, tiles.table.len()));
         }
         Ok(tiles)
@@ -102,6 +147,11 @@ impl Tiles {
             first: *first,
             end: *end,
         })
+    }
+
+    /// Number of segments.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Places for keys: whole tiles.

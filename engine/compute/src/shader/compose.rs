@@ -42,6 +42,7 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("best_subgroup"),
     part!("sort_key"),
     part!("list_key"),
+    part!("few"),
 ];
 
 /// Text with a line map.

@@ -76,7 +76,11 @@ impl Centroids {
 }
 
 /// Hands on every centroid, as f32, in the order of the lists.
-fn for_each<S: PageStore>(store: &S, meta: &Meta, each: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+pub(super) fn for_each<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    each: &mut dyn FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
     let (dims, lists) = (meta.dims as usize, meta.lists as usize);
     let (mut scratch, mut centroid) = (Vec::new(), Vec::with_capacity(dims));
     let mut run = Run::new(dims * 4, lists, &mut scratch);

@@ -53,6 +53,15 @@ pub struct CopiesSearched {
     pub cut: Option<f32>,
 }
 
+/// What a device found for many queries.
+#[derive(Debug, Clone, Default)]
+pub struct ManyHits {
+    /// The hits of one query after the other.
+    pub hits: Vec<CopyHit>,
+    /// Where each query's hits end, and [`CopiesSearched`] for it.
+    pub queries: Vec<(usize, CopiesSearched)>,
+}
+
 /// Copies of the lists of one index, in a device's memory.
 ///
 /// Implementors: the GPU's, and one in memory for tests. A copy that was begun and not finished is never searched.
@@ -100,6 +109,25 @@ pub trait ListCopies {
         hits: &mut Vec<CopyHit>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<CopiesSearched>;
+
+    /// As [`Self::nearest`] for each of `queries`, of the lists that belong to it. Nothing is left out.
+    ///
+    /// # Errors
+    /// As [`Self::nearest`].
+    fn nearest_of_many(
+        &mut self,
+        queries: &[ListQuery],
+        lists: &[Vec<u32>],
+        wanted: usize,
+        found: &mut ManyHits,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        for (query, lists) in queries.iter().zip(lists) {
+            let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
+            found.queries.push((found.hits.len(), searched));
+        }
+        Ok(())
+    }
 
     /// Told that `error` ended a search; decides whether the pages are read instead.
     ///

@@ -7,7 +7,8 @@
 //! sums off, and the rounding of `scale * code`; `go` for the operator's own. With `x'` what the code stands for, `r >=
 //! |x - x'|`, and ETA for what a flushed subnormal can move:
 //!
-//! - L2: `|q - x'|^2 (1 + g)` is at least the direct sum, so `sqrt(sum (1 - g - 2 go)) - r` is a bound.
+//! - L2: `|q - x'|^2 (1 + g)` is at least the direct sum, so `sqrt(sum (1 - g - 2 go)) - r` is a bound. From `q.x'` alone it
+//!   follows with an error of `2 g |q| |x'|`.
 //! - inner product: `q.x` is at most the sum plus `|q| (g |x'| + r + go |x|)`, plus what flushes move.
 //! - cosine: the same over `|q| |x|`.
 
@@ -55,8 +56,10 @@ impl Rounding {
 pub struct ListQuery {
     /// The query itself.
     pub values: Vec<f32>,
-    /// The query's record of list_key.wgsl.
+    /// The query's record of list_key.wgsl, for sums over the elements of query and row.
     pub head: [f32; 4],
+    /// The same for L2 where only `q.x'` is summed; else equal.
+    pub product_head: [f32; 4],
     /// The relative error of a directly summed squared distance.
     pub rounding: f32,
 }
@@ -81,9 +84,19 @@ impl ListQuery {
                 [1.0, rounded_up(norm), 0.0, nearest(inverse)]
             }
         };
+        let product_head = match metric {
+            Metric::L2 => [
+                1.0,
+                rounded_up(2.0 * rounding.operator + KEY_SLACK),
+                rounded_up(rounding.score * norm),
+                nearest(norm * norm),
+            ],
+            Metric::InnerProduct | Metric::Cosine => head,
+        };
         Some(Self {
             values: query.to_vec(),
             head,
+            product_head,
             rounding: rounded_up(rounding.score + 2.0 * rounding.operator + KEY_SLACK),
         })
     }

@@ -183,7 +183,7 @@ impl CopyScan {
             window.leave_out_from(bound_of(cut));
         }
         for hit in self.hits.iter().filter(|hit| !hit.key.is_infinite()) {
-            window.push(entry(index.meta.metric, query, hit));
+            window.push(entry_of(index.meta.metric, query, hit));
         }
         window.seal();
         counts.times.scan += started.elapsed();
@@ -192,7 +192,7 @@ impl CopyScan {
 }
 
 /// What goes into the window: the operator's value, or a bound.
-fn entry(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
+pub(super) fn entry_of(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
     let Some((score, norm_sq)) = hit.exact else {
         return Entry::new(bound_of(hit.key), hit.tid, Source::Bound);
     };

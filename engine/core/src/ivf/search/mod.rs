@@ -12,6 +12,7 @@ mod collect;
 mod coming;
 mod copies;
 mod int8;
+pub mod many;
 mod rabitq;
 mod rank;
 

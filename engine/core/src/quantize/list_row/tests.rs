@@ -73,13 +73,22 @@ fn keys(metric: Metric, rows: &ListRows, query: &ListQuery) -> Vec<f32> {
                 let term = |(q, x): (&f32, &f32)| q * x;
                 [pairs.clone().map(term).sum::<f32>(), pairs.rev().map(term).sum()]
             };
-            sums.map(|sum| {
+            let from_sums = sums.map(|sum| {
                 if metric == Metric::L2 {
                     key_of_square(sum, query.rounding, rows.heads[0])
                 } else {
                     key_of_dot(metric, sum, rows.heads[0], query.head)
                 }
-            })
+            });
+            let product = |(q, x): (&f32, &f32)| q * x;
+            let pairs = query.values.iter().zip(&row);
+            let products = [
+                pairs.clone().map(product).sum::<f32>(),
+                pairs.rev().map(product).sum(),
+            ];
+            let from_products =
+                products.map(|sum| key_of_dot(metric, sum, rows.heads[0], query.product_head));
+            [from_sums, from_products].concat()
         })
         .concat()
 }

@@ -1,0 +1,280 @@
+//! Many queries at once through copies of lists on a device: every list is looked at once, for all queries that probe it.
+//!
+//! Which lists a query probes is what a scan of its own would choose: a device ranks the centroids, as rows of a list, where it
+//! scores exactly; where it leaves a doubt, and elsewhere, the CPU does. What is not certain in the end is left to a
+//! scan of the query's own.
+
+use crate::backend::KeepWaiting;
+use crate::cpu::CpuBackend;
+use crate::error::Result;
+use crate::metric::{Metric, Score, Storage};
+use crate::quantize::list_row::key::bound_of;
+use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
+use crate::vector::check_equal_dims;
+
+use super::super::centroids::{self, Centroids};
+use super::super::copy::{self, CopyHit, CopyMark, ListCopies, ManyHits};
+use super::super::layout::{Meta, Tid};
+use super::super::store::PageStore;
+use super::copies::entry_of;
+use super::rank::Ranking;
+use super::{Found, Query, list_head_block};
+
+/// Rows to ask for beyond those that are wanted.
+const SPARE: usize = 6;
+/// Lists to ask for beyond those that are wanted.
+const SPARE_LISTS: usize = 6;
+/// The list that a copy of the centroids is.
+const CENTROIDS: u32 = 0;
+
+/// What a search of copies found for one query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundOfMany {
+    /// Rows by ascending distance.
+    pub rows: Vec<Found>,
+    /// No other row of the lists is nearer; infinite where there is none.
+    pub bound: f64,
+}
+
+/// The copies that are searched.
+pub struct ManyCopies<'a> {
+    /// Of the lists.
+    pub lists: &'a mut dyn ListCopies,
+    /// Of the centroids, as one list of rows whose TIDs are the lists, under [`ranking_metric`].
+    pub centroids: Option<&'a mut dyn ListCopies>,
+    /// A copy of the centroids for the CPU.
+    pub rounded: Option<&'a Centroids>,
+}
+
+/// The metric by which lists are ranked.
+pub const fn ranking_metric(metric: Metric) -> Metric {
+    match metric {
+        Metric::L2 => Metric::L2,
+        Metric::InnerProduct | Metric::Cosine => Metric::InnerProduct,
+    }
+}
+
+/// Finds about the `k` nearest rows of each of `queries` in its `probes` nearest lists. `None` for a query that needs a scan
+/// of its own.
+///
+/// # Errors
+/// `DataException` for a query of other dimensions than the index's; `CorruptIndex`; what the copies report.
+pub fn nearest_of_many<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    copies: &mut ManyCopies<'_>,
+    queries: &[&[f32]],
+    probes: u32,
+    k: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Option<FoundOfMany>>> {
+    let mut prepared = Vec::with_capacity(queries.len());
+    // Those that can be bounded at all, by their place among the queries.
+    let mut places = Vec::with_capacity(queries.len());
+    for (place, query) in queries.iter().enumerate() {
+        check_equal_dims(meta.dims as usize, query.len())?;
+        if let Some(query) = ListQuery::new(meta.metric, query) {
+            prepared.push(query);
+            places.push(place);
+        }
+    }
+    let probes = probes.clamp(1, meta.lists);
+    let mut lists = choose_lists(store, meta, copies, &prepared, probes, keep_waiting)?;
+    let fresh = refresh(store, meta, copies.lists, &lists, keep_waiting)?;
+    let uncertain = |lists: &Vec<u32>| lists.iter().any(|list| fresh[*list as usize] == Fresh::No);
+    let left_out: Vec<bool> = lists.iter().map(uncertain).collect();
+    for lists in &mut lists {
+        lists.retain(|list| fresh[*list as usize] == Fresh::Yes);
+    }
+    let wanted = k + SPARE;
+    let mut found = ManyHits::default();
+    copies
+        .lists
+        .nearest_of_many(&prepared, &lists, wanted, &mut found, keep_waiting)?;
+    let mut results = vec![None; queries.len()];
+    let mut start = 0;
+    for (number, (end, searched)) in found.queries.iter().enumerate() {
+        let hits = &found.hits[start..*end];
+        start = *end;
+        if !left_out[number] {
+            let query = Query::new(queries[places[number]], true);
+            let bound = searched.cut.map_or(f64::INFINITY, bound_of);
+            results[places[number]] = Some(found_of(meta.metric, &query, hits, bound));
+        }
+    }
+    Ok(results)
+}
+
+/// The rows of `hits` that are certainly nearer than all others, in order.
+fn found_of(metric: Metric, query: &Query, hits: &[CopyHit], bound: f64) -> FoundOfMany {
+    let entries = hits.iter().map(|hit| (entry_of(metric, query, hit), hit));
+    let mut entries: Vec<_> = entries
+        .filter(|(entry, _)| entry.key() < bound || bound == f64::INFINITY)
+        .collect();
+    entries.sort_unstable_by_key(|(entry, _)| *entry);
+    let rows = entries.into_iter().map(|(entry, hit)| Found {
+        tid: Tid(entry.tid),
+        distance: entry.key(),
+        exact: hit.exact.is_some(),
+    });
+    FoundOfMany {
+        rows: rows.collect(),
+        bound,
+    }
+}
+
+/// Whether a list can be searched through its copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    Unknown,
+    Yes,
+    Empty,
+    No,
+}
+
+/// Brings the copies of all lists that are probed up to date.
+fn refresh<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    copies: &mut dyn ListCopies,
+    lists: &[Vec<u32>],
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Fresh>> {
+    let shape = meta.shape();
+    let mut rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
+    let mut fresh = vec![Fresh::Unknown; meta.lists as usize];
+    for &list in lists.iter().flatten() {
+        let place = &mut fresh[list as usize];
+        if *place != Fresh::Unknown {
+            continue;
+        }
+        store.pause()?;
+        let head = list_head_block(store, meta, list)?;
+        *place = if head == super::NO_BLOCK {
+            Fresh::Empty
+        } else if copy::refresh(store, meta, &shape, list, head, copies, &mut rows, keep_waiting)? {
+            Fresh::Yes
+        } else {
+            Fresh::No
+        };
+    }
+    Ok(fresh)
+}
+
+/// The `probes` nearest lists of each query.
+fn choose_lists<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    copies: &mut ManyCopies<'_>,
+    queries: &[ListQuery],
+    probes: u32,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Vec<u32>>> {
+    if probes == meta.lists {
+        return Ok(vec![(0..meta.lists).collect(); queries.len()]);
+    }
+    let mut chosen = match &mut copies.centroids {
+        Some(centroids) if centroids.is_exact() => {
+            rank_on_device(store, meta, &mut **centroids, queries, probes, keep_waiting)?
+        }
+        _ => vec![None; queries.len()],
+    };
+    let mut ranking = Ranking::default();
+    let mut backend = CpuBackend::new();
+    for (query, chosen) in queries.iter().zip(&mut chosen) {
+        if chosen.is_some() {
+            continue;
+        }
+        store.pause()?;
+        let query = Query::new(&query.values, true);
+        // Codes of centroids need tables that this query does not have.
+        let rounded = copies
+            .rounded
+            .filter(|copy| matches!(copy, Centroids::Rounded(_)));
+        ranking.score(store, meta, Some(&query), rounded, &mut backend, keep_waiting)?;
+        let range = 0..probes as usize;
+        ranking.rank(store, meta, Some(&query), rounded, range.clone())?;
+        *chosen = Some(range.map(|place| ranking.list(place)).collect());
+    }
+    Ok(chosen.into_iter().flatten().collect())
+}
+
+/// The same where a device can tell; `None` where it leaves a doubt.
+fn rank_on_device<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    centroids: &mut dyn ListCopies,
+    queries: &[ListQuery],
+    probes: u32,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Option<Vec<u32>>>> {
+    copy_centroids(store, meta, centroids, keep_waiting)?;
+    let metric = ranking_metric(meta.metric);
+    let ranked: Vec<Option<ListQuery>> = queries
+        .iter()
+        .map(|query| ListQuery::new(metric, &query.values))
+        .collect();
+    let asked: Vec<ListQuery> = ranked.iter().flatten().cloned().collect();
+    let wanted = probes as usize + SPARE_LISTS;
+    let mut found = ManyHits::default();
+    let lists = vec![vec![CENTROIDS]; asked.len()];
+    centroids.nearest_of_many(&asked, &lists, wanted, &mut found, keep_waiting)?;
+    let mut start = 0;
+    let mut answers = found.queries.iter().map(|(end, searched)| {
+        let hits = &found.hits[start..*end];
+        start = *end;
+        nearest_lists(metric, hits, searched.cut.map_or(f64::INFINITY, bound_of), probes)
+    });
+    Ok(ranked
+        .iter()
+        .map(|query| query.as_ref().and_then(|_| answers.next()).flatten())
+        .collect())
+}
+
+/// The `probes` nearest lists by exact score, ties to the lower number, if no other one can be among them.
+fn nearest_lists(metric: Metric, hits: &[CopyHit], bound: f64, probes: u32) -> Option<Vec<u32>> {
+    let mut scored = Vec::with_capacity(hits.len());
+    for hit in hits {
+        let (score, _) = hit.exact?;
+        let key = if metric.score() == Score::Dot {
+            -score
+        } else {
+            score
+        };
+        scored.push((key, u32::try_from(hit.tid).ok()?));
+    }
+    scored.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    scored.truncate(probes as usize);
+    let (last, _) = scored.last()?;
+    let value = match metric.score() {
+        Score::SquaredL2 => f64::from(*last).sqrt(),
+        Score::Dot => f64::from(*last),
+    };
+    // A score that is no number compares with nothing.
+    let certain = scored.len() == probes as usize && value < bound;
+    certain.then(|| scored.into_iter().map(|(_, list)| list).collect())
+}
+
+/// Copies the centroids, unless they are there: nothing but a new build changes them.
+fn copy_centroids<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    copies: &mut dyn ListCopies,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<()> {
+    if copies.mark(CENTROIDS).is_some() {
+        return Ok(());
+    }
+    copies.begin(CENTROIDS, u64::from(meta.lists), keep_waiting)?;
+    let mut rows = ListRows::new(ranking_metric(meta.metric), Storage::F32, meta.dims as usize);
+    let mut list = 0;
+    centroids::for_each(store, meta, &mut |centroid| {
+        let norm_sq = crate::distance::norm_squared(centroid);
+        rows.push(list, RowCode::F32(bytemuck::cast_slice(centroid)), norm_sq);
+        list += 1;
+        Ok(())
+    })?;
+    copies.append(CENTROIDS, &rows, keep_waiting)?;
+    copies.finish(CENTROIDS, CopyMark::default());
+    Ok(())
+}
