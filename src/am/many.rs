@@ -1,11 +1,11 @@
 //! Many searches at once through copies of an index's lists in GPU memory, for functions.
 
-use vectorgpu_core::Result;
 use vectorgpu_core::ivf::copy::ListCopies;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::search::SearchCounts;
 use vectorgpu_core::ivf::search::many::{FoundOfMany, ManyCopies, nearest_of_many};
 use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::{ErrorKind, Result};
 
 use super::kept::{self, Kept};
 use super::scan::{self, LastScan};
@@ -66,6 +66,8 @@ impl<'a> ManySearch<'a> {
                 self.remember(probes, queries.len());
                 Ok(found)
             }
+            // The lists of one query may fit where those of all do not.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(vec![None; queries.len()]),
             Err(error) => {
                 self.place.lists.failed(error)?;
                 Ok(vec![None; queries.len()])

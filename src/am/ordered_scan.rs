@@ -51,6 +51,8 @@ impl<'a> OrderedScan<'a> {
         let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
         // SAFETY: both are open until `open` is dropped, after this scan.
         let scan = unsafe { pg_sys::index_beginscan(table, index, snapshot, 0, 1) };
+        // SAFETY: the scan was made just now. Only a start sets this, and rows may be fetched without one.
+        unsafe { (*scan).xs_heap_continue = false };
         // SAFETY: the table is open; without a list the slot is the caller's to free.
         let slot = unsafe { pg_sys::table_slot_create(table, ptr::null_mut()) };
         // SAFETY: the index is open; allocates in the current context, which outlives the scan.

@@ -111,12 +111,15 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta) -> Result<Option<
         Device::Auto | Device::Cpu => (DeviceChoice::Auto, Box::new(go_on)),
     };
     // SAFETY: the caller's index is open.
-    let centroids = unsafe { residency::centroid_copies(index, meta, &choice, on_failure) }?;
-    Ok(Some(ManyPlace {
-        lists,
-        centroids,
-        why: place.why,
-    }))
+    match unsafe { residency::centroid_copies(index, meta, &choice, on_failure) } {
+        Ok(centroids) => Ok(Some(ManyPlace {
+            lists,
+            centroids,
+            why: place.why,
+        })),
+        Err(error) if Device::chosen() == Device::Auto && go_on(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The copies that are to be made of all lists of `index`.

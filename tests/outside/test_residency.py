@@ -163,6 +163,19 @@ def test_several_indexes_share_little_memory_and_the_limit_holds(gpu_connection)
     assert held[0] >= 1 and held[1] <= limit
 
 
+def test_many_queries_whose_lists_do_not_fit_together_are_answered_one_by_one(gpu_connection):
+    rows = items.uniform(40_000, 128)
+    items.create_items(gpu_connection, rows)
+    items.create_index(gpu_connection, 100, storage="f16")
+    gpu_connection.execute("SET vectorgpu.vram_limit = '16MB'")
+    gpu_connection.execute("SET vectorgpu.staging_size = '1MB'")
+    use_gpu(gpu_connection)
+    found = searched(gpu_connection, rows[::700], 1, 2)
+    assert [distance for *_, distance in found] == [0] * len(rows[::700])
+    used, limit = gpu_connection.execute("SELECT vram_peak_bytes, vram_limit_bytes FROM vectorgpu.stats").fetchone()
+    assert used <= limit
+
+
 def test_prewarm_that_does_not_fit_warns_and_keeps_what_does(gpu_connection):
     notices: list[str] = []
     gpu_connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
@@ -323,7 +336,10 @@ def test_many_queries_at_once_with_odd_ones_among_them(gpu_connection):
     queries = items.uniform(6, DIMS, seed=2)
     queries[2] = 0
     queries[4] = 3e37
+    gpu_connection.execute("SET vectorgpu.profile = on")
     on_gpu = searched(gpu_connection, queries, 3, 5)
+    kernels = {kernel for (kernel,) in gpu_connection.execute("SELECT kernel FROM vectorgpu.kernel_times")}
+    assert {"list_keys", "top_few_spans", "list_fetch"} <= kernels
     gpu_connection.execute("SET vectorgpu.device = 'cpu'")
     on_cpu = searched(gpu_connection, queries, 3, 5)
     assert [(row[:2], str(row[3])) for row in on_gpu] == [(row[:2], str(row[3])) for row in on_cpu]
