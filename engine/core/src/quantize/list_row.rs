@@ -28,6 +28,8 @@ const NORM_MAX: f64 = 1e19;
 const KEY_SLACK: f64 = 1.0 / 1_048_576.0;
 /// Relative slack for the f64 arithmetic here.
 const F64_SLACK: f64 = 1e-12;
+/// Partial sums, so that the compiler can use wide registers.
+const LANES: usize = 8;
 /// Largest magnitudes of a scaled row lie in `[2^14, 2^15)`.
 const SCALED_EXPONENT: i32 = 14;
 
@@ -215,11 +217,11 @@ impl ListRows {
         kernels().encode_f16(&self.scaled, &mut self.codes[start..]);
         // What the codes stand for, not yet scaled.
         kernels().decode_f16(&self.codes[start..], &mut self.scaled);
-        let (squared_error, squares) = errors(&self.scratch, &self.scaled, scale);
-        let residual = squared_error.sqrt() * (1.0 + F64_SLACK);
+        let residual = squared_error(&self.scratch, &self.scaled, scale).sqrt() * (1.0 + F64_SLACK);
         if self.keeps_vectors {
             self.vectors.extend_from_slice(&self.scratch);
         }
+        let squares = CodeSquares::of(&self.scaled, scale);
         self.head(scale, residual, squares, norm_sq, max == 0.0)
     }
 
@@ -228,7 +230,7 @@ impl ListRows {
         self.codes.extend_from_slice(bytes);
         self.scaled.resize(self.dims, 0.0);
         kernels().decode_f16(bytes, &mut self.scaled);
-        let squares = sum_of_squares(&self.scaled);
+        let squares = CodeSquares::of(&self.scaled, 1.0);
         self.head(1.0, f64::from(residual), squares, norm_sq, false)
     }
 
@@ -245,17 +247,27 @@ impl ListRows {
         let squares = f64::from(scale).powi(2) * squares as f64;
         // The device rounds the product of scale and code.
         let rounding = squares.sqrt() * 2.0 * super::U;
+        // Whole numbers are no subnormals.
+        let squares = CodeSquares {
+            least: squares,
+            most: squares,
+        };
         self.head(scale, f64::from(residual) + rounding, squares, norm_sq, false)
     }
 
-    /// A row's head. `squares` is `|x'|^2`; `is_zero` says that all of `x` is known to be 0.
-    fn head(&self, scale: f32, residual: f64, squares: f64, norm_sq: f32, is_zero: bool) -> [f32; 4] {
+    /// A row's head; `is_zero` says that all of `x` is known to be 0.
+    fn head(&self, scale: f32, residual: f64, squares: CodeSquares, norm_sq: f32, is_zero: bool) -> [f32; 4] {
         let rounding = &self.rounding;
         let dims = rounding.dims;
         if rounding.metric == Metric::L2 {
             let flushed = (16.0 * dims * ETA).sqrt();
             let residual = rounded_up((residual + flushed) * (1.0 + F64_SLACK));
-            return [scale, residual, nearest(squares), rounded_up(squares.sqrt())];
+            return [
+                scale,
+                residual,
+                nearest(squares.least),
+                rounded_up(squares.most.sqrt()),
+            ];
         }
         let norm = (f64::from(norm_sq) + 8.0 * dims * ETA) / (1.0 - rounding.operator);
         let norm = norm.sqrt() * (1.0 + F64_SLACK);
@@ -301,26 +313,49 @@ fn scale_for(max: f32) -> f32 {
     f32::from_bits(biased << 23)
 }
 
-/// Upper bounds of `|x - x'|^2` and `|x'|^2`, where `x' = scale * codes` and a device may read a subnormal code as 0.
-fn errors(x: &[f32], codes: &[f32], scale: f32) -> (f64, f64) {
-    // Several partial sums, so that the compiler can use wide registers.
-    const LANES: usize = 8;
-    let scale = f64::from(scale);
-    let (mut errors, mut squares) = ([0.0f64; LANES], [0.0f64; LANES]);
-    for (x, codes) in x.chunks(LANES).zip(codes.chunks(LANES)) {
-        for (lane, (x, code)) in x.iter().zip(codes).enumerate() {
-            let (x, decoded) = (f64::from(*x), scale * f64::from(*code));
-            let difference = (x - decoded).abs();
-            let flushed = if code.abs() < F16_MIN_NORMAL { x.abs() } else { 0.0 };
-            errors[lane] += difference.max(flushed).powi(2);
-            squares[lane] += decoded * decoded;
-        }
-    }
-    (errors.iter().sum(), squares.iter().sum())
+/// `|x'|^2`, `x' = scale * codes`: a device may read subnormal codes as 0, and need not do so everywhere.
+#[derive(Debug, Clone, Copy)]
+struct CodeSquares {
+    /// Without the subnormal codes. Beside a sum `q.x'` with or without them, it makes `|q - x'|^2` no larger than the
+    /// row's that the residual is of.
+    least: f64,
+    /// With them.
+    most: f64,
 }
 
-fn sum_of_squares(x: &[f32]) -> f64 {
-    distance::norm(x).powi(2)
+impl CodeSquares {
+    fn of(codes: &[f32], scale: f32) -> Self {
+        let (mut least, mut subnormal) = ([0.0f64; LANES], [0.0f64; LANES]);
+        for codes in codes.chunks(LANES) {
+            for (lane, code) in codes.iter().enumerate() {
+                let square = f64::from(*code).powi(2);
+                let is_subnormal = code.abs() < F16_MIN_NORMAL;
+                least[lane] += if is_subnormal { 0.0 } else { square };
+                subnormal[lane] += if is_subnormal { square } else { 0.0 };
+            }
+        }
+        let scale_sq = f64::from(scale).powi(2);
+        let least = least.iter().sum::<f64>();
+        Self {
+            least: least * scale_sq,
+            most: (least + subnormal.iter().sum::<f64>()) * scale_sq,
+        }
+    }
+}
+
+/// Upper bound of `|x - x'|^2`, where `x' = scale * codes` and a device may read a subnormal code as 0.
+fn squared_error(x: &[f32], codes: &[f32], scale: f32) -> f64 {
+    let scale = f64::from(scale);
+    let mut errors = [0.0f64; LANES];
+    for (x, codes) in x.chunks(LANES).zip(codes.chunks(LANES)) {
+        for (lane, (x, code)) in x.iter().zip(codes).enumerate() {
+            let x = f64::from(*x);
+            let difference = (x - scale * f64::from(*code)).abs();
+            let flushed = if code.abs() < F16_MIN_NORMAL { x.abs() } else { 0.0 };
+            errors[lane] += difference.max(flushed).powi(2);
+        }
+    }
+    errors.iter().sum()
 }
 
 /// Rounded to f32.

@@ -160,6 +160,17 @@ proptest! {
     }
 }
 
+/// Found by the test above: an f16 code that the device reads as 0 has no part in `q.x'`, but had one in `|x'|^2`.
+#[test]
+fn a_key_holds_where_the_device_flushes_codes_of_a_row() {
+    // Rounds to the least f16.
+    let tiny = f32::from_bits(102 << 23).next_up();
+    check(&[tiny], &[tiny]);
+    check(&[tiny, 1.0], &[tiny, 1.0]);
+    check(&[-tiny; 40], &[1.75 * tiny; 40]);
+    check(&[1.0; 40], &[1.75 * tiny; 40]);
+}
+
 #[test]
 fn a_zero_row_has_no_cosine_and_a_zero_query_no_bounds() {
     let rows = rows_of(Metric::Cosine, Storage::F32, &[0.0; 5]);
