@@ -81,6 +81,13 @@ CREATE FUNCTION vectorgpu.search(index regclass, queries vector[], k int4, probe
 COMMENT ON FUNCTION vectorgpu.search(regclass, vector[], int4, int4) IS
     'for each of the queries the k nearest rows, through an ivf index';
 
+CREATE FUNCTION vectorgpu.knn_join(relation regclass, column_name text, index regclass, k int4, probes int4 DEFAULT 0,
+    exclude_self boolean DEFAULT false, OUT tid tid, OUT rank int4, OUT neighbour_tid tid, OUT distance float8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'knn_join_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000000 ROWS 100000;
+COMMENT ON FUNCTION vectorgpu.knn_join(regclass, text, regclass, int4, int4, boolean) IS
+    'for each row of a table the k nearest rows, through an ivf index';
+
 CREATE FUNCTION vectorgpu.exact_search(relation regclass, column_name text, queries vector[], k int4,
     metric text DEFAULT 'l2', OUT query int4, OUT rank int4, OUT tid tid, OUT distance float8)
     RETURNS SETOF record

@@ -28,6 +28,8 @@ pub(crate) static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MAX_LISTS
 /// `vectorgpu.iterative_scan`.
 pub(crate) static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
+/// `vectorgpu.progress_interval`, in seconds; 0: no notices.
+pub(crate) static PROGRESS_INTERVAL_S: GucSetting<i32> = GucSetting::<i32>::new(10);
 /// `vectorgpu.device`.
 pub(crate) static DEVICE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"auto"));
 /// `vectorgpu.allow_software_gpu`.
@@ -77,6 +79,9 @@ pub(crate) fn iterate() -> Iterate {
     }
 }
 
+/// Most that `vectorgpu.progress_interval` may be.
+const SECONDS_OF_A_DAY: i32 = 24 * 60 * 60;
+
 /// Defines the settings; called once, when the library is loaded.
 pub(crate) fn register() {
     let lists_max = MAX_LISTS.cast_signed();
@@ -107,6 +112,16 @@ pub(crate) fn register() {
         &ITERATIVE_SCAN,
         GucContext::Userset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.progress_interval",
+        c"Least time between two notices of how far a function that goes through a table has come.",
+        c"0 emits none.",
+        &PROGRESS_INTERVAL_S,
+        0,
+        SECONDS_OF_A_DAY,
+        GucContext::Userset,
+        GucFlags::UNIT_S,
     );
     register_device_settings();
     // SAFETY: called once from _PG_init, after all settings of this prefix are defined.

@@ -4,9 +4,12 @@ mod device;
 mod exact_search;
 mod index;
 mod kmeans;
+mod knn_join;
 mod prewarm;
+mod row_progress;
 mod scan;
 mod search;
+mod searcher;
 mod stats;
 mod vector_column;
 

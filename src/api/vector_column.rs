@@ -26,6 +26,11 @@ impl VectorColumn {
         ))
     }
 
+    /// About how many rows the table has, where that is known.
+    pub(super) fn estimated_rows(&self) -> Option<u64> {
+        self.0.estimated_rows()
+    }
+
     /// Hands every visible row that has a vector to `take`.
     ///
     /// # Errors

@@ -67,6 +67,18 @@ impl OpenIndex {
         unsafe { oid(self.index) }
     }
 
+    /// The type that its operator class takes.
+    pub(crate) fn input_type(&self) -> pg_sys::Oid {
+        // SAFETY: `self` keeps the index open; an index has an operator class for each of its columns, one at least.
+        unsafe { *(*self.index).rd_opcintype }
+    }
+
+    /// The table's OID.
+    pub(crate) fn table_oid(&self) -> pg_sys::Oid {
+        // SAFETY: `self` keeps the table open.
+        unsafe { oid(self.table) }
+    }
+
     /// The table.
     pub(crate) fn table(&self) -> pg_sys::Relation {
         self.table

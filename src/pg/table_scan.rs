@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::interrupt;
-use super::relation::{check_not_foreign, check_row_security, check_select, relation_name};
+use super::relation::{check_not_foreign, check_row_security, check_select, estimated_rows, relation_name};
 
 /// An open table or materialised view and one of its columns; its lock is held to the end of the transaction.
 pub(crate) struct TableColumn {
@@ -75,6 +75,11 @@ impl TableColumn {
     /// The column's type; its base type where it is a domain.
     pub(crate) fn type_oid(&self) -> pg_sys::Oid {
         self.type_oid
+    }
+
+    /// Rows of the table as of the last VACUUM or ANALYZE, if there was one.
+    pub(crate) fn estimated_rows(&self) -> Option<u64> {
+        estimated_rows(self.table)
     }
 
     /// Hands every visible row's TID (block, offset) and value to `take`, NULLs left out.

@@ -172,6 +172,15 @@ impl VarlenaBuilder {
         unsafe { payload.as_mut() }
     }
 
+    /// The datum as it is now, to be read.
+    pub(crate) fn as_varlena(&self) -> Varlena<'_> {
+        Varlena {
+            start: self.start,
+            is_copy: false,
+            memory: PhantomData,
+        }
+    }
+
     /// The finished datum.
     #[inline]
     pub(crate) fn into_datum(self) -> pg_sys::Datum {

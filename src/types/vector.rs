@@ -108,6 +108,13 @@ impl VectorBuilder {
         vector
     }
 
+    /// The vector as it is now, to be read.
+    pub(crate) fn as_vector(&self) -> Vector<'_> {
+        Vector {
+            memory: self.memory.as_varlena(),
+        }
+    }
+
     /// Allocates a vector of `dims` zeros after checking that `typmod` (negative: any) allows it.
     ///
     /// # Errors

@@ -1,0 +1,100 @@
+//! The nearest rows of many queries through an index: at once where a GPU keeps copies of its lists, else by a scan for each.
+//!
+//! Must not know where queries come from, nor what becomes of the answers. Invariant: whichever way a query goes, its
+//! answer is what ORDER BY with LIMIT finds under the active snapshot.
+
+use pgrx::pg_sys;
+use vectorgpu_core::Result;
+use vectorgpu_core::exact::Neighbour;
+
+use crate::am::{self, ManySearch, OrderedScan};
+use crate::pg::relation::OpenIndex;
+use crate::pg::setting::SettingScope;
+use crate::types::vector::VectorBuilder;
+
+/// Most queries that are searched at once; more in a call go in turns.
+pub(super) const AT_ONCE: usize = 4096;
+/// Most rows of each that are found so; a scan of its own finds more.
+const AT_ONCE_ROWS_MAX: usize = 56;
+
+/// Opens an index of which the current user may see all rows.
+///
+/// # Errors
+/// As [`OpenIndex::open`], and `Unsupported` where row-level security applies.
+pub(super) fn open_index(oid: pg_sys::Oid) -> Result<OpenIndex> {
+    let open = OpenIndex::open(oid, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
+    open.check_row_security()?;
+    Ok(open)
+}
+
+/// Searches of one index for the same number of rows.
+pub(super) struct Searcher<'a> {
+    scan: OrderedScan<'a>,
+    many: Option<ManySearch<'a>>,
+    k: usize,
+    /// The query that the scan is at, which reads it as a datum.
+    query: Option<VectorBuilder>,
+    found: Vec<Neighbour>,
+    /// Dropped last: the probes are as wanted as long as anything searches.
+    _settings: SettingScope,
+}
+
+impl<'a> Searcher<'a> {
+    /// Prepares searches of `open` for `k` rows each; `probes` of 0 leaves that to the session and the index.
+    ///
+    /// # Errors
+    /// `Unsupported` when the index is not (yet) complete for the active snapshot; `CorruptIndex`; under `gpu` or an
+    /// adapter's name what opening the GPU reports.
+    pub(super) fn begin(open: &'a OpenIndex, k: usize, probes: u32) -> Result<Self> {
+        let settings = SettingScope::open();
+        if probes > 0 {
+            settings.set(c"vectorgpu.probes", probes.cast_signed());
+        }
+        Ok(Self {
+            scan: OrderedScan::begin(open)?,
+            many: ManySearch::begin(open)?.filter(|_| k <= AT_ONCE_ROWS_MAX),
+            k,
+            query: None,
+            found: Vec::new(),
+            _settings: settings,
+        })
+    }
+
+    /// Hands the rows nearest to each of `queries` to `take`, one query after the other in their order: at most `k`, nearest
+    /// first, the TIDs of the versions that the snapshot sees as ids. Interrupts are processed between queries.
+    ///
+    /// # Errors
+    /// `DataException` for a query of other dimensions than the index's; what a search reports.
+    ///
+    /// # Panics
+    /// When a query's dimensions are none that a vector has.
+    pub(super) fn nearest_of_each(
+        &mut self,
+        queries: &[&[f32]],
+        take: &mut dyn FnMut(&[Neighbour]),
+    ) -> Result<()> {
+        for queries in queries.chunks(AT_ONCE) {
+            let at_once = match &mut self.many {
+                Some(many) if queries.len() > 1 => many.nearest(queries, self.k)?,
+                _ => Vec::new(),
+            };
+            for (place, elements) in queries.iter().enumerate() {
+                let query = match &mut self.query {
+                    Some(query) if query.len() == elements.len() => {
+                        query.copy_from_slice(elements);
+                        query
+                    }
+                    query => query.insert(VectorBuilder::from_elements(elements)),
+                };
+                let query = query.as_vector();
+                let (scan, k, found) = (&mut self.scan, self.k, &mut self.found);
+                let at_once = at_once.get(place).and_then(Option::as_ref);
+                if !at_once.is_some_and(|rows| scan.nearest_among(&query, rows, k, found)) {
+                    scan.nearest(&query, k, found);
+                }
+                take(found);
+            }
+        }
+        Ok(())
+    }
+}
