@@ -65,11 +65,42 @@ COMMENT ON FUNCTION vectorgpu.gpu_kernel_times() IS
 CREATE VIEW vectorgpu.kernel_times AS SELECT * FROM vectorgpu.gpu_kernel_times();
 COMMENT ON VIEW vectorgpu.kernel_times IS 'device time by kernel, measured in this session while vectorgpu.profile was on';
 
-GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.resident_indexes, vectorgpu.kernel_times TO PUBLIC;
+CREATE FUNCTION vectorgpu.device_estimates(OUT job text, OUT device text, OUT runs int8, OUT estimated_cpu_ms float8,
+    OUT estimated_gpu_ms float8, OUT actual_ms float8) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'device_estimates_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 8;
+COMMENT ON FUNCTION vectorgpu.device_estimates() IS
+    'estimated and actual times of this session''s work by device; see the view vectorgpu.estimates';
+
+CREATE VIEW vectorgpu.estimates AS SELECT * FROM vectorgpu.device_estimates();
+COMMENT ON VIEW vectorgpu.estimates IS
+    'work of this session by kind and device: what it was estimated to take on the CPU and on the GPU, and what it took';
+
+CREATE FUNCTION vectorgpu.device_calibration(OUT cpu text, OUT adapter text, OUT cpu_multiply_adds_per_s float8,
+    OUT gpu_start_ms float8, OUT gpu_search_us float8, OUT gpu_scan_bytes_per_s float8, OUT gpu_copy_bytes_per_s float8,
+    OUT gpu_upload_bytes_per_s float8, OUT gpu_multiply_adds_per_s float8) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'device_calibration_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION vectorgpu.device_calibration() IS
+    'measured rates of the CPU and the GPU; see the view vectorgpu.calibration';
+
+CREATE VIEW vectorgpu.calibration AS SELECT * FROM vectorgpu.device_calibration();
+COMMENT ON VIEW vectorgpu.calibration IS
+    'measured rates of the CPU and the GPU by which vectorgpu.device = auto decides; empty before a GPU was used under auto';
+
+CREATE FUNCTION vectorgpu.calibrate(OUT cpu text, OUT adapter text, OUT cpu_multiply_adds_per_s float8,
+    OUT gpu_start_ms float8, OUT gpu_search_us float8, OUT gpu_scan_bytes_per_s float8, OUT gpu_copy_bytes_per_s float8,
+    OUT gpu_upload_bytes_per_s float8, OUT gpu_multiply_adds_per_s float8) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'calibrate_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 1;
+REVOKE ALL ON FUNCTION vectorgpu.calibrate() FROM PUBLIC;
+COMMENT ON FUNCTION vectorgpu.calibrate() IS
+    'measures the CPU and the GPU anew, for all sessions that begin later; best on an idle machine';
+
+GRANT SELECT ON vectorgpu.stats, vectorgpu.memory, vectorgpu.resident_indexes, vectorgpu.kernel_times, vectorgpu.estimates,
+    vectorgpu.calibration TO PUBLIC;
 
 CREATE FUNCTION vectorgpu.last_scan(
     OUT index regclass, OUT device text, OUT lists_probed int8, OUT rows_scored int8, OUT rows_compared int8,
-    OUT restarts int8, OUT why text, OUT rank_us float8, OUT check_us float8, OUT scan_us float8)
+    OUT restarts int8, OUT why text, OUT rank_us float8, OUT check_us float8, OUT scan_us float8,
+    OUT lists_copied int8, OUT estimated_cpu_us float8, OUT estimated_gpu_us float8)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'last_scan_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION vectorgpu.last_scan() IS 'what the session''s last finished ivf scan did, where and why, and how long its stages took';

@@ -14,6 +14,9 @@ use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
 use crate::pg::store::PgStore;
 
+/// Most queries that are searched at once; more in a call go in turns.
+pub(crate) const AT_ONCE: usize = 4096;
+
 /// Searches of one index, for as long as the GPU works.
 pub(crate) struct ManySearch<'a> {
     open: &'a OpenIndex,
@@ -24,14 +27,16 @@ pub(crate) struct ManySearch<'a> {
 }
 
 impl<'a> ManySearch<'a> {
-    /// Prepares searches of `open`; `None` where scans of its pages are to be taken.
+    /// Prepares searches of `open` for about `queries` queries; `None` where scans of its pages are to be taken.
     ///
     /// # Errors
     /// Under `gpu` or an adapter's name: what opening the GPU reports; `CorruptIndex`.
-    pub(crate) fn begin(open: &'a OpenIndex) -> Result<Option<Self>> {
+    pub(crate) fn begin(open: &'a OpenIndex, queries: f64) -> Result<Option<Self>> {
         let mut store = open.store();
         let meta = Meta::read(&store.share(0)?)?;
-        let Some(place) = policy::many_place(open.index(), &meta)? else {
+        let at_once = queries.min(AT_ONCE as f64);
+        let work = scan::work_of(open.index(), &meta, Some(at_once));
+        let Some(place) = policy::many_place(open.index(), &meta, &work)? else {
             return Ok(None);
         };
         // SAFETY: the index is open.
@@ -63,8 +68,8 @@ impl<'a> ManySearch<'a> {
         let found = nearest_of_many(&self.store, &self.meta, &mut copies, queries, probes, k, go_on);
         match found {
             Ok(found) => {
-                self.remember(probes, queries.len());
-                Ok(found)
+                self.remember(found.counts, queries.len() as f64);
+                Ok(found.queries)
             }
             // The lists of one query may fit where those of all do not.
             Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(vec![None; queries.len()]),
@@ -75,15 +80,16 @@ impl<'a> ManySearch<'a> {
         }
     }
 
-    fn remember(&self, probes: u32, queries: usize) {
-        let counts = SearchCounts {
-            lists: u64::from(probes) * queries as u64,
-            ..SearchCounts::default()
-        };
+    fn remember(&self, counts: SearchCounts, queries: f64) {
+        let work = scan::work_of(self.open.index(), &self.meta, Some(queries));
+        let book = self.place.book.of(&work);
+        let times = counts.times;
+        book.close(times.rank + times.check + times.scan, counts.copied > 0);
         scan::remember(LastScan {
             index: self.open.oid(),
             device: self.place.lists.label().to_owned(),
             why: self.place.why,
+            estimate: book.estimate,
             counts,
         });
     }

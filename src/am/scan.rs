@@ -12,13 +12,16 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 use vectorgpu_core::backend::Backend;
 use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::estimate::Estimate;
+use vectorgpu_core::ivf::cost;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
-use crate::gpu::policy;
+use crate::gpu::policy::{self, SearchBook, SearchWork};
+use crate::gpu::residency;
 use crate::guc;
 use crate::pg::store::PgStore;
 use crate::pg::{interrupt, options, setting};
@@ -31,6 +34,7 @@ struct ScanState {
     started: bool,
     /// Why it computes where it does.
     why: &'static str,
+    book: SearchBook,
     /// What scans like this one took.
     taken: Rc<Cell<Taken>>,
     index: pg_sys::Oid,
@@ -45,6 +49,8 @@ pub(crate) struct LastScan {
     pub(crate) device: String,
     /// Why there.
     pub(crate) why: &'static str,
+    /// What it was estimated to take on either device.
+    pub(crate) estimate: Estimate,
     /// Lists, rows, restarts, times.
     pub(crate) counts: SearchCounts,
 }
@@ -149,8 +155,11 @@ impl ScanState {
                 index: self.index,
                 device: device.to_owned(),
                 why: self.why,
+                estimate: self.book.estimate,
                 counts: self.search.counts(),
             };
+            let times = last.counts.times;
+            self.book.close(times.check + times.scan, last.counts.copied > 0);
             remember(last);
             self.taken.set(self.taken.get().after(self.search.taken()));
         }
@@ -186,7 +195,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     let mut store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = Meta::read(&store.share(0)?)?;
     // SAFETY: the index is open.
-    let place = unsafe { policy::scan_place(index, &meta) }?;
+    let place = unsafe { policy::scan_place(index, &meta, &work_of(index, &meta, None)) }?;
     // SAFETY: the index is open.
     let kept = unsafe { super::kept::of(index, &store, &meta, place.copies.is_some()) }?;
     let mut search = Search::new(meta, search_options(index, &meta, kept.taken.get()));
@@ -204,10 +213,28 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         search,
         backend: CpuBackend::new(),
         why: place.why,
+        book: place.book,
         started: false,
         taken: kept.taken,
         index: oid,
     })
+}
+
+/// What searches of `index` have to do; `at_once`: how many that are done together.
+pub(super) fn work_of(index: pg_sys::Relation, meta: &Meta, at_once: Option<f64>) -> SearchWork {
+    SearchWork {
+        scan: cost::Scan {
+            storage: meta.storage,
+            dims: meta.dims,
+            rows: residency::rows(index, meta) as f64,
+            lists: meta.lists,
+            probes: probes_of(index, meta),
+            max_probes: meta.lists,
+            iterate: guc::iterate(),
+            wanted: None,
+        },
+        at_once,
+    }
 }
 
 fn search_options(index: pg_sys::Relation, meta: &Meta, expected: Taken) -> SearchOptions {

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, pg_sys};
 use vectorgpu_core::backend::NearestBy;
+use vectorgpu_core::estimate::AssignmentWork;
 use vectorgpu_core::kmeans::{self, KmeansTask};
 use vectorgpu_core::limits::MAX_LISTS;
 use vectorgpu_core::metric::Metric;
@@ -13,7 +14,8 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use super::vector_column::VectorColumn;
 use super::within;
 use crate::error::OrRaise;
-use crate::gpu::policy::{self, BuildWork};
+use crate::gpu::ledger::Job;
+use crate::gpu::policy;
 use crate::pg::interrupt;
 use crate::pg::result_rows::{Column, ResultRows};
 use crate::pg::setting::maintenance_work_mem_bytes;
@@ -56,10 +58,11 @@ fn cluster(
     };
     let sampled = (sample.vectors.len() / sample.dims * kmeans::ITERATIONS) as f64;
     let assigned = sample.of_rows as f64 + sampled;
-    let mut backend = policy::build_backend(BuildWork {
+    let work = AssignmentWork {
         multiply_adds: assigned * (sample.dims * lists) as f64,
         bytes: assigned * sample.dims as f64 * 4.0,
-    })?;
+    };
+    let (mut backend, book) = policy::build_backend(Job::Kmeans, work)?;
     let centroids = kmeans::kmeans(&mut *backend, &task, &mut |_| {}, &mut interrupt::keep_waiting)?;
     let mut nearest = backend.nearest(&centroids, sample.dims, by, &mut interrupt::keep_waiting)?;
     let mut counts = vec![0_i64; lists];
@@ -70,6 +73,7 @@ fn cluster(
         labels.iter().for_each(|label| counts[*label as usize] += 1);
         Ok(())
     })?;
+    book.close();
     for ((number, centroid), count) in (1..).zip(centroids.chunks_exact(sample.dims)).zip(counts) {
         let centroid = VectorBuilder::from_elements(centroid).into_datum();
         rows.push([

@@ -9,9 +9,10 @@ use vectorgpu_core::vector::check_equal_dims;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::row_progress::RowProgress;
-use super::searcher::{self, AT_ONCE, Searcher};
+use super::searcher::{self, Searcher};
 use super::vector_column::VectorColumn;
 use super::within;
+use crate::am::AT_ONCE;
 use crate::error::OrRaise;
 use crate::pg::relation::{OpenIndex, relation_name};
 use crate::pg::result_rows::{Column, ResultRows};
@@ -49,8 +50,10 @@ fn join(
     if exclude_self && relation != open.table_oid() {
         return Err(not_a_self_join(&open));
     }
+    // Of a table that nobody counted, many.
+    let expected = column.estimated_rows().map_or(AT_ONCE as f64, |rows| rows as f64);
     // A row that is to be left out is one of those found.
-    let searcher = Searcher::begin(&open, k + usize::from(exclude_self), probes)?;
+    let searcher = Searcher::begin(&open, k + usize::from(exclude_self), probes, expected)?;
     let mut join = Join {
         searcher,
         k,

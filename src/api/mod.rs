@@ -1,6 +1,7 @@
 //! SQL functions beyond pgvector's surface; they live in the schema `vectorgpu`.
 
 mod device;
+mod estimates;
 mod exact_search;
 mod index;
 mod kmeans;

@@ -26,6 +26,9 @@ fn last_scan() -> TableIterator<
         name!(rank_us, f64),
         name!(check_us, f64),
         name!(scan_us, f64),
+        name!(lists_copied, i64),
+        name!(estimated_cpu_us, f64),
+        name!(estimated_gpu_us, f64),
     ),
 > {
     TableIterator::new(am::last_scan().into_iter().map(|last| {
@@ -41,6 +44,9 @@ fn last_scan() -> TableIterator<
             microseconds(times.rank),
             microseconds(times.check),
             microseconds(times.scan),
+            last.counts.copied.cast_signed(),
+            last.estimate.cpu_s * 1e6,
+            last.estimate.gpu_s * 1e6,
         )
     }))
 }

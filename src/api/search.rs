@@ -34,7 +34,8 @@ fn search_all(
     let queries: Vec<&[f32]> = queries.iter().map(Vector::elements).collect();
     let open = searcher::open_index(index)?;
     let mut number = 0;
-    Searcher::begin(&open, k as usize, probes)?.nearest_of_each(&queries, &mut |found| {
+    let mut searcher = Searcher::begin(&open, k as usize, probes, queries.len() as f64)?;
+    searcher.nearest_of_each(&queries, &mut |found| {
         number += 1;
         return_found(rows, number, found);
     })

@@ -7,13 +7,11 @@ use pgrx::pg_sys;
 use vectorgpu_core::Result;
 use vectorgpu_core::exact::Neighbour;
 
-use crate::am::{self, ManySearch, OrderedScan};
+use crate::am::{self, AT_ONCE, ManySearch, OrderedScan};
 use crate::pg::relation::OpenIndex;
 use crate::pg::setting::SettingScope;
 use crate::types::vector::VectorBuilder;
 
-/// Most queries that are searched at once; more in a call go in turns.
-pub(super) const AT_ONCE: usize = 4096;
 /// Most rows of each that are found so; a scan of its own finds more.
 const AT_ONCE_ROWS_MAX: usize = 56;
 
@@ -40,19 +38,25 @@ pub(super) struct Searcher<'a> {
 }
 
 impl<'a> Searcher<'a> {
-    /// Prepares searches of `open` for `k` rows each; `probes` of 0 leaves that to the session and the index.
+    /// Prepares searches of `open` for `k` rows of about `queries` queries each; `probes` of 0 leaves that to the session and the index.
     ///
     /// # Errors
     /// `Unsupported` when the index is not (yet) complete for the active snapshot; `CorruptIndex`; under `gpu` or an
     /// adapter's name what opening the GPU reports.
-    pub(super) fn begin(open: &'a OpenIndex, k: usize, probes: u32) -> Result<Self> {
+    pub(super) fn begin(open: &'a OpenIndex, k: usize, probes: u32, queries: f64) -> Result<Self> {
         let settings = SettingScope::open();
         if probes > 0 {
             settings.set(c"vectorgpu.probes", probes.cast_signed());
         }
+        // More rows of each come from scans of their own.
+        let many = if k <= AT_ONCE_ROWS_MAX && queries > 1.0 {
+            ManySearch::begin(open, queries)?
+        } else {
+            None
+        };
         Ok(Self {
             scan: OrderedScan::begin(open)?,
-            many: ManySearch::begin(open)?.filter(|_| k <= AT_ONCE_ROWS_MAX),
+            many,
             k,
             query: None,
             found: Vec::new(),

@@ -111,6 +111,14 @@ pub(crate) fn session_builder(choice: &DeviceChoice) -> EngineBuilder {
     builder(&settings(choice))
 }
 
+/// Whether [`engine`] has nothing to open for `choice`.
+pub(crate) fn is_open(choice: &DeviceChoice) -> bool {
+    SLOT.with_borrow(|slot| {
+        let open = slot.engine.as_ref();
+        open.is_some_and(|(open, engine)| open == &settings(choice) && !engine.is_lost())
+    })
+}
+
 /// The engine that is open, if any.
 pub(crate) fn open_engine() -> Option<Rc<Engine>> {
     SLOT.with_borrow(|slot| slot.engine.as_ref().map(|(_, engine)| Rc::clone(engine)))

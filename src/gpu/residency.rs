@@ -117,13 +117,13 @@ fn forget_number(cache: &ListCache, number: u64) {
     cache.forget(number + CENTROIDS);
 }
 
-/// Whether lists of `index` have copies.
+/// The share of the lists of `index` that have copies.
 ///
 /// # Safety
 /// `index` is open.
-pub(crate) unsafe fn is_resident(index: pg_sys::Relation, meta: &Meta) -> bool {
+pub(crate) unsafe fn resident_share(index: pg_sys::Relation, meta: &Meta) -> f64 {
     let Some(cache) = lifecycle::open_list_cache() else {
-        return false;
+        return 0.0;
     };
     // SAFETY: as the caller's.
     let (oid, identity) = unsafe { (relation::oid(index), identity(index, meta)) };
@@ -131,7 +131,8 @@ pub(crate) unsafe fn is_resident(index: pg_sys::Relation, meta: &Meta) -> bool {
         let is_it = |known: &&Known| known.index == oid && known.identity == identity;
         known.iter().find(is_it).map(|known| known.number)
     });
-    number.is_some_and(|number| cache.usage_of(number).lists > 0)
+    let lists = number.map_or(0, |number| cache.lists_of(number));
+    lists as f64 / f64::from(meta.lists)
 }
 
 /// An index and what its copies take.

@@ -194,6 +194,9 @@ impl EngineBuilder {
             self.checked_shaders,
             self.cache_folder.clone(),
         )?;
-        Ok(Engine { runtime })
+        Ok(Engine {
+            runtime,
+            opened_in: started.elapsed(),
+        })
     }
 }

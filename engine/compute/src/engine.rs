@@ -1,6 +1,7 @@
 //! The open engine: arrays, steps, and what it reports.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytemuck::Pod;
 use vectorgpu_core::backend::KeepWaiting;
@@ -29,6 +30,7 @@ use crate::step::Step;
 /// busy, lost or inherited through fork is leaked instead, because closing it could wait without end.
 pub struct Engine {
     pub(crate) runtime: Rc<Runtime>,
+    pub(crate) opened_in: Duration,
 }
 
 impl Engine {
@@ -50,6 +52,12 @@ impl Engine {
     #[must_use]
     pub fn list_cache(&self) -> Rc<ListCache> {
         Rc::new(ListCache::new(Rc::clone(&self.runtime)))
+    }
+
+    /// How long opening it took.
+    #[must_use]
+    pub fn opened_in(&self) -> Duration {
+        self.opened_in
     }
 
     /// An empty step, to record kernels into.

@@ -18,6 +18,7 @@ mod device;
 mod engine;
 mod kernels;
 mod lists;
+mod measure;
 mod memory;
 mod pace;
 mod pipeline;

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod cpu;
 pub mod distance;
 pub mod error;
+pub mod estimate;
 pub mod exact;
 pub mod ivf;
 pub mod kmeans;

@@ -38,6 +38,11 @@ impl Random {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// A number in `[0, 1)`, of 24 bits.
+    pub fn float(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u32 << 24) as f32
+    }
+
     /// A number below `bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         // The high half of a 128-bit product: its bias, bound / 2^64, is out of sight.

@@ -258,7 +258,7 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                 )
                 .expect("sound");
                 let mut answered = 0;
-                for (query, found) in queries.iter().zip(found) {
+                for (query, found) in queries.iter().zip(found.queries) {
                     let Some(found) = found else { continue };
                     answered += 1;
                     let expected = alone(&index, query, probes);

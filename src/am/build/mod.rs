@@ -16,12 +16,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{PgBox, pg_sys};
 use vectorgpu_core::backend::Nearest;
+use vectorgpu_core::estimate::AssignmentWork;
 use vectorgpu_core::ivf::build::Placement;
 use vectorgpu_core::{Result, kmeans};
 
 use crate::error::OrRaise;
-use crate::gpu::policy::{self, BuildWork};
-use crate::gpu::residency;
+use crate::gpu::ledger::Job;
+use crate::gpu::{policy, residency};
 use crate::logging;
 use crate::pg::bulk::BulkFork;
 use crate::pg::sort::Part;
@@ -79,7 +80,7 @@ unsafe fn build(
     let plan = unsafe { Plan::new(table, index) }?;
     // SAFETY: as the caller's.
     let sample = unsafe { Sample::draw(table, index, index_info, &plan) }?;
-    let mut backend = policy::build_backend(work(&plan, &sample))?;
+    let (mut backend, book) = policy::build_backend(Job::Build, work(&plan, &sample))?;
     let centroids = cluster(&plan, &sample, &mut *backend)?;
     drop(sample);
     Phase::Assigning.report(0.0);
@@ -95,12 +96,14 @@ unsafe fn build(
         index_info,
     };
     // SAFETY: as the caller's, here and below.
-    match unsafe { Team::start(source, &plan, &centroids) } {
+    let built = match unsafe { Team::start(source, &plan, &centroids) } {
         // SAFETY: as above.
         Some(team) => unsafe { team.build(source, &plan, &centroids, nearest) },
         // SAFETY: as above.
         None => unsafe { build_alone(source, &plan, &centroids, nearest) },
-    }
+    }?;
+    book.close();
+    Ok(built)
 }
 
 /// Assigns, sorts and writes in this process.
@@ -147,10 +150,10 @@ fn announce_writing(placement: &Placement) {
     progress::tuples_total(placement.rows());
 }
 
-fn work(plan: &Plan, sample: &Sample) -> BuildWork {
+fn work(plan: &Plan, sample: &Sample) -> AssignmentWork {
     let (dims, lists) = (plan.dims() as f64, f64::from(plan.lists));
     let vectors = sample.rows() as f64 * kmeans::ITERATIONS as f64 + plan.estimated_rows;
-    BuildWork {
+    AssignmentWork {
         multiply_adds: vectors * dims * lists,
         bytes: vectors * dims * 4.0,
     }

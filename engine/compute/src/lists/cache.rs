@@ -81,6 +81,15 @@ impl ListCache {
         self.evicted.get()
     }
 
+    /// Lists of the index with this number that have a copy.
+    #[must_use]
+    pub fn lists_of(&self, index: u64) -> usize {
+        self.indexes
+            .borrow()
+            .get(&index)
+            .map_or(0, |index| index.lists.len())
+    }
+
     /// What the index with this number takes.
     #[must_use]
     pub fn usage_of(&self, index: u64) -> IndexUsage {

@@ -5,8 +5,10 @@
 //! the any-order rounding bound of an f32 sum, and its results choose candidates, never the final order.
 
 mod fallback;
+mod metered;
 
 pub use fallback::{Fallback, OnFailure, is_device_failure};
+pub use metered::{Meter, Metered};
 
 use crate::error::Result;
 use crate::metric::{Element, Metric, Score};

@@ -16,6 +16,7 @@ mod backend;
 mod bounds;
 mod codes;
 mod encode;
+mod measure;
 mod nearest;
 mod rotate;
 mod scalar;
@@ -32,6 +33,7 @@ mod neon;
 pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
+pub use measure::measure;
 pub use screen::{ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms};
 pub use table::{
     CosineParts, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP,

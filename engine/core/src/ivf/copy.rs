@@ -139,8 +139,18 @@ pub trait ListCopies {
 /// Tries to read a list that VACUUM keeps changing before the pages are read instead.
 const TRIES: usize = 4;
 
-/// Brings the copy of `list`, whose first group is at `head`, to what the list holds now. `false` when VACUUM kept changing
-/// it, or it never had a row, and there is no copy.
+/// What became of a list's copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It holds what the list holds, as it did.
+    Unchanged,
+    /// Rows were copied, and it does now.
+    Copied,
+    /// There is none: VACUUM kept changing the list, or it never had a row.
+    NoCopy,
+}
+
+/// Brings the copy of `list`, whose first group is at `head`, to what the list holds now.
 ///
 /// # Errors
 /// `CorruptIndex`; what `copies` reports.
@@ -154,12 +164,12 @@ pub fn refresh<S: PageStore>(
     copies: &mut dyn ListCopies,
     rows: &mut ListRows,
     keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<bool> {
+) -> Result<Refreshed> {
     for _ in 0..TRIES {
         let mark = copies.mark(list);
         let from = match standing(store, meta, shape, list, head, mark.as_ref())? {
-            Standing::Current => return Ok(true),
-            Standing::Empty => return Ok(false),
+            Standing::Current => return Ok(Refreshed::Unchanged),
+            Standing::Empty => return Ok(Refreshed::NoCopy),
             Standing::Behind { appended: true, .. } => mark,
             Standing::Behind {
                 appended: false,
@@ -173,7 +183,7 @@ pub fn refresh<S: PageStore>(
         match read_rows(store, meta, shape, list, head, from.as_ref(), rows, take) {
             Ok(Some(mark)) => {
                 copies.finish(list, mark);
-                return Ok(true);
+                return Ok(Refreshed::Copied);
             }
             Ok(None) => copies.discard(list),
             Err(error) => {
@@ -183,7 +193,7 @@ pub fn refresh<S: PageStore>(
             }
         }
     }
-    Ok(false)
+    Ok(Refreshed::NoCopy)
 }
 
 /// Makes copies of all lists of an index, or brings them up to date.

@@ -45,6 +45,8 @@ const COMPARED_BY_DIMS: f64 = 12_000.0;
 const COMPARED_EXPONENT: f64 = 0.75;
 /// A query is more often near a long list than near a short one: what its lists hold, by the mean list.
 const NEAR_LISTS: f64 = 1.25;
+/// Rows that a search is for, if nobody says.
+const WANTED_UNKNOWN: f64 = 10.0;
 
 /// Nanoseconds for a row, and for each of its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +157,7 @@ pub fn scan_cost(scan: &Scan, table: &Table, prices: &Prices) -> Cost {
     };
     let selectivity = (table.kept / scan.rows).min(1.0);
     let taken = (wanted / selectivity).clamp(1.0, scan.rows);
-    let batch = (scan.rows * probes / lists * NEAR_LISTS).min(scan.rows);
+    let batch = probed_rows(&scan);
     let batches = (taken / batch).ceil();
     let most = f64::from(scan.max_probes.clamp(scan.probes, scan.lists));
     let complete = match scan.iterate {
@@ -170,6 +172,23 @@ pub fn scan_cost(scan: &Scan, table: &Table, prices: &Prices) -> Cost {
     // The planner takes the share `taken / rows` of what lies between.
     let total = startup + (needed - startup).max(0.0) * (scan.rows / taken);
     Cost { startup, total }
+}
+
+/// Seconds that reading the first lists of `scan` takes, and telling the true distances of the rows that it wants, 10 where
+/// that is not known; on the core on which this module's constants were measured, with all pages in memory.
+pub fn reading_seconds(scan: &Scan) -> f64 {
+    let scan = scan.sane();
+    let rows = probed_rows(&scan);
+    let code = Code::of(scan.storage, scan.dims, INLINE.of(f64::from(scan.dims) * 4.0));
+    let row_ns = row_read(scan.storage).of(code.bytes);
+    let wanted = scan.wanted.unwrap_or(WANTED_UNKNOWN).min(rows);
+    (f64::from(scan.probes) * LIST_NS + rows * row_ns + code.told_ns(wanted, rows)) * 1e-9
+}
+
+/// Rows that the first lists of `scan` hold.
+pub fn probed_rows(scan: &Scan) -> f64 {
+    let scan = scan.sane();
+    (scan.rows * f64::from(scan.probes) / f64::from(scan.lists) * NEAR_LISTS).min(scan.rows)
 }
 
 impl Scan {
@@ -270,22 +289,19 @@ impl Alternative {
     }
 }
 
-/// What the parts of a scan take, in nanoseconds.
-struct Times {
-    start: f64,
-    /// Reading a list.
-    list: f64,
-    /// Telling a row's true distance.
+/// What a storage's codes take.
+struct Code {
+    bytes: f64,
+    /// Telling a row's true distance, in nanoseconds.
     row: f64,
     /// So that `n` rows are known to be the nearest, the distances of `beyond * n^0.75` others are told, too.
     beyond: f64,
 }
 
-impl Times {
-    fn new(scan: &Scan, vector_ns: f64, prices: &Prices) -> Self {
-        let (sequential, random) = prices.page_ratios();
-        let dims = f64::from(scan.dims);
-        let (code_bytes, row, beyond) = match scan.storage {
+impl Code {
+    fn of(storage: Storage, dims: u32, vector_ns: f64) -> Self {
+        let dims = f64::from(dims);
+        let (bytes, row, beyond) = match storage {
             Storage::F32 => (dims * 4.0, 0.0, 0.0),
             Storage::F16 => (dims * 2.0, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::Int8 => (dims, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
@@ -295,21 +311,41 @@ impl Times {
                 COMPARED_BY_DIMS / dims.max(1.0),
             ),
         };
-        let read = row_read(scan.storage);
-        let row_ns = read.row + read.byte * code_bytes * sequential;
+        Self { bytes, row, beyond }
+    }
+
+    /// Telling the distances of `rows` of the `read` rows, in nanoseconds.
+    fn told_ns(&self, rows: f64, read: f64) -> f64 {
+        let told = rows + self.beyond * rows.powf(COMPARED_EXPONENT);
+        self.row * told.min(read.max(rows))
+    }
+}
+
+/// What the parts of a scan take, in nanoseconds.
+struct Times {
+    start: f64,
+    /// Reading a list.
+    list: f64,
+    code: Code,
+}
+
+impl Times {
+    fn new(scan: &Scan, vector_ns: f64, prices: &Prices) -> Self {
+        let (sequential, random) = prices.page_ratios();
         let lists = f64::from(scan.lists);
+        let code = Code::of(scan.storage, scan.dims, vector_ns);
+        let read = row_read(scan.storage);
+        let row_ns = read.row + read.byte * code.bytes * sequential;
         Self {
-            start: START_NS + lists * CENTROID.of(dims),
+            start: START_NS + lists * CENTROID.of(f64::from(scan.dims)),
             list: LIST_NS * random + scan.rows / lists * row_ns,
-            row,
-            beyond,
+            code,
         }
     }
 
     /// What returning `rows` of the `read` rows takes, beyond what the planner charges for that.
     fn returned(&self, rows: f64, read: f64) -> f64 {
-        let told = rows + self.beyond * rows.powf(COMPARED_EXPONENT);
-        rows * RETURN_NS + self.row * told.min(read.max(rows))
+        rows * RETURN_NS + self.code.told_ns(rows, read)
     }
 }
 

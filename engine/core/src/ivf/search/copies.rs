@@ -16,7 +16,7 @@ use crate::metric::{Metric, Score};
 use crate::quantize::list_row::key::{bound_of, key_of};
 use crate::quantize::list_row::{ListQuery, ListRows};
 
-use super::super::copy::{self, CopyHit, ListCopies};
+use super::super::copy::{self, CopyHit, ListCopies, Refreshed};
 use super::super::layout::{Meta, Shape};
 use super::super::page::NO_BLOCK;
 use super::super::store::PageStore;
@@ -151,7 +151,7 @@ impl CopyScan {
         for &(list, head) in heads {
             store.pause()?;
             let (copies, rows) = (&mut *self.copies, &mut self.rows);
-            if copy::refresh(
+            let refreshed = copy::refresh(
                 store,
                 index.meta,
                 index.shape,
@@ -160,11 +160,14 @@ impl CopyScan {
                 copies,
                 rows,
                 keep_waiting,
-            )? {
-                self.lists.push(list);
-            } else if head != NO_BLOCK {
-                return Ok(false);
+            )?;
+            match refreshed {
+                Refreshed::NoCopy if head == NO_BLOCK => continue,
+                Refreshed::NoCopy => return Ok(false),
+                Refreshed::Copied => counts.copied += 1,
+                Refreshed::Unchanged => {}
             }
+            self.lists.push(list);
         }
         counts.times.check += started.elapsed();
         let started = Instant::now();

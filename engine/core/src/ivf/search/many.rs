@@ -4,6 +4,8 @@
 //! scores exactly; where it leaves a doubt, and elsewhere, the CPU does. What is not certain in the end is left to a
 //! scan of the query's own.
 
+use std::time::Instant;
+
 use crate::backend::KeepWaiting;
 use crate::cpu::CpuBackend;
 use crate::error::Result;
@@ -13,12 +15,12 @@ use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 use crate::vector::check_equal_dims;
 
 use super::super::centroids::{self, Centroids};
-use super::super::copy::{self, CopyHit, CopyMark, ListCopies, ManyHits};
+use super::super::copy::{self, CopyHit, CopyMark, ListCopies, ManyHits, Refreshed};
 use super::super::layout::{Meta, Tid};
 use super::super::store::PageStore;
 use super::copies::entry_of;
 use super::rank::Ranking;
-use super::{Found, Query, list_head_block};
+use super::{Found, Query, SearchCounts, list_head_block};
 
 /// Rows to ask for beyond those that are wanted.
 const SPARE: usize = 6;
@@ -34,6 +36,15 @@ pub struct FoundOfMany {
     pub rows: Vec<Found>,
     /// No other row of the lists is nearer; infinite where there is none.
     pub bound: f64,
+}
+
+/// What a search of copies found for each of its queries, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct FoundForEach {
+    /// `None` for a query that needs a scan of its own.
+    pub queries: Vec<Option<FoundOfMany>>,
+    /// What it took.
+    pub counts: SearchCounts,
 }
 
 /// The copies that are searched.
@@ -54,8 +65,7 @@ pub const fn ranking_metric(metric: Metric) -> Metric {
     }
 }
 
-/// Finds about the `k` nearest rows of each of `queries` in its `probes` nearest lists. `None` for a query that needs a scan
-/// of its own.
+/// Finds about the `k` nearest rows of each of `queries` in its `probes` nearest lists.
 ///
 /// # Errors
 /// `DataException` for a query of other dimensions than the index's; `CorruptIndex`; what the copies report.
@@ -67,7 +77,8 @@ pub fn nearest_of_many<S: PageStore>(
     probes: u32,
     k: usize,
     keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<Vec<Option<FoundOfMany>>> {
+) -> Result<FoundForEach> {
+    let mut counts = SearchCounts::default();
     let mut prepared = Vec::with_capacity(queries.len());
     // Those that can be bounded at all, by their place among the queries.
     let mut places = Vec::with_capacity(queries.len());
@@ -79,8 +90,14 @@ pub fn nearest_of_many<S: PageStore>(
         }
     }
     let probes = probes.clamp(1, meta.lists);
+    let started = Instant::now();
     let mut lists = choose_lists(store, meta, copies, &prepared, probes, keep_waiting)?;
-    let fresh = refresh(store, meta, copies.lists, &lists, keep_waiting)?;
+    counts.times.rank = started.elapsed();
+    counts.lists = lists.iter().map(|lists| lists.len() as u64).sum();
+    let started = Instant::now();
+    let fresh = refresh(store, meta, copies.lists, &lists, &mut counts, keep_waiting)?;
+    counts.times.check = started.elapsed();
+    let started = Instant::now();
     let uncertain = |lists: &Vec<u32>| lists.iter().any(|list| fresh[*list as usize] == Fresh::No);
     let left_out: Vec<bool> = lists.iter().map(uncertain).collect();
     for lists in &mut lists {
@@ -96,13 +113,18 @@ pub fn nearest_of_many<S: PageStore>(
     for (number, (end, searched)) in found.queries.iter().enumerate() {
         let hits = &found.hits[start..*end];
         start = *end;
+        counts.rows += searched.rows;
         if !left_out[number] {
             let query = Query::new(queries[places[number]], true);
             let bound = searched.cut.map_or(f64::INFINITY, bound_of);
             results[places[number]] = Some(found_of(meta.metric, &query, hits, bound));
         }
     }
-    Ok(results)
+    counts.times.scan = started.elapsed();
+    Ok(FoundForEach {
+        queries: results,
+        counts,
+    })
 }
 
 /// The rows of `hits` that are certainly nearer than all others, in order.
@@ -138,6 +160,7 @@ fn refresh<S: PageStore>(
     meta: &Meta,
     copies: &mut dyn ListCopies,
     lists: &[Vec<u32>],
+    counts: &mut SearchCounts,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Fresh>> {
     let shape = meta.shape();
@@ -150,12 +173,14 @@ fn refresh<S: PageStore>(
         }
         store.pause()?;
         let head = list_head_block(store, meta, list)?;
-        *place = if head == super::NO_BLOCK {
-            Fresh::Empty
-        } else if copy::refresh(store, meta, &shape, list, head, copies, &mut rows, keep_waiting)? {
-            Fresh::Yes
-        } else {
-            Fresh::No
+        *place = match copy::refresh(store, meta, &shape, list, head, copies, &mut rows, keep_waiting)? {
+            Refreshed::NoCopy if head == super::NO_BLOCK => Fresh::Empty,
+            Refreshed::NoCopy => Fresh::No,
+            Refreshed::Unchanged => Fresh::Yes,
+            Refreshed::Copied => {
+                counts.copied += 1;
+                Fresh::Yes
+            }
         };
     }
     Ok(fresh)

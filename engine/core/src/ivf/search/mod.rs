@@ -118,6 +118,8 @@ pub struct SearchCounts {
     pub rows: u64,
     /// Rows behind a 1-bit code whose vectors were read.
     pub compared: u64,
+    /// Lists of which rows had to be copied to a device.
+    pub copied: u64,
     /// Passes started again because VACUUM moved rows.
     pub restarts: u64,
     /// Time by stage.

@@ -1,0 +1,124 @@
+//! A backend whose assignments are counted and timed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use crate::error::Result;
+use crate::estimate::AssignmentWork;
+use crate::metric::Score;
+
+/// What a [`Metered`] backend has done; its clones are the same meter.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Rc<Cell<(AssignmentWork, Duration)>>);
+
+impl Meter {
+    /// The work that was done, and how long it took.
+    pub fn read(&self) -> (AssignmentWork, Duration) {
+        self.0.get()
+    }
+
+    fn add(&self, rows: usize, dims: usize, lists: usize, time: Duration) {
+        let (mut work, total) = self.0.get();
+        work.multiply_adds += rows as f64 * dims as f64 * lists as f64;
+        work.bytes += rows as f64 * dims as f64 * 4.0;
+        self.0.set((work, total + time));
+    }
+}
+
+/// A backend that tells a [`Meter`] what it assigned.
+pub struct Metered {
+    inner: Box<dyn Backend>,
+    meter: Meter,
+}
+
+impl Metered {
+    /// Counts what `inner` does.
+    pub fn new(inner: Box<dyn Backend>, meter: Meter) -> Self {
+        Self { inner, meter }
+    }
+}
+
+struct MeteredNearest {
+    inner: Box<dyn Nearest>,
+    meter: Meter,
+    dims: usize,
+    lists: usize,
+}
+
+impl Backend for Metered {
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+
+    fn is_exact(&self) -> bool {
+        self.inner.is_exact()
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.inner.batch_bytes()
+    }
+
+    fn score(
+        &mut self,
+        score: Score,
+        query: &[f32],
+        block: RowBlock<'_>,
+        scores: &mut Vec<f32>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        self.inner.score(score, query, block, scores, keep_waiting)
+    }
+
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
+        Ok(Box::new(MeteredNearest {
+            inner: self.inner.nearest(centroids, dims, by, keep_waiting)?,
+            meter: self.meter.clone(),
+            dims,
+            lists: centroids.len() / dims.max(1),
+        }))
+    }
+}
+
+impl Nearest for MeteredNearest {
+    fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        let started = Instant::now();
+        self.inner.assign(rows, labels, keep_waiting)?;
+        self.meter
+            .add(labels.len(), self.dims, self.lists, started.elapsed());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::CpuBackend;
+
+    #[test]
+    fn what_is_assigned_is_counted_and_comes_out_the_same() {
+        let meter = Meter::default();
+        let mut backend = Metered::new(Box::new(CpuBackend::new()), meter.clone());
+        let centroids = [0.0, 0.0, 1.0, 1.0, 2.0, 2.0];
+        let mut nearest = backend
+            .nearest(&centroids, 2, NearestBy::L2, &mut || true)
+            .expect("three centroids");
+        let mut labels = [9; 2];
+        for _ in 0..2 {
+            nearest
+                .assign(&[0.9, 1.2, 5.0, 5.0], &mut labels, &mut || true)
+                .expect("two rows");
+        }
+        assert_eq!(labels, [1, 2]);
+        let (work, time) = meter.read();
+        assert_eq!((work.multiply_adds, work.bytes), (24.0, 32.0));
+        assert!(time > Duration::ZERO);
+    }
+}
