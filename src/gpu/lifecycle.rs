@@ -2,21 +2,23 @@
 //!
 //! Never in the postmaster, a parallel worker or autovacuum; an engine remembers its process and is not used after a
 //! fork. It is dropped in `before_shmem_exit`, because destructors of the C library run after PostgreSQL's own exit;
-//! a busy or lost GPU is leaked instead, since waiting for it could take for ever.
+//! a busy or lost GPU is leaked instead, since waiting for it could take for ever. A driver's threads may then be at work
+//! while those destructors free what they use, so the process ends without running them.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder, ListCache, Profiling};
+use vectorgpu_compute::{Counters, DeviceChoice, Engine, EngineBuilder, ListCache, Profiling, WaitHook};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::threads;
 use crate::guc;
 use crate::logging;
-use crate::pg::interrupt;
+use crate::pg::{interrupt, wait_event};
 
 /// How long a failure to open the GPU is remembered.
 const BACK_OFF: Duration = Duration::from_secs(10);
@@ -51,6 +53,8 @@ struct Slot {
     lists: Option<Rc<ListCache>>,
     failure: Option<(Settings, Instant, Error)>,
     exit_hooked: bool,
+    /// An engine was let go that could not be closed.
+    has_leaked: bool,
 }
 
 thread_local! {
@@ -187,6 +191,7 @@ fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
         slot.lists = None;
         if let Some((_, engine)) = slot.engine.take() {
             slot.past = slot.past.with(&engine);
+            slot.has_leaked |= engine.is_lost() || engine.is_busy();
         }
         let (failed, at, error) = slot.failure.as_ref()?;
         (failed == settings && at.elapsed() < BACK_OFF).then(|| Err(error.clone()))
@@ -200,7 +205,11 @@ fn builder(settings: &Settings) -> EngineBuilder {
         .allow_software(settings.allow_software)
         .vram_limit(settings.vram_limit_bytes)
         .staging(settings.staging_bytes)
-        .thread_guard(threads::block_signals);
+        .thread_guard(threads::block_signals)
+        .wait_hook(WaitHook {
+            begin: wait_event::begin,
+            end: wait_event::end,
+        });
     if settings.pipeline_cache {
         // The server's working directory is its data directory.
         builder.pipeline_cache("vectorgpu")
@@ -230,26 +239,40 @@ fn hook_exit() {
 }
 
 /// May run inside a FATAL, under frames that are never unwound: takes nothing that could be borrowed, raises nothing.
-unsafe extern "C-unwind" fn close_at_exit(_code: i32, _argument: pg_sys::Datum) {
+unsafe extern "C-unwind" fn close_at_exit(code: i32, _argument: pg_sys::Datum) {
     let closed = catch_unwind(AssertUnwindSafe(|| {
         SLOT.try_with(|slot| {
             let Ok(mut slot) = slot.try_borrow_mut() else {
-                return;
+                return false;
             };
             let lists = slot.lists.take();
-            if let Some((_, engine)) = slot.engine.take() {
-                close(engine, lists);
-            }
+            let is_closed = slot.engine.take().is_none_or(|(_, engine)| close(engine, lists));
+            is_closed && !slot.has_leaked
         })
     }));
-    drop(closed);
+    if !matches!(closed, Ok(Ok(true))) {
+        EXIT_CODE.store(code, Ordering::Relaxed);
+        // SAFETY: registers a function that may run at any time. What is registered last runs first.
+        unsafe { libc::atexit(end_at_once) };
+    }
 }
 
-fn close(engine: Rc<Engine>, lists: Option<Rc<ListCache>>) {
+/// What the process was to exit with.
+static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
+
+/// Ends the process before the C library runs the destructors of drivers; PostgreSQL has done all that it does at exit.
+extern "C" fn end_at_once() {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(EXIT_CODE.load(Ordering::Relaxed)) }
+}
+
+/// Closes the engine if that does not have to wait; says whether it did.
+fn close(engine: Rc<Engine>, lists: Option<Rc<ListCache>>) -> bool {
     match Rc::try_unwrap(engine) {
         Ok(engine) if !engine.is_lost() && !engine.is_busy() => {
             drop(lists);
             drop(engine);
+            return true;
         }
         Ok(engine) => {
             std::mem::forget(lists);
@@ -257,4 +280,5 @@ fn close(engine: Rc<Engine>, lists: Option<Rc<ListCache>>) {
         }
         Err(shared) => std::mem::forget((shared, lists)),
     }
+    false
 }
