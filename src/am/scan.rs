@@ -150,16 +150,23 @@ pub(super) unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
 impl ScanState {
     fn remember(&self) {
         if self.started {
-            let device = self.search.copies_in_use().unwrap_or(self.backend.label());
+            let in_use = self.search.copies_in_use();
+            let given_up = self.book.is_on_gpu() && in_use.is_none();
+            let device = in_use.unwrap_or(self.backend.label());
             let last = LastScan {
                 index: self.index,
                 device: device.to_owned(),
-                why: self.why,
+                why: if given_up {
+                    "the GPU could not do all of it"
+                } else {
+                    self.why
+                },
                 estimate: self.book.estimate,
                 counts: self.search.counts(),
             };
             let times = last.counts.times;
-            self.book.close(times.check + times.scan, last.counts.copied > 0);
+            let once = given_up || last.counts.copied > 0;
+            self.book.close(times.check + times.scan, once);
             remember(last);
             self.taken.set(self.taken.get().after(self.search.taken()));
         }

@@ -84,9 +84,14 @@ impl SearchBook {
         }
     }
 
-    /// Notes what they took; `copied` says that lists were copied to the GPU meanwhile.
-    pub(crate) fn close(&self, actual: Duration, copied: bool) {
-        ledger::record(self.job, self.device, self.estimate, actual, !copied);
+    /// Notes what they took; `once` says that something was done that later ones need not do, like copying lists.
+    pub(crate) fn close(&self, actual: Duration, once: bool) {
+        ledger::record(self.job, self.device, self.estimate, actual, !once);
+    }
+
+    /// Whether they began on the GPU.
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.device == ledger::Device::Gpu
     }
 }
 
@@ -387,7 +392,10 @@ fn faster_engine(job: Job, work: AssignmentWork, book: &mut BuildBook) -> Result
     };
     match calibration::rates_with(&engine) {
         Ok(rates) => book.rates = rates,
-        Err(error) if is_device_failure(&error) => return Ok(None),
+        Err(error) if is_device_failure(&error) => {
+            warn(&error);
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     }
     Ok(is_faster(&book.rates, 0.0).then_some(engine))

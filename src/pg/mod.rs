@@ -18,6 +18,7 @@ pub(crate) mod setting;
 pub(crate) mod sort;
 pub(crate) mod store;
 pub(crate) mod table_scan;
+pub(crate) mod wait_event;
 
 /// `InvalidSubTransactionId`, a macro of the server.
 const INVALID_SUBTRANSACTION: pg_sys::SubTransactionId = 0;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -190,22 +191,68 @@ def test_opening_and_copying_have_to_be_earned(auto):
     assert connection.execute("SELECT engines_opened FROM vectorgpu.stats").fetchone() == (0,)
 
 
+def create_large_table(connection: psycopg.Connection, rows: int) -> None:
+    """Makes the table `large` of 96 dimensions and its index."""
+    connection.execute("DROP TABLE IF EXISTS large")
+    connection.execute("CREATE TABLE large (id int, embedding vector(96))")
+    connection.execute(f"""
+        INSERT INTO large
+        SELECT n * {ROWS} + id, (embedding || embedding || l2_normalize(embedding))::vector(96)
+        FROM items, generate_series(0, {rows // ROWS}) n LIMIT {rows}
+    """)
+    connection.execute("CREATE INDEX large_ivf ON large USING ivf (embedding vector_l2_ops) WITH (lists = 20)")
+
+
+def search_large_table(connection: psycopg.Connection, seed: int, probes: int) -> list[float]:
+    """Distances of the nearest rows."""
+    connection.execute("SET enable_seqscan = off")
+    connection.execute(f"SET vectorgpu.probes = {probes}")
+    vector = items.vector_text(items.uniform(1, 96, seed=seed)[0])
+    sql = f"SELECT embedding <-> '{vector}' FROM large ORDER BY embedding <-> '{vector}' LIMIT 10"
+    return [distance for (distance,) in connection.execute(sql).fetchall()]
+
+
 def test_lists_that_do_not_fit_are_not_copied_for_one_search(auto):
     connection = auto(gpu_copy_bytes_per_s=256e6)
     connection.execute("SET vectorgpu.vram_limit = '16MB'")
-    connection.execute("CREATE TABLE larger AS SELECT id, (embedding || embedding)::vector(64) AS embedding FROM items")
-    connection.execute("INSERT INTO larger SELECT * FROM larger")
-    connection.execute("INSERT INTO larger SELECT * FROM larger")
-    connection.execute("INSERT INTO larger SELECT id, embedding FROM larger, generate_series(1, 2)")
-    connection.execute("CREATE INDEX larger_ivf ON larger USING ivf (embedding vector_l2_ops) WITH (lists = 20)")
-    try:
-        connection.execute("SET enable_seqscan = off")
-        vector = items.vector_text(items.uniform(1, 64)[0])
-        for _ in range(100):
-            connection.execute(f"SELECT id FROM larger ORDER BY embedding <-> '{vector}' LIMIT 5")
-            assert connection.execute("SELECT device FROM vectorgpu.last_scan()").fetchone()[0].startswith("cpu")
-    finally:
-        connection.execute("DROP TABLE larger")
+    # 15.4 MB of codes.
+    create_large_table(connection, 80_000)
+    for seed in range(100):
+        search_large_table(connection, seed, 3)
+        device, why, *_ = connection.execute(LAST).fetchone()
+        assert device.startswith("cpu") and why == "opening and filling a GPU would not have paid off yet"
+
+
+def test_sessions_share_the_gpu_within_their_memory(auto, calibrated):
+    """32 at once; lists of which not all fit are evicted, and what does not fit at all is read from the pages."""
+    first = auto()
+    first.execute("SET vectorgpu.device = cpu")
+    # 13.8 MB of codes, and the limit leaves room for a little less.
+    create_large_table(first, 72_000)
+    expected = [search_large_table(first, 9, probes) for probes in (2, 20)]
+    problems, devices = [], set()
+
+    def search() -> None:
+        try:
+            with psycopg.connect(calibrated.dsn(), autocommit=True) as connection:
+                connection.execute("SET vectorgpu.allow_software_gpu = on")
+                connection.execute("SET vectorgpu.vram_limit = '16MB'")
+                for probes, distances in zip((2, 20), expected, strict=True):
+                    assert search_large_table(connection, 9, probes) == pytest.approx(distances, rel=1e-6)
+                    devices.add(connection.execute(LAST).fetchone()[0])
+                sql = "SELECT vram_peak_bytes, vram_limit_bytes FROM vectorgpu.stats"
+                peak, limit = connection.execute(sql).fetchone()
+                assert 0 < peak <= limit == 16 << 20
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=search, daemon=True) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=150)
+    assert not problems and not any(thread.is_alive() for thread in threads)
+    assert len(devices) == 2, f"some searches fit and some do not: {devices}"
 
 
 def test_many_queries_and_builds_are_decided_alike(auto):

@@ -12,6 +12,7 @@ use crate::capabilities::Feature;
 use crate::context::{Context, ThreadGuard};
 use crate::engine::Engine;
 use crate::runtime::{Runtime, Sizes};
+use crate::wait::WaitHook;
 
 const VRAM_LIMIT_DEFAULT: u64 = 1 << 30;
 const VRAM_LIMIT_MIN: u64 = 4 << 20;
@@ -46,6 +47,7 @@ pub struct EngineBuilder {
     checked_shaders: bool,
     cache_folder: Option<PathBuf>,
     thread_guard: Option<ThreadGuard>,
+    wait_hook: Option<WaitHook>,
 }
 
 impl Default for EngineBuilder {
@@ -60,6 +62,7 @@ impl Default for EngineBuilder {
             checked_shaders: cfg!(debug_assertions),
             cache_folder: None,
             thread_guard: None,
+            wait_hook: None,
         }
     }
 }
@@ -149,6 +152,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets what is called around every wait for the device.
+    #[must_use]
+    pub fn wait_hook(mut self, hook: WaitHook) -> Self {
+        self.wait_hook = Some(hook);
+        self
+    }
+
     /// Lists the machine's Vulkan adapters, software ones too; the one that [`EngineBuilder::open`] would take is
     /// marked as selected. Without a Vulkan loader or driver the list is empty.
     ///
@@ -190,7 +200,7 @@ impl EngineBuilder {
         let runtime = Runtime::new(
             context,
             &sizes,
-            self.wait_deadline,
+            (self.wait_deadline, self.wait_hook),
             self.checked_shaders,
             self.cache_folder.clone(),
         )?;

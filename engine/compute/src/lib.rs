@@ -56,6 +56,7 @@ pub use rows::{Int8Rows, RowArray, RowFormat};
 pub use scaled_rows::ScaledRows;
 pub use step::{Pending, Step};
 pub use tuning::{TunableConstant, tunable_constants};
+pub use wait::WaitHook;
 
 #[cfg(target_endian = "big")]
 compile_error!("rows are little-endian bytes and go to the GPU as they are");

@@ -23,6 +23,7 @@ use crate::memory::staging::StagingRing;
 use crate::pace::Pace;
 use crate::pipeline::{BindGroups, Pipelines};
 use crate::profile::Profile;
+use crate::wait::WaitHook;
 
 /// How an engine's inside is laid out.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ pub(crate) struct Runtime {
     pub(crate) budget: Rc<Budget>,
     pub(crate) pace: Pace,
     pub(crate) wait_deadline: Duration,
+    pub(crate) wait_hook: Option<WaitHook>,
     pub(crate) context: Context,
 }
 
@@ -64,7 +66,7 @@ impl Runtime {
     pub(crate) fn new(
         context: Context,
         sizes: &Sizes,
-        wait_deadline: Duration,
+        (wait_deadline, wait_hook): (Duration, Option<WaitHook>),
         checked: bool,
         cache_folder: Option<PathBuf>,
     ) -> Result<Rc<Self>> {
@@ -85,6 +87,7 @@ impl Runtime {
             budget: Budget::new(sizes.vram_limit_bytes),
             pace: Pace::new(context.capabilities().kind),
             wait_deadline,
+            wait_hook,
             context,
         }))
     }

@@ -20,6 +20,37 @@ const SPIN: Duration = Duration::from_micros(400);
 const FIRST_SLICE: Duration = Duration::from_millis(1);
 const LONGEST_SLICE: Duration = Duration::from_millis(10);
 
+/// What the host wants to be told of waits: it shows its users that the process waits for the GPU.
+///
+/// Futures are not reported: they wait in the host's own executor.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitHook {
+    /// A wait begins.
+    pub begin: fn(),
+    /// It has ended, however it did.
+    pub end: fn(),
+}
+
+/// A wait that the host was told of.
+struct Reported(Option<WaitHook>);
+
+impl Reported {
+    fn begin(hook: Option<WaitHook>) -> Self {
+        if let Some(hook) = hook {
+            (hook.begin)();
+        }
+        Self(hook)
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        if let Some(hook) = self.0 {
+            (hook.end)();
+        }
+    }
+}
+
 /// A wait as a future.
 pub(crate) struct Settled<'a, D> {
     runtime: &'a Runtime,
@@ -81,6 +112,7 @@ impl Runtime {
             return Ok(());
         }
         let started = Instant::now();
+        let _reported = Reported::begin(self.wait_hook);
         let outcome = self.poll_until(done, submission, started, keep_waiting);
         self.context.counters.update(|counters| {
             counters.waits += 1;

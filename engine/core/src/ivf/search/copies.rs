@@ -78,8 +78,9 @@ impl CopyScan {
         }
     }
 
-    pub(super) fn label(&self) -> &str {
-        self.copies.label()
+    /// What searches, unless the pages are read.
+    pub(super) fn label(&self) -> Option<&str> {
+        (!self.given_up).then(|| self.copies.label())
     }
 
     /// Starts over with a query.

@@ -227,9 +227,9 @@ impl Search {
         self.copies = Some(CopyScan::new(copies, &self.meta, &self.options));
     }
 
-    /// Whether copies of the lists are searched.
+    /// Whether copies of the lists are searched; `None` also where they could not answer and the pages are read.
     pub fn copies_in_use(&self) -> Option<&str> {
-        self.copies.as_ref().map(CopyScan::label)
+        self.copies.as_ref().and_then(CopyScan::label)
     }
 
     /// Ranks lists by `centroids`, a copy of the index's, from now on.
