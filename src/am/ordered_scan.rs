@@ -13,9 +13,11 @@ use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use vectorgpu_core::exact::Neighbour;
 use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::search::Found;
 use vectorgpu_core::ivf::search::many::FoundOfMany;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::pg::heap_rows::HeapRows;
 use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
 use crate::types::vector::Vector;
@@ -27,6 +29,8 @@ const STRATEGY: u16 = 1;
 pub(crate) struct OrderedScan<'a> {
     open: PhantomData<&'a OpenIndex>,
     scan: pg_sys::IndexScanDesc,
+    /// Rows that need not be fetched, where there are such.
+    heap: Option<HeapRows>,
     slot: *mut pg_sys::TupleTableSlot,
     /// What the index's column is computed from, for expressions too.
     column: *mut pg_sys::IndexInfo,
@@ -59,9 +63,12 @@ impl<'a> OrderedScan<'a> {
         let column = unsafe { pg_sys::BuildIndexInfo(index) };
         // SAFETY: allocates in a context of its own.
         let executor = unsafe { pg_sys::CreateExecutorState() };
+        // SAFETY: the snapshot is active; this scan ends before the index is closed.
+        let heap = unsafe { HeapRows::new(open, snapshot) };
         Ok(Self {
             open: PhantomData,
             scan,
+            heap,
             slot,
             column,
             executor,
@@ -111,15 +118,10 @@ impl<'a> OrderedScan<'a> {
                 row.tid.block(),
                 row.tid.offset(),
             );
-            // SAFETY: the scan has a snapshot; the slot is the table's.
-            if !unsafe { pg_sys::index_fetch_heap(self.scan, self.slot) } {
+            let Some(neighbour) = self.row_at(row.tid, row.distance, row.exact) else {
                 continue;
-            }
-            let distance = if row.exact { row.distance } else { self.value() };
-            // SAFETY: the slot holds the row.
-            let (block, offset) = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
-            let id = Tid::new(block, offset).0;
-            rows.push(Neighbour { id, distance });
+            };
+            rows.push(neighbour);
             if rows.len() >= k {
                 rows.sort_unstable();
                 rows.truncate(k);
@@ -128,6 +130,36 @@ impl<'a> OrderedScan<'a> {
         }
         // A distance that is no number is not certain to be among the nearest.
         rows.len() == k && (farthest < found.bound || found.bound == f64::INFINITY)
+    }
+
+    /// Asks for the memory that looking up `rows` will read.
+    pub(crate) fn ask_ahead(&self, rows: &[Found]) {
+        if let Some(heap) = &self.heap {
+            rows.iter()
+                .filter(|row| row.exact)
+                .for_each(|row| heap.ask_ahead(row.tid));
+        }
+    }
+
+    /// The version that the snapshot sees of the row that the scan stands at, whose index entry is `tid`, with the
+    /// operator's value: `value` if that is exact.
+    fn row_at(&mut self, tid: Tid, value: f64, exact: bool) -> Option<Neighbour> {
+        let known = self.heap.as_ref().filter(|_| exact);
+        if let Some(tid) = known.and_then(|heap| heap.visible_to_all(tid)) {
+            return Some(Neighbour {
+                id: tid.0,
+                distance: value,
+            });
+        }
+        // SAFETY: the scan has a snapshot; the slot is the table's.
+        if !unsafe { pg_sys::index_fetch_heap(self.scan, self.slot) } {
+            return None;
+        }
+        let distance = if exact { value } else { self.value() };
+        // SAFETY: the slot holds the row.
+        let (block, offset) = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
+        let id = Tid::new(block, offset).0;
+        Some(Neighbour { id, distance })
     }
 
     /// `query` lives until the next start, or the scan is not used any more.
@@ -166,21 +198,23 @@ impl<'a> OrderedScan<'a> {
         }
     }
 
+    /// Takes the scan's next row, if the snapshot sees it.
     fn fetch(&mut self) {
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        // SAFETY: the scan is started, and the slot is the table's.
-        if !unsafe { pg_sys::index_getnext_slot(self.scan, forward, self.slot) } {
+        // SAFETY: the scan is started.
+        let tid = unsafe { pg_sys::index_getnext_tid(self.scan, forward) };
+        // SAFETY: points into the scan, or is NULL.
+        let Some(tid) = (unsafe { tid.as_ref() }) else {
             self.ended = true;
             return;
-        }
+        };
+        let (block, offset) = item_pointer_get_both(*tid);
         // SAFETY: the access method has filled in the order-by value, a float8.
         let (bound, inexact) = unsafe { (*(*self.scan).xs_orderbyvals, (*self.scan).xs_recheckorderby) };
         self.bound = f64::from_bits(bound.value() as u64);
-        let distance = if inexact { self.value() } else { self.bound };
-        // SAFETY: the slot holds the row.
-        let (block, offset) = item_pointer_get_both(unsafe { (*self.slot).tts_tid });
-        let id = Tid::new(block, offset).0;
-        self.waiting.push(Reverse(Neighbour { id, distance }));
+        if let Some(row) = self.row_at(Tid::new(block, offset), self.bound, !inexact) {
+            self.waiting.push(Reverse(row));
+        }
     }
 
     /// The operator's value for the row in the slot.

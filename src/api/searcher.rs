@@ -92,8 +92,13 @@ impl<'a> Searcher<'a> {
                 };
                 let query = query.as_vector();
                 let (scan, k, found) = (&mut self.scan, self.k, &mut self.found);
-                let at_once = at_once.get(place).and_then(Option::as_ref);
-                if !at_once.is_some_and(|rows| scan.nearest_among(&query, rows, k, found)) {
+                let of_query = |place| at_once.get(place).and_then(Option::as_ref);
+                if let Some(next) = of_query(place + 1) {
+                    scan.ask_ahead(&next.rows);
+                }
+                let found_at_once =
+                    of_query(place).is_some_and(|rows| scan.nearest_among(&query, rows, k, found));
+                if !found_at_once {
                     scan.nearest(&query, k, found);
                 }
                 take(found);

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 mod buffers;
 pub(crate) mod bulk;
+pub(crate) mod heap_rows;
 pub(crate) mod interrupt;
 pub(crate) mod options;
 pub(crate) mod progress;

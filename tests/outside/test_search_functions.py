@@ -295,3 +295,43 @@ def test_kmeans_of_few_rows_and_of_none(connection):
     connection.execute("SET maintenance_work_mem = '1MB'")
     with pytest.raises(psycopg.errors.ProgramLimitExceeded):
         clusters(connection, 30_000)
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_searches_beside_writers_and_vacuum_see_what_their_snapshot_sees(connection, database, isolation):
+    """Pages become visible to all and are changed again, rows move within them, and line pointers are used again."""
+    items.create_items(connection, items.uniform(2_000, 16))
+    connection.execute("ALTER TABLE items ADD COLUMN note int")
+    items.create_index(connection, 8, storage="f32")
+    queries = items.uniform(20, 16, seed=1)
+    done, errors = threading.Event(), []
+
+    def write() -> None:
+        try:
+            with psycopg.connect(database, autocommit=True) as writer:
+                for number in range(25):
+                    # On the same page where there is room, so that the index keeps the first line pointer.
+                    writer.execute("UPDATE items SET note = %s WHERE mod(id, 4) = mod(%s, 4)", (number, number))
+                    first = 10_000 + 100 * number
+                    rows = items.uniform(100, 16, seed=first)
+                    items.copy_vectors(writer, "items (id, embedding)", rows, first_id=first)
+                    writer.execute("DELETE FROM items WHERE id >= %s AND mod(id, 2) = 0", (first,))
+                    writer.execute("VACUUM (INDEX_CLEANUP on) items")
+        except psycopg.Error as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    rounds = 0
+    while not done.is_set() or rounds < 3:
+        with connection.transaction():
+            connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+            found = searched(connection, queries, 15, 8)
+            assert found == exactly(connection, queries, 15)
+        rounds += 1
+    writer.join(timeout=60)
+    assert not errors, errors
+    items.vacuum(connection)
+    assert searched(connection, queries, 15, 8) == exactly(connection, queries, 15)

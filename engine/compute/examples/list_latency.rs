@@ -47,12 +47,9 @@ fn measure_many(
     probes: usize,
 ) -> Result<()> {
     let mut random = Random(5);
-    let queries: Vec<ListQuery> = (0..count)
-        .map(|_| {
-            let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
-            ListQuery::new(Metric::L2, &query).expect("an ordinary query")
-        })
-        .collect();
+    let values: Vec<f32> = (0..count * dims).map(|_| random.float()).collect();
+    let prepared = |query| ListQuery::new(Metric::L2, query).expect("an ordinary query");
+    let queries: Vec<ListQuery<'_>> = values.chunks_exact(dims).map(prepared).collect();
     let chosen =
         |query: usize, probe: usize| u32::try_from((query * 131 + probe * 37) % lists).unwrap_or_default();
     let probed: Vec<Vec<u32>> = (0..count)

@@ -134,7 +134,8 @@ fn hits_are_those_of_the_twins() {
                 let mut random = Random(5);
                 let mut vectors: Vec<f32> = (0..count).flat_map(|_| random.vector(dims)).collect();
                 vectors[..dims].fill(0.0);
-                let query = ListQuery::new(metric, &random.vector(dims)).unwrap();
+                let values = random.vector(dims);
+                let query = ListQuery::new(metric, &values).unwrap();
                 let (mut copies, rows) = one_list(&cache, metric, dims, &vectors);
                 let keys = reference::list_scan(metric, &query, &rows);
                 let mut sorted: Vec<f32> = keys.clone();
@@ -172,7 +173,7 @@ fn hits_are_those_of_the_twins() {
                         let near = |a: f32, b: f32| a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4;
                         assert!(near(hit.key, keys[row]), "{} for {}", hit.key, keys[row]);
                         assert!(near(hit.key, sorted[place]), "the smallest come first");
-                        let fetched = reference::list_fetch(metric, &query.values, &rows, &[row]);
+                        let fetched = reference::list_fetch(metric, query.values, &rows, &[row]);
                         if exact {
                             let (_, score, norm_sq) = fetched[0];
                             assert_eq!(
@@ -325,8 +326,10 @@ fn check_many(engine: &Engine, metric: Metric, dims: usize, rows: usize, count: 
         index.insert(random.vector(dims));
     }
     prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
-    let queries: Vec<ListQuery> = (0..count)
-        .map(|_| ListQuery::new(metric, &random.vector(dims)).unwrap())
+    let values: Vec<Vec<f32>> = (0..count).map(|_| random.vector(dims)).collect();
+    let queries: Vec<ListQuery<'_>> = values
+        .iter()
+        .map(|query| ListQuery::new(metric, query).unwrap())
         .collect();
     let lists: Vec<Vec<u32>> = (0..count)
         .map(|query| {

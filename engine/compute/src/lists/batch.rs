@@ -52,7 +52,7 @@ impl IndexCopies {
     /// See `ListCopies::nearest_of_many`; `wanted` is at most [`WANTED_MAX`].
     pub(super) fn search_many(
         &self,
-        queries: &[ListQuery],
+        queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
         found: &mut ManyHits,
@@ -189,7 +189,7 @@ impl Step {
         &mut self,
         shape: &IndexShape,
         tiles: &Tiles,
-        queries: &[ListQuery],
+        queries: &[ListQuery<'_>],
         plan: &Plan,
         wanted: usize,
         keep_waiting: &mut KeepWaiting<'_>,
@@ -205,10 +205,10 @@ impl Step {
             )
         })?;
         for query in queries {
-            values.extend_from_slice(&query.values);
+            values.extend_from_slice(query.values);
             values.resize(values.len().next_multiple_of(octets * 8), 0.0);
         }
-        let heads: Vec<[f32; 4]> = queries.iter().map(|query| query.product_head).collect();
+        let heads: Vec<[f32; 4]> = queries.iter().map(|query| query.bounds.product_head).collect();
         let values = self.stage_words(bytemuck::cast_slice(&values), keep_waiting)?;
         let heads = self.stage_words(bytemuck::cast_slice(&heads), keep_waiting)?;
         let map = self.stage_words(bytemuck::cast_slice(&plan.map), keep_waiting)?;

@@ -142,7 +142,7 @@ impl ListCopies for IndexCopies {
 
     fn nearest(
         &mut self,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         lists: &[u32],
         wanted: usize,
         after: Option<(f32, u64)>,
@@ -158,7 +158,7 @@ impl ListCopies for IndexCopies {
 
     fn nearest_of_many(
         &mut self,
-        queries: &[ListQuery],
+        queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
         found: &mut ManyHits,

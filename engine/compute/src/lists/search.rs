@@ -164,7 +164,7 @@ impl IndexCopies {
     /// The rows with the smallest keys; see `ListCopies::nearest`.
     pub(super) fn search(
         &self,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         copies: &[Rc<RefCell<ListCopy>>],
         wanted: usize,
         after: Option<(f32, u64)>,
@@ -190,7 +190,7 @@ impl ListCache {
         &self,
         shape: &IndexShape,
         tiles: &Tiles,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         wanted: usize,
         after: Option<(f32, u64)>,
         hits: &mut Vec<CopyHit>,
@@ -315,7 +315,7 @@ impl Step {
         &mut self,
         shape: &IndexShape,
         tiles: &Tiles,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         wanted: usize,
         after: After,
         keep_waiting: &mut KeepWaiting<'_>,
@@ -324,7 +324,7 @@ impl Step {
         let octets = shape.rows.octets();
         let places = tiles.places();
         let count = wanted.min(places);
-        let query_view = self.stage_query(shape, &query.values, keep_waiting)?;
+        let query_view = self.stage_query(shape, query.values, keep_waiting)?;
         let table = Source::Bytes(bytemuck::cast_slice(&tiles.table));
         let tiles_view = staged(&runtime, self, table, keep_waiting)?;
         let keys = room::<f32>(&runtime, places, keep_waiting)?;
@@ -334,8 +334,8 @@ impl Step {
         let scan = ListScan {
             metric: shape.metric,
             query: &query_view,
-            head: query.head,
-            rounding: query.rounding,
+            head: query.bounds.head,
+            rounding: query.bounds.rounding,
             octets,
             tile_rows: tiles.tile_rows,
             tiles: &tiles_view,

@@ -9,7 +9,7 @@ use super::rows::decoded;
 /// Computes the key of each row, from a sum in f64.
 ///
 /// Returns `[rows]`; NaN only for the cosine of a row of zeros.
-pub fn list_scan(metric: Metric, query: &ListQuery, rows: &ListRows) -> Vec<f32> {
+pub fn list_scan(metric: Metric, query: &ListQuery<'_>, rows: &ListRows) -> Vec<f32> {
     let row_bytes = Element::F16.code_bytes(rows.dims());
     let codes = rows.codes.chunks_exact(row_bytes);
     codes
@@ -22,13 +22,13 @@ pub fn list_scan(metric: Metric, query: &ListQuery, rows: &ListRows) -> Vec<f32>
             #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
             if metric == Metric::L2 {
                 let square: f64 = pairs.map(|(q, x)| (q - x) * (q - x)).sum();
-                key_of_square(square as f32, query.rounding, *head)
+                key_of_square(square as f32, query.bounds.rounding, *head)
             } else {
                 key_of_dot(
                     metric,
                     pairs.map(|(q, x)| q * x).sum::<f64>() as f32,
                     *head,
-                    query.head,
+                    query.bounds.head,
                 )
             }
         })

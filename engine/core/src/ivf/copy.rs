@@ -102,7 +102,7 @@ pub trait ListCopies {
     /// `Internal` when a list has no finished copy; `OutOfMemory`, `Cancelled`, `DeviceLost`.
     fn nearest(
         &mut self,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         lists: &[u32],
         wanted: usize,
         after: Option<(f32, u64)>,
@@ -116,7 +116,7 @@ pub trait ListCopies {
     /// As [`Self::nearest`].
     fn nearest_of_many(
         &mut self,
-        queries: &[ListQuery],
+        queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
         found: &mut ManyHits,

@@ -54,10 +54,17 @@ impl Rounding {
 }
 
 /// A query as a device compares rows with it.
-#[derive(Debug, Clone)]
-pub struct ListQuery {
+#[derive(Debug, Clone, Copy)]
+pub struct ListQuery<'a> {
     /// The query itself.
-    pub values: Vec<f32>,
+    pub values: &'a [f32],
+    /// What bounds need of it.
+    pub bounds: ListQueryBounds,
+}
+
+/// What the bounds of rows need of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct ListQueryBounds {
     /// The query's record of list_key.wgsl, for sums over the elements of query and row.
     pub head: [f32; 4],
     /// The same for L2 where only `q.x'` is summed; else equal.
@@ -66,8 +73,18 @@ pub struct ListQuery {
     pub rounding: f32,
 }
 
-impl ListQuery {
-    /// Prepares `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0.
+impl<'a> ListQuery<'a> {
+    /// Prepares `query`; `None` where [`ListQueryBounds::new`] has none.
+    pub fn new(metric: Metric, query: &'a [f32]) -> Option<Self> {
+        Some(Self {
+            values: query,
+            bounds: ListQueryBounds::new(metric, query)?,
+        })
+    }
+}
+
+impl ListQueryBounds {
+    /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0.
     pub fn new(metric: Metric, query: &[f32]) -> Option<Self> {
         let rounding = Rounding::new(metric, query.len());
         let norm = distance::norm(query) * (1.0 + F64_SLACK);
@@ -96,7 +113,6 @@ impl ListQuery {
             Metric::InnerProduct | Metric::Cosine => head,
         };
         Some(Self {
-            values: query.to_vec(),
             head,
             product_head,
             rounding: rounded_up(rounding.score + 2.0 * rounding.operator + KEY_SLACK),

@@ -107,7 +107,7 @@ impl ListCopies for MemoryCopies {
 
     fn nearest(
         &mut self,
-        query: &ListQuery,
+        query: &ListQuery<'_>,
         lists: &[u32],
         wanted: usize,
         after: Option<(f32, u64)>,
@@ -156,7 +156,7 @@ impl ListCopies for MemoryCopies {
 }
 
 impl MemoryCopies {
-    fn hit(&self, query: &ListQuery, rows: &ListRows, row: usize) -> CopyHit {
+    fn hit(&self, query: &ListQuery<'_>, rows: &ListRows, row: usize) -> CopyHit {
         let (metric, dims) = (self.metric, rows.dims());
         let mut codes = Vec::new();
         let bytes = &rows.codes[row * dims * 2..][..dims * 2];
@@ -165,13 +165,13 @@ impl MemoryCopies {
         let pairs = query.values.iter().zip(codes.iter().map(|code| code * head[0]));
         let key = if metric == Metric::L2 {
             let sum = pairs.map(|(q, x)| (q - x) * (q - x)).sum();
-            key_of_square(sum, query.rounding, head)
+            key_of_square(sum, query.bounds.rounding, head)
         } else {
-            key_of_dot(metric, pairs.map(|(q, x)| q * x).sum(), head, query.head)
+            key_of_dot(metric, pairs.map(|(q, x)| q * x).sum(), head, query.bounds.head)
         };
         let exact = self.is_exact.then(|| {
             let vector = bytemuck::cast_slice(&rows.vectors[row * dims..][..dims]);
-            let score = kernels().row(metric.score(), Element::F32, &query.values, vector);
+            let score = kernels().row(metric.score(), Element::F32, query.values, vector);
             (score, rows.norms[row])
         });
         CopyHit {

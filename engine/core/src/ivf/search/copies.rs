@@ -14,7 +14,7 @@ use crate::backend::KeepWaiting;
 use crate::error::{Error, Result};
 use crate::metric::{Metric, Score};
 use crate::quantize::list_row::key::{bound_of, key_of};
-use crate::quantize::list_row::{ListQuery, ListRows};
+use crate::quantize::list_row::{ListQuery, ListQueryBounds, ListRows};
 
 use super::super::copy::{self, CopyHit, ListCopies, Refreshed};
 use super::super::layout::{Meta, Shape};
@@ -42,7 +42,7 @@ pub(super) struct CopyScan {
     copies: Box<dyn ListCopies>,
     rows: ListRows,
     /// `None` where no bound can be given.
-    query: Option<ListQuery>,
+    bounds: Option<ListQueryBounds>,
     wanted_first: usize,
     wanted: usize,
     wanted_max: usize,
@@ -65,7 +65,7 @@ impl CopyScan {
         Self {
             copies,
             rows: ListRows::new(meta.metric, meta.storage, meta.dims as usize),
-            query: None,
+            bounds: None,
             wanted_first,
             wanted: wanted_first,
             wanted_max,
@@ -85,7 +85,7 @@ impl CopyScan {
 
     /// Starts over with a query.
     pub(super) fn start(&mut self, metric: Metric, query: Option<&[f32]>) {
-        self.query = query.and_then(|query| ListQuery::new(metric, query));
+        self.bounds = query.and_then(|query| ListQueryBounds::new(metric, query));
         self.wanted = self.wanted_first;
         self.returned_before = 0;
         self.returned.clear();
@@ -141,8 +141,12 @@ impl CopyScan {
         counts: &mut SearchCounts,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<bool> {
-        let Some(list_query) = &self.query else {
+        let Some(bounds) = self.bounds else {
             return Ok(false);
+        };
+        let list_query = ListQuery {
+            values: &query.values,
+            bounds,
         };
         if self.given_up || (self.copies.is_exact() && self.wanted > self.wanted_max) {
             return Ok(false);
@@ -179,7 +183,7 @@ impl CopyScan {
         let (wanted, hits) = (self.wanted, &mut self.hits);
         let searched = self
             .copies
-            .nearest(list_query, &self.lists, wanted, after, hits, keep_waiting)?;
+            .nearest(&list_query, &self.lists, wanted, after, hits, keep_waiting)?;
         counts.lists += heads.len() as u64;
         counts.rows += searched.rows;
         window.make_room(self.hits.len());
@@ -187,7 +191,7 @@ impl CopyScan {
             window.leave_out_from(bound_of(cut));
         }
         for hit in self.hits.iter().filter(|hit| !hit.key.is_infinite()) {
-            window.push(entry_of(index.meta.metric, query, hit));
+            window.push(entry_of(index.meta.metric, query.norm_sq, hit));
         }
         window.seal();
         counts.times.scan += started.elapsed();
@@ -195,14 +199,14 @@ impl CopyScan {
     }
 }
 
-/// What goes into the window: the operator's value, or a bound.
-pub(super) fn entry_of(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
+/// What goes into the window: the operator's value, or a bound. `query_norm_sq` is the query's `|q|^2` as the operator has it.
+pub(super) fn entry_of(metric: Metric, query_norm_sq: f32, hit: &CopyHit) -> Entry {
     let Some((score, norm_sq)) = hit.exact else {
         return Entry::new(bound_of(hit.key), hit.tid, Source::Bound);
     };
     let value = match (metric.score(), metric) {
         (Score::SquaredL2, _) => distance::l2_from_squared(score),
-        (Score::Dot, Metric::Cosine) => distance::cosine_from_parts(score, query.norm_sq, norm_sq),
+        (Score::Dot, Metric::Cosine) => distance::cosine_from_parts(score, query_norm_sq, norm_sq),
         (Score::Dot, _) => -f64::from(score),
     };
     Entry::new(value, hit.tid, Source::Exact)

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::backend::KeepWaiting;
 use crate::cpu::CpuBackend;
+use crate::distance;
 use crate::error::Result;
 use crate::metric::{Metric, Score, Storage};
 use crate::quantize::list_row::key::bound_of;
@@ -115,9 +116,14 @@ pub fn nearest_of_many<S: PageStore>(
         start = *end;
         counts.rows += searched.rows;
         if !left_out[number] {
-            let query = Query::new(queries[places[number]], true);
+            let query = queries[places[number]];
+            let norm_sq = if meta.metric == Metric::Cosine {
+                distance::norm_squared(query)
+            } else {
+                0.0
+            };
             let bound = searched.cut.map_or(f64::INFINITY, bound_of);
-            results[places[number]] = Some(found_of(meta.metric, &query, hits, bound));
+            results[places[number]] = Some(found_of(meta.metric, norm_sq, hits, bound));
         }
     }
     counts.times.scan = started.elapsed();
@@ -128,8 +134,8 @@ pub fn nearest_of_many<S: PageStore>(
 }
 
 /// The rows of `hits` that are certainly nearer than all others, in order.
-fn found_of(metric: Metric, query: &Query, hits: &[CopyHit], bound: f64) -> FoundOfMany {
-    let entries = hits.iter().map(|hit| (entry_of(metric, query, hit), hit));
+fn found_of(metric: Metric, query_norm_sq: f32, hits: &[CopyHit], bound: f64) -> FoundOfMany {
+    let entries = hits.iter().map(|hit| (entry_of(metric, query_norm_sq, hit), hit));
     let mut entries: Vec<_> = entries
         .filter(|(entry, _)| entry.key() < bound || bound == f64::INFINITY)
         .collect();
@@ -191,7 +197,7 @@ fn choose_lists<S: PageStore>(
     store: &S,
     meta: &Meta,
     copies: &mut ManyCopies<'_>,
-    queries: &[ListQuery],
+    queries: &[ListQuery<'_>],
     probes: u32,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<u32>>> {
@@ -211,7 +217,7 @@ fn choose_lists<S: PageStore>(
             continue;
         }
         store.pause()?;
-        let query = Query::new(&query.values, true);
+        let query = Query::new(query.values, true);
         // Codes of centroids need tables that this query does not have.
         let rounded = copies
             .rounded
@@ -229,17 +235,23 @@ fn rank_on_device<S: PageStore>(
     store: &S,
     meta: &Meta,
     centroids: &mut dyn ListCopies,
-    queries: &[ListQuery],
+    queries: &[ListQuery<'_>],
     probes: u32,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Option<Vec<u32>>>> {
     copy_centroids(store, meta, centroids, keep_waiting)?;
     let metric = ranking_metric(meta.metric);
-    let ranked: Vec<Option<ListQuery>> = queries
+    let ranked: Vec<Option<ListQuery<'_>>> = queries
         .iter()
-        .map(|query| ListQuery::new(metric, &query.values))
+        .map(|query| {
+            if metric == meta.metric {
+                Some(*query)
+            } else {
+                ListQuery::new(metric, query.values)
+            }
+        })
         .collect();
-    let asked: Vec<ListQuery> = ranked.iter().flatten().cloned().collect();
+    let asked: Vec<ListQuery<'_>> = ranked.iter().flatten().copied().collect();
     let wanted = probes as usize + SPARE_LISTS;
     let mut found = ManyHits::default();
     let lists = vec![vec![CENTROIDS]; asked.len()];
@@ -294,7 +306,7 @@ fn copy_centroids<S: PageStore>(
     let mut rows = ListRows::new(ranking_metric(meta.metric), Storage::F32, meta.dims as usize);
     let mut list = 0;
     centroids::for_each(store, meta, &mut |centroid| {
-        let norm_sq = crate::distance::norm_squared(centroid);
+        let norm_sq = distance::norm_squared(centroid);
         rows.push(list, RowCode::F32(bytemuck::cast_slice(centroid)), norm_sq);
         list += 1;
         Ok(())

@@ -60,7 +60,7 @@ fn device_row(rows: &ListRows, flushes: bool) -> Vec<f32> {
         .collect()
 }
 
-fn keys(metric: Metric, rows: &ListRows, query: &ListQuery) -> Vec<f32> {
+fn keys(metric: Metric, rows: &ListRows, query: &ListQuery<'_>) -> Vec<f32> {
     [false, true]
         .map(|flushes| {
             let row = device_row(rows, flushes);
@@ -75,9 +75,9 @@ fn keys(metric: Metric, rows: &ListRows, query: &ListQuery) -> Vec<f32> {
             };
             let from_sums = sums.map(|sum| {
                 if metric == Metric::L2 {
-                    key_of_square(sum, query.rounding, rows.heads[0])
+                    key_of_square(sum, query.bounds.rounding, rows.heads[0])
                 } else {
-                    key_of_dot(metric, sum, rows.heads[0], query.head)
+                    key_of_dot(metric, sum, rows.heads[0], query.bounds.head)
                 }
             });
             let product = |(q, x): (&f32, &f32)| q * x;
@@ -87,7 +87,7 @@ fn keys(metric: Metric, rows: &ListRows, query: &ListQuery) -> Vec<f32> {
                 pairs.rev().map(product).sum(),
             ];
             let from_products =
-                products.map(|sum| key_of_dot(metric, sum, rows.heads[0], query.product_head));
+                products.map(|sum| key_of_dot(metric, sum, rows.heads[0], query.bounds.product_head));
             [from_sums, from_products].concat()
         })
         .concat()
