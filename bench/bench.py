@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from batch import Answer, ask_all, load_queries, places
 from cluster import Cluster, ClusterError, bindir_of, temporary_cluster
 from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
 from memory import Memory, PeakMemory, memory_of
@@ -90,6 +91,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem")
     parser.add_argument("--sweep", action="append", default=[], metavar="LABEL=1,2", help="a method's other settings")
     parser.add_argument("--stop-recall", type=float, default=0.999, help="recall at which a sweep ends")
+    parser.add_argument("--batch", type=int, default=0, metavar="N", help="also ask so many queries in one statement")
+    parser.add_argument("--batch-recall", type=float, default=0.95, help="recall from which on settings are asked so")
     parser.add_argument("--cold", type=int, default=0, metavar="ROUNDS", help="also measure cold starts, so many times")
     parser.add_argument("--cold-recall", type=float, default=0.95, help="recall that a cold start's setting must reach")
     drops = ["auto", "drop_caches", "fadvise"]
@@ -100,11 +103,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_dataset(options: argparse.Namespace) -> Dataset:
     """Makes or reads the data set."""
+    queries = max(options.queries, options.batch)
     if options.data == "fashion-mnist":
-        return fashion_mnist(options.queries)
+        return fashion_mnist(queries)
     if options.data == "glove":
-        return glove(options.target / "datasets", options.queries)
-    return clustered(options.rows, options.dims, options.queries)
+        return glove(options.target / "datasets", queries)
+    return clustered(options.rows, options.dims, queries)
 
 
 def default_lists(rows: int) -> int:
@@ -202,8 +206,9 @@ class Bench:
         """Finds the exact answers; touches no server yet."""
         self.options, self.data, self.methods, self.server, self.file = options, data, methods, server, file
         print(f"{data.name}: {len(data.base):,} rows, {data.base.shape[1]} dimensions, metric {options.metric}")
-        self.truth: Truth = exact_neighbours(data.base, data.queries, options.metric, options.k)
-        self.texts = [vector_text(query) for query in data.queries]
+        queries = data.queries[: options.queries]
+        self.truth: Truth = exact_neighbours(data.base, queries, options.metric, options.k)
+        self.texts = [vector_text(query) for query in queries]
 
     def run(self) -> None:
         """Loads, builds and searches."""
@@ -212,6 +217,8 @@ class Bench:
             self.load(method)
         self.build_all()
         recalls = self.search_all()
+        if self.options.batch:
+            self.ask_all_at_once(recalls)
         if self.options.cold:
             self.start_all_cold(recalls)
 
@@ -245,6 +252,8 @@ class Bench:
             copy_vectors(connection, "items", self.data.base)
             seconds = time.perf_counter() - started
             connection.execute("VACUUM ANALYZE items")
+            if self.options.batch:
+                load_queries(connection, method, self.data.queries[: self.options.batch])
             connection.execute("CHECKPOINT")
             (size,) = connection.execute("SELECT pg_table_size('items')").fetchone()
             versions = dict(connection.execute("SELECT extname, extversion FROM pg_extension").fetchall())
@@ -372,6 +381,8 @@ class Bench:
         """Brings table and index into shared buffers."""
         for relation in ["items", "items_index"] if method.index else ["items"]:
             connection.execute("SELECT pg_prewarm(%s::regclass)", (relation,))
+        if method.warm:
+            connection.execute(method.warm)
 
     def take_turn(self, connection: psycopg.Connection, method: Method, setting: int) -> Turn:
         """Makes a method ready for the queries of one setting, and warms it up."""
@@ -404,6 +415,37 @@ class Bench:
         plan = "\n".join(line for (line,) in lines)
         if method.index and "items_index" not in plan:
             raise BenchError(f"{method.label} at {setting}: the planner does not use the index:\n{plan}")
+
+    def ask_all_at_once(self, recalls: dict[str, dict[int, float]]) -> None:
+        """Asks all queries in one statement, in turns, at the settings with recall enough; writes the medians."""
+        methods = [method for method in self.methods if method.batch]
+        with contextlib.ExitStack() as stack:
+            sessions = [(method, stack.enter_context(self.connect(method))) for method in methods]
+            results: dict[tuple[str, int], list[Answer]] = {}
+            for method, connection in sessions:
+                self.prewarm(connection, method)
+            known = {method.label: places(connection) for method, connection in sessions}
+            for _ in range(self.options.query_rounds or self.options.rounds):
+                for method, connection in sessions:
+                    for setting, recall in recalls[method.label].items():
+                        if recall >= self.options.batch_recall:
+                            connection.execute(method.set.format(setting))
+                            answer = ask_all(connection, method.search_batch(self.options.k), known[method.label])
+                            results.setdefault((method.label, setting), []).append(answer)
+        for (label, setting), answers in results.items():
+            self.write_batch(label, setting, answers)
+
+    def write_batch(self, label: str, setting: int, answers: list[Answer]) -> None:
+        """Writes the median time of a setting."""
+        rounds = [round(answer.seconds, 4) for answer in answers]
+        seconds, queries = statistics.median(rounds), len(answers[0].ids)
+        recall = answers[0].recall(self.truth, self.options.k)
+        line = {"set": setting, "k": self.options.k, "queries": queries, "recall": recall, "s": seconds}
+        self.write("batch", label=label, **line, qps=round(queries / seconds, 1), s_rounds=rounds)
+        print(
+            f"{label:<24} {setting:>5}  recall {recall:.4f}  at once: {queries:,} queries in {seconds:.3f} s, "
+            f"{queries / seconds:,.1f} a second"
+        )
 
     def start_all_cold(self, recalls: dict[str, dict[int, float]]) -> None:
         """Measures the first queries after a restart with an empty page cache, in turns, and writes the medians."""

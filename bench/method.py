@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REQUIRED = {"label", "extensions", "type", "index", "set", "sweep", "metrics"}
-OPTIONAL = {"session", "preload"}
+OPTIONAL = {"session", "preload", "warm", "batch", "batch_max"}
 
 
 class MethodError(Exception):
@@ -23,7 +23,8 @@ class Method:
 
     `index` is the part of CREATE INDEX from USING on (empty: no index); `set` is run before the queries of each value
     of `sweep`, with `{}` replaced by it; `session` is run on every new connection, builds included; `preload` names a
-    library that the server must have in shared_preload_libraries.
+    library that the server must have in shared_preload_libraries; `warm` is run on a connection before its queries;
+    `batch` asks all rows of the table `queries` at once, of which there are `batch_max` at the most (0: no limit).
     """
 
     label: str
@@ -36,6 +37,9 @@ class Method:
     values: dict[str, str]
     session: list[str] = field(default_factory=list)
     preload: str = ""
+    warm: str = ""
+    batch: str = ""
+    batch_max: int = 0
 
     @property
     def database(self) -> str:
@@ -53,6 +57,10 @@ class Method:
     def search(self, k: int) -> str:
         """The query: the `k` nearest ids, with the query vector as its only parameter."""
         return f"SELECT id FROM items ORDER BY embedding {self.operator} %s::{self.column_type()} LIMIT {k}"
+
+    def search_batch(self, k: int) -> str:
+        """The statement that asks all queries at once; empty for a method without one."""
+        return self.batch.format(**self.values, operator=self.operator, k=k)
 
 
 def read_method(path: Path, metric: str, values: dict[str, int]) -> Method:
@@ -76,6 +84,7 @@ def read_method(path: Path, metric: str, values: dict[str, int]) -> Method:
     try:
         method.column_type()
         method.create_index()
+        method.search_batch(1)
     except (KeyError, IndexError, ValueError) as error:
         raise MethodError(f"{path}: unknown placeholder {error}") from None
     return method

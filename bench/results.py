@@ -21,7 +21,7 @@ class ResultError(Exception):
 @dataclass
 class Run:
     """The lines of one file by kind; `builds`, `sessions`, `colds`, `loads` and `versions` by label, in the order of
-    the command line; `queries` by label, in the order of the sweep."""
+    the command line; `queries` and `batches` by label, in the order of the sweep."""
 
     name: str
     path: Path
@@ -32,6 +32,7 @@ class Run:
     sessions: dict[str, dict] = field(default_factory=dict)
     colds: dict[str, dict] = field(default_factory=dict)
     queries: dict[str, list[dict]] = field(default_factory=dict)
+    batches: dict[str, list[dict]] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -98,6 +99,8 @@ def read_run(path: Path) -> Run:
     for line in lines:
         if line["what"] == "query":
             run.queries.setdefault(line["label"], []).append(line)
+        elif line["what"] == "batch":
+            run.batches.setdefault(line["label"], []).append(line)
         elif line["what"] in by_label:
             by_label[line["what"]][line["label"]] = line
     if not run.loads or run.loads.keys() != run.queries.keys():

@@ -66,6 +66,8 @@ def section(run: Run) -> list[str]:
     ]
     if run.colds:
         parts += ["### Cold start", cold_table(run)]
+    if run.batches:
+        parts += ["### Many queries in one statement", batch_table(run)]
     return [*parts, "### Every setting", query_table(run), "### Indexes", definitions(run)]
 
 
@@ -163,6 +165,17 @@ def cold_table(run: Run) -> str:
         )
     head = ["method", "setting", "recall", "queries", "all of them, s", f"× {YARDSTICK}", "the first, ms"]
     return table([*head, "connecting, ms", "dropped by", "left cached, MiB", "rounds, s"], rows)
+
+
+def batch_table(run: Run) -> str:
+    """All queries at once, at every setting."""
+    rows = []
+    for label, lines in run.batches.items():
+        for line in lines:
+            figures = [f"{line['queries']:,}", number(line["s"], 3), number(line["qps"], 0)]
+            taken = ", ".join(f"{seconds:.3f}" for seconds in line["s_rounds"])
+            rows.append([label, str(line["set"]), number(line["recall"], 4), *figures, taken])
+    return table(["method", "setting", "recall", "queries", "s", "queries/s", "rounds, s"], rows)
 
 
 def query_table(run: Run) -> str:
