@@ -238,28 +238,36 @@ fn account<T>(index: pg_sys::Oid, act: impl FnOnce(&mut Savings) -> T) -> T {
     })
 }
 
-/// What many searches at once compute with.
+/// Where many searches at once compute.
 pub(crate) struct ManyPlace {
-    pub(crate) lists: IndexCopies,
-    pub(crate) centroids: IndexCopies,
+    /// The copies that they search; `None`: they read the pages.
+    pub(crate) copies: Option<ManyCopied>,
     /// Why there, for the user.
     pub(crate) why: &'static str,
     pub(crate) book: SearchBook,
 }
 
-/// The copies that many searches at once of an open `index` go through; `None`: they are scans of their own.
+/// Copies on a GPU of an index.
+pub(crate) struct ManyCopied {
+    pub(crate) lists: IndexCopies,
+    pub(crate) centroids: IndexCopies,
+}
+
+/// Where many searches at once of an open `index` compute.
 ///
 /// # Errors
 /// As [`scan_place`].
-pub(crate) fn many_place(
-    index: pg_sys::Relation,
-    meta: &Meta,
-    work: &SearchWork,
-) -> Result<Option<ManyPlace>> {
+pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork) -> Result<ManyPlace> {
     // SAFETY: the caller's index is open.
     let (place, oid) = unsafe { (scan_place(index, meta, work)?, relation::oid(index)) };
+    let in_pages = |why| {
+        let device = ledger::Device::Cpu;
+        let book = SearchBook { device, ..place.book };
+        let copies = None;
+        Ok(ManyPlace { copies, why, book })
+    };
     let Some(lists) = place.copies else {
-        return Ok(None);
+        return in_pages(place.why);
     };
     let (choice, on_failure): (_, OnFailure) = match Device::chosen() {
         Device::Gpu(choice) => (choice, Box::new(|_| false)),
@@ -267,13 +275,12 @@ pub(crate) fn many_place(
     };
     // SAFETY: the caller's index is open.
     match unsafe { residency::centroid_copies(index, meta, &choice, on_failure) } {
-        Ok(centroids) => Ok(Some(ManyPlace {
-            lists,
-            centroids,
+        Ok(centroids) => Ok(ManyPlace {
+            copies: Some(ManyCopied { lists, centroids }),
             why: place.why,
             book: place.book,
-        })),
-        Err(error) if Device::chosen() == Device::Auto && go_on(oid, &error) => Ok(None),
+        }),
+        Err(error) if Device::chosen() == Device::Auto && go_on(oid, &error) => in_pages("the GPU failed"),
         Err(error) => Err(error),
     }
 }

@@ -271,7 +271,7 @@ def test_many_queries_and_builds_are_decided_alike(auto):
     connection.execute("SELECT * FROM vectorgpu.kmeans('items', 'embedding', 10)").fetchall()
     connection.execute("CREATE INDEX other ON items USING ivf (embedding vector_l2_ops) WITH (lists = 30)")
     connection.execute("DROP INDEX other")
-    assert set(entries(connection)) == {("scan", "cpu"), ("kmeans", "cpu"), ("build", "cpu")}
+    assert set(entries(connection)) == {("search", "cpu"), ("kmeans", "cpu"), ("build", "cpu")}
     assert [row[:2] for row in at_once] == [row[:2] for row in one_by_one]
     distances = [[row[2] for row in rows] for rows in (at_once, one_by_one)]
     assert distances[0] == pytest.approx(distances[1], rel=1e-6)

@@ -7,7 +7,8 @@ use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::layout::Tid;
-use vectorgpu_core::ivf::search::many::{ManyCopies, nearest_of_many, ranking_metric};
+use vectorgpu_core::ivf::search::many::{FoundForEach, ManyCopies, nearest_of_many, ranking_metric};
+use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::ListRows;
@@ -224,11 +225,35 @@ fn alone(index: &Index, query: &[f32], probes: u32) -> Vec<(f64, Tid)> {
     in_order(index, &index.drain(&index.store, &mut search), query)
 }
 
+/// Asserts that what was found through the pages is what each query finds by itself, of the same lists.
+fn check_pages(index: &Index, queries: &[&[f32]], probes: u32, found: FoundForEach) {
+    assert_eq!(found.queries.len(), queries.len());
+    for (query, found) in queries.iter().zip(found.queries) {
+        let Some(found) = found else {
+            assert!(query[0] == 0.0 && index.meta.metric == Metric::Cosine);
+            continue;
+        };
+        let expected = alone(index, query, probes);
+        let rows = in_order(index, &found.rows, query);
+        let is_exact = !matches!(index.meta.storage, Storage::F16 | Storage::Int8);
+        assert!(found.rows.iter().all(|row| row.exact == is_exact));
+        if is_exact {
+            assert_eq!(rows, expected[..rows.len()]);
+            assert!(rows.len() >= 10.min(expected.len()) || query[0] == 0.0);
+        } else {
+            assert!(rows.iter().all(|row| expected.contains(row)));
+        }
+        let others = expected.iter().filter(|row| !rows.contains(row));
+        assert!(others.clone().all(|(distance, _)| *distance >= found.bound));
+    }
+}
+
 #[test]
 fn many_queries_at_once_find_what_each_finds_alone() {
     for (storage, is_exact) in [
         (Storage::F32, true),
         (Storage::F32, false),
+        (Storage::F16, false),
         (Storage::Int8, false),
         (Storage::Rabitq, true),
     ] {
@@ -257,6 +282,9 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                     &mut || true,
                 )
                 .expect("sound");
+                let in_pages =
+                    nearest_of_many_in_pages(&index.store, &index.meta, &queries, probes, 10, &mut || true);
+                check_pages(&index, &queries, probes, in_pages.expect("sound"));
                 let mut answered = 0;
                 for (query, found) in queries.iter().zip(found.queries) {
                     let Some(found) = found else { continue };

@@ -18,6 +18,7 @@ mod codes;
 mod encode;
 mod measure;
 mod nearest;
+mod products;
 mod rotate;
 mod scalar;
 mod screen;
@@ -34,6 +35,7 @@ pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
 pub use measure::measure;
+pub use products::{Panels, Products};
 pub use screen::{ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms};
 pub use table::{
     CosineParts, Kernels, LOOKUP_BITS, LOOKUP_BYTES, LOOKUP_LINES, LOOKUP_QUAD, LOOKUP_ROWS, NIBBLE_STEP,

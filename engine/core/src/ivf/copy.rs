@@ -136,6 +136,32 @@ pub trait ListCopies {
     fn failed(&mut self, error: Error) -> Result<()>;
 }
 
+/// What collects the rows of a list as they are read.
+pub trait RowSink {
+    /// Forgets all rows.
+    fn clear(&mut self);
+
+    /// Appends a row; `norm_sq` is its own `|x|^2` where the metric needs it.
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32);
+
+    /// Bytes that the rows take: when they are many, they are handed on.
+    fn bytes(&self) -> usize;
+}
+
+impl RowSink for ListRows {
+    fn clear(&mut self) {
+        self.clear();
+    }
+
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) {
+        self.push(tid, code, norm_sq);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
 /// Tries to read a list that VACUUM keeps changing before the pages are read instead.
 const TRIES: usize = 4;
 
@@ -268,15 +294,15 @@ pub fn standing<S: PageStore>(
 /// # Errors
 /// `CorruptIndex`; what `take` reports.
 #[expect(clippy::too_many_arguments, reason = "the index, the list, and where to")]
-pub fn read_rows<S: PageStore>(
+pub fn read_rows<S: PageStore, R: RowSink>(
     store: &S,
     meta: &Meta,
     shape: &Shape,
     list: u32,
     head_block: u32,
     from: Option<&CopyMark>,
-    rows: &mut ListRows,
-    take: &mut dyn FnMut(&ListRows) -> Result<()>,
+    rows: &mut R,
+    take: &mut dyn FnMut(&R) -> Result<()>,
 ) -> Result<Option<CopyMark>> {
     let mut reader = Reader {
         store,
@@ -300,11 +326,11 @@ struct Reader<'a, S> {
 }
 
 impl<S: PageStore> Reader<'_, S> {
-    fn run(
+    fn run<R: RowSink>(
         &mut self,
         from: Option<&CopyMark>,
-        rows: &mut ListRows,
-        take: &mut dyn FnMut(&ListRows) -> Result<()>,
+        rows: &mut R,
+        take: &mut dyn FnMut(&R) -> Result<()>,
     ) -> Result<Option<CopyMark>> {
         rows.clear();
         let head = self.head()?;
@@ -381,7 +407,7 @@ impl<S: PageStore> Reader<'_, S> {
     }
 
     /// Adds the rows of a group, whose first page is locked, from slot `mark.slots` on.
-    fn rows(&mut self, page: &[u8], mark: &mut CopyMark, rows: &mut ListRows) -> Result<()> {
+    fn rows<R: RowSink>(&mut self, page: &[u8], mark: &mut CopyMark, rows: &mut R) -> Result<()> {
         let count = layout::count(page);
         for slot in mark.slots..count {
             let tid = layout::tid(page, slot);

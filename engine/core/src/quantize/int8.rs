@@ -57,8 +57,13 @@ pub fn encode(x: &[f32], out: &mut Vec<u8>) -> Result<f32> {
 pub fn decode(codes: &[u8], scale: f32, out: &mut Vec<f32>) -> Result<()> {
     out.try_reserve(codes.len())
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while decoding a row"))?;
-    out.extend(codes.iter().map(|code| decoded(*code, scale)));
+    out.extend(values(codes, scale));
     Ok(())
+}
+
+/// What `codes` stand for, rounded to f32.
+pub fn values(codes: &[u8], scale: f32) -> impl Iterator<Item = f32> {
+    codes.iter().map(move |code| decoded(*code, scale))
 }
 
 fn decoded(code: u8, scale: f32) -> f32 {

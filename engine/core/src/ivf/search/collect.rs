@@ -235,8 +235,7 @@ impl Collector {
                 let score = self.scores[index];
                 key_of(
                     pass.meta.metric,
-                    pass.shape,
-                    exact,
+                    exact && !pass.shape.factors.residual,
                     query,
                     score,
                     row.norm_sq,
@@ -349,8 +348,7 @@ impl Collector {
             let (norm_sq, residual) = factors_of(page, shape, slot, block)?;
             let key = key_of(
                 pass.meta.metric,
-                shape,
-                exact,
+                exact && !shape.factors.residual,
                 query,
                 self.scores[slot],
                 norm_sq,

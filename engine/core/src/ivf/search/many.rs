@@ -24,7 +24,7 @@ use super::rank::Ranking;
 use super::{Found, Query, SearchCounts, list_head_block};
 
 /// Rows to ask for beyond those that are wanted.
-const SPARE: usize = 6;
+pub(super) const SPARE: usize = 6;
 /// Lists to ask for beyond those that are wanted.
 const SPARE_LISTS: usize = 6;
 /// The list that a copy of the centroids is.
@@ -201,33 +201,51 @@ fn choose_lists<S: PageStore>(
     probes: u32,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<u32>>> {
-    if probes == meta.lists {
-        return Ok(vec![(0..meta.lists).collect(); queries.len()]);
-    }
     let mut chosen = match &mut copies.centroids {
-        Some(centroids) if centroids.is_exact() => {
+        Some(centroids) if centroids.is_exact() && probes < meta.lists => {
             rank_on_device(store, meta, &mut **centroids, queries, probes, keep_waiting)?
         }
         _ => vec![None; queries.len()],
     };
+    let left: Vec<ListQuery<'_>> = queries
+        .iter()
+        .zip(&chosen)
+        .filter(|(_, chosen)| chosen.is_none())
+        .map(|(query, _)| *query)
+        .collect();
+    let mut ranked = rank_on_cpu(store, meta, copies.rounded, &left, probes, keep_waiting)?.into_iter();
+    for chosen in chosen.iter_mut().filter(|chosen| chosen.is_none()) {
+        *chosen = ranked.next();
+    }
+    Ok(chosen.into_iter().flatten().collect())
+}
+
+/// The same on the CPU, query by query.
+fn rank_on_cpu<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    rounded: Option<&Centroids>,
+    queries: &[ListQuery<'_>],
+    probes: u32,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Vec<u32>>> {
+    if probes == meta.lists {
+        return Ok(vec![(0..meta.lists).collect(); queries.len()]);
+    }
+    // Codes of centroids need tables that these queries do not have.
+    let rounded = rounded.filter(|copy| matches!(copy, Centroids::Rounded(_)));
     let mut ranking = Ranking::default();
     let mut backend = CpuBackend::new();
-    for (query, chosen) in queries.iter().zip(&mut chosen) {
-        if chosen.is_some() {
-            continue;
-        }
+    let mut chosen = Vec::with_capacity(queries.len());
+    for query in queries {
         store.pause()?;
         let query = Query::new(query.values, true);
-        // Codes of centroids need tables that this query does not have.
-        let rounded = copies
-            .rounded
-            .filter(|copy| matches!(copy, Centroids::Rounded(_)));
         ranking.score(store, meta, Some(&query), rounded, &mut backend, keep_waiting)?;
         let range = 0..probes as usize;
         ranking.rank(store, meta, Some(&query), rounded, range.clone())?;
-        *chosen = Some(range.map(|place| ranking.list(place)).collect());
+        chosen.push(range.map(|place| ranking.list(place)).collect());
     }
-    Ok(chosen.into_iter().flatten().collect())
+    Ok(chosen)
 }
 
 /// The same where a device can tell; `None` where it leaves a doubt.

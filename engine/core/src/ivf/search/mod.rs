@@ -13,6 +13,8 @@ mod coming;
 mod copies;
 mod int8;
 pub mod many;
+pub mod many_pages;
+mod nearest_of_each;
 mod rabitq;
 mod rank;
 
@@ -563,17 +565,9 @@ fn head_in(directory: &[u8], block: u32, at: usize) -> Result<u32> {
     Ok(page::u32_at(directory, at))
 }
 
-/// The value of the operator, or a lower bound of it, from a raw score.
-fn key_of(
-    metric: Metric,
-    shape: &Shape,
-    exact: bool,
-    query: &Query,
-    score: f32,
-    norm_sq: f32,
-    residual: f32,
-) -> f64 {
-    if !exact || shape.factors.residual {
+/// The value of the operator, where scores are `exact` and codes have no residual, or a lower bound of it, from a raw score.
+fn key_of(metric: Metric, exact: bool, query: &Query, score: f32, norm_sq: f32, residual: f32) -> f64 {
+    if !exact {
         // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
         let row = RowFactors {
             residual,

@@ -319,7 +319,7 @@ fn distance(meta: &Meta, shape: &Shape, query: &Query, code: &[u8]) -> Option<f6
     let norm_sq = fine::Head::read(code)?.norm_sq;
     let vector = &code[shape.fine_bytes..];
     let score = kernels().row(meta.metric.score(), Element::F32, &query.values, vector);
-    Some(key_of(meta.metric, shape, true, query, score, norm_sq, 0.0))
+    Some(key_of(meta.metric, true, query, score, norm_sq, 0.0))
 }
 
 /// Hands on `len` bytes of a row: where they lie, or put together where they straddle pages.

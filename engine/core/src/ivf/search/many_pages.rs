@@ -1,0 +1,216 @@
+//! Many queries at once through the pages: every list is read once, and its rows compared with all queries that probe it.
+//!
+//! Centroids are compared in the same way, so lists are those that a scan would choose. A query whose lists VACUUM changed
+//! meanwhile is left to a scan of its own.
+
+use std::time::Instant;
+
+use crate::backend::KeepWaiting;
+use crate::cpu::kernels;
+use crate::error::Result;
+use crate::metric::Storage;
+use crate::quantize::int8;
+use crate::quantize::list_row::{ListQueryBounds, RowCode};
+use crate::vector::check_equal_dims;
+
+use super::super::centroids;
+use super::super::copy::{RowSink, read_rows};
+use super::super::layout::{Meta, Shape, Tid};
+use super::super::store::PageStore;
+use super::super::window::Source;
+use super::many::{FoundForEach, FoundOfMany, SPARE, ranking_metric};
+use super::nearest_of_each::{Comparison, Nearest, Rows};
+use super::{Found, NO_BLOCK, list_head_block};
+
+/// Bytes of centroids that are read before they are compared.
+const CENTROID_BYTES: usize = 1 << 20;
+/// Bytes that the lists of the queries of one pass may take.
+const LISTS_BYTES: usize = 64 << 20;
+
+/// As [`super::many::nearest_of_many`], through the pages alone.
+///
+/// # Errors
+/// `DataException` for a query of other dimensions than the index's; `CorruptIndex`, `Cancelled`.
+pub fn nearest_of_many_in_pages<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    queries: &[&[f32]],
+    probes: u32,
+    k: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<FoundForEach> {
+    for query in queries {
+        check_equal_dims(meta.dims as usize, query.len())?;
+    }
+    let probes = probes.clamp(1, meta.lists);
+    // A list is a candidate while it is ranked, and then has a number in a table.
+    let query_bytes = probes as usize * 2 * size_of::<usize>();
+    let mut found = FoundForEach::default();
+    for queries in queries.chunks((LISTS_BYTES / query_bytes).max(1)) {
+        pass(store, meta, queries, probes, k, &mut found, keep_waiting)?;
+    }
+    Ok(found)
+}
+
+/// Some of the queries.
+fn pass<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    queries: &[&[f32]],
+    probes: u32,
+    k: usize,
+    found: &mut FoundForEach,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<()> {
+    let counts = &mut found.counts;
+    let started = Instant::now();
+    let mut certain: Vec<bool> = queries
+        .iter()
+        .map(|query| ListQueryBounds::new(meta.metric, query).is_some())
+        .collect();
+    let by_list = choose_lists(store, meta, queries, &certain, probes, keep_waiting)?;
+    counts.times.rank += started.elapsed();
+    let started = Instant::now();
+    let mut nearest: Vec<Nearest> = queries
+        .iter()
+        .map(|query| Nearest::new(query, k + SPARE))
+        .collect();
+    let is_exact = matches!(meta.storage, Storage::F32 | Storage::Rabitq);
+    let mut comparison = Comparison::new(meta.metric, is_exact, meta.dims as usize);
+    let (shape, mut rows) = (meta.shape(), ListValues::default());
+    for (list, members) in (0..).zip(&by_list) {
+        if members.is_empty() {
+            continue;
+        }
+        store.pause()?;
+        counts.lists += members.len() as u64;
+        comparison.take(members, &nearest);
+        let take = &mut |rows: &ListValues| {
+            counts.rows += (rows.0.tids.len() * members.len()) as u64;
+            comparison.compare(&rows.0, members, &mut nearest, keep_waiting)
+        };
+        if !read_list(store, meta, &shape, list, &mut rows, take)? {
+            members.iter().for_each(|member| certain[*member] = false);
+        }
+    }
+    counts.times.scan += started.elapsed();
+    let results = nearest.into_iter().zip(certain);
+    found
+        .queries
+        .extend(results.map(|(nearest, certain)| certain.then(|| found_of(nearest))));
+    Ok(())
+}
+
+/// Hands the rows of `list` to `take`; `false` when VACUUM changed it meanwhile.
+fn read_list<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    shape: &Shape,
+    list: u32,
+    rows: &mut ListValues,
+    take: &mut dyn FnMut(&ListValues) -> Result<()>,
+) -> Result<bool> {
+    let head = list_head_block(store, meta, list)?;
+    if head == NO_BLOCK {
+        return Ok(true);
+    }
+    meta.check_group_block(head, NO_BLOCK)?;
+    Ok(read_rows(store, meta, shape, list, head, None, rows, take)?.is_some())
+}
+
+/// By list, the numbers of the queries that have it among their `probes` nearest ones: those that a scan would take. Queries
+/// that are not `wanted` have none.
+fn choose_lists<S: PageStore>(
+    store: &S,
+    meta: &Meta,
+    queries: &[&[f32]],
+    wanted: &[bool],
+    probes: u32,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<Vec<usize>>> {
+    let members: Vec<usize> = (0..queries.len()).filter(|number| wanted[*number]).collect();
+    if probes == meta.lists {
+        return Ok(vec![members; meta.lists as usize]);
+    }
+    let dims = meta.dims as usize;
+    let mut nearest: Vec<Nearest> = queries
+        .iter()
+        .map(|query| Nearest::new(query, probes as usize))
+        .collect();
+    let mut comparison = Comparison::new(ranking_metric(meta.metric), true, dims);
+    comparison.take(&members, &nearest);
+    let (mut rows, mut scratch) = (Rows::default(), Vec::new());
+    let together = (CENTROID_BYTES / (dims * size_of::<f32>())).max(1);
+    for first in (0..meta.lists).step_by(together) {
+        store.pause()?;
+        rows.clear();
+        for list in (first..meta.lists).take(together) {
+            centroids::with_one(store, meta, list, &mut scratch, |centroid| {
+                push_floats(&mut rows.values, centroid);
+            })?;
+            rows.push(u64::from(list), 0.0, 0.0);
+        }
+        comparison.compare(&rows, &members, &mut nearest, keep_waiting)?;
+    }
+    let mut by_list = vec![Vec::new(); meta.lists as usize];
+    for number in members {
+        for entry in &nearest[number].rows {
+            by_list[usize::try_from(entry.tid).expect("a list")].push(number);
+        }
+    }
+    Ok(by_list)
+}
+
+fn found_of(nearest: Nearest) -> FoundOfMany {
+    let bound = nearest.bound();
+    let rows = nearest.rows.into_sorted_vec().into_iter();
+    let nearer = rows.filter(|entry| entry.key() < bound || bound == f64::INFINITY);
+    let rows = nearer.map(|entry| Found {
+        tid: Tid(entry.tid),
+        distance: entry.key(),
+        exact: entry.source() == Source::Exact,
+    });
+    FoundOfMany {
+        rows: rows.collect(),
+        bound,
+    }
+}
+
+/// Rows of a list, decoded.
+#[derive(Default)]
+struct ListValues(Rows);
+
+impl RowSink for ListValues {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) {
+        let values = &mut self.0.values;
+        let residual = match code {
+            RowCode::F32(bytes) => {
+                push_floats(values, bytes);
+                0.0
+            }
+            RowCode::F16(bytes, residual) => {
+                let start = values.len();
+                values.resize(start + bytes.len() / 2, 0.0);
+                kernels().decode_f16(bytes, &mut values[start..]);
+                residual
+            }
+            RowCode::Int8(codes, scale, residual) => {
+                values.extend(int8::values(codes, scale));
+                residual
+            }
+        };
+        self.0.push(tid, norm_sq, residual);
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.values.len() * size_of::<f32>()
+    }
+}
+
+fn push_floats(values: &mut Vec<f32>, bytes: &[u8]) {
+    values.extend(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
+}
