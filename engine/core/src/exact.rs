@@ -1,76 +1,27 @@
 //! Exact search without an index: every row against every query, in one pass over the rows.
 //!
-//! Rows are gathered into blocks that stay in a core's cache while all queries are scored against them. Must not know where
-//! rows come from. Invariant: distances are bit for bit those of the SQL operators, so the answers are those of a sort.
+//! Rows are gathered into blocks, which are compared with all queries (`comparison.rs`). Must not know where rows come from. Invariant: distances are bit for bit those of the SQL operators, so the answers are those of a sort.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
-use crate::backend::{Backend, KeepWaiting, RowBlock};
-use crate::cpu::CpuBackend;
+use crate::backend::KeepWaiting;
+use crate::comparison::{Comparison, Nearest, Rows};
+pub use crate::comparison::{NEIGHBOUR_BYTES, Neighbour};
 use crate::distance;
-use crate::error::{Error, ErrorKind, Result};
-use crate::metric::{Element, Metric};
+use crate::error::Result;
+use crate::metric::Metric;
 use crate::vector::check_equal_dims;
 
-/// Bytes of rows that are scored together.
-const BLOCK_BYTES: usize = 128 << 10;
-
-/// A row near a query; ordered by distance (NaN last, as in SQL), then by id.
-#[derive(Debug, Clone, Copy)]
-pub struct Neighbour {
-    /// Which row, as given to [`ExactSearch::push`].
-    pub id: u64,
-    /// The operator's value.
-    pub distance: f64,
-}
-
-/// Bytes that a kept row takes.
-pub const NEIGHBOUR_BYTES: usize = size_of::<Neighbour>();
-
-impl Ord for Neighbour {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_distance = distance::order(self.distance).cmp(&distance::order(other.distance));
-        by_distance.then(self.id.cmp(&other.id))
-    }
-}
-
-impl PartialOrd for Neighbour {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Neighbour {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Neighbour {}
+/// Bytes of rows that are compared together.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// The nearest rows so far of each of many queries.
 pub struct ExactSearch<'q> {
     metric: Metric,
     dims: usize,
-    k: usize,
-    queries: Vec<Query<'q>>,
-    codes: Vec<u8>,
-    rows: Vec<Row>,
-    scores: Vec<f32>,
-    backend: CpuBackend,
-}
-
-struct Query<'q> {
-    values: &'q [f32],
-    norm_sq: f32,
-    /// The farthest on top.
-    nearest: BinaryHeap<Neighbour>,
-}
-
-struct Row {
-    id: u64,
-    norm_sq: f32,
+    /// All queries.
+    members: Vec<usize>,
+    nearest: Vec<Nearest<'q>>,
+    comparison: Comparison,
+    rows: Rows,
 }
 
 impl<'q> ExactSearch<'q> {
@@ -103,23 +54,21 @@ impl<'q> ExactSearch<'q> {
         queries: impl IntoIterator<Item = &'q [f32]>,
     ) -> Result<Self> {
         assert!(dims > 0 && k > 0, "nothing to search");
-        let prepared = queries.into_iter().map(|values| {
+        let nearest = queries.into_iter().map(|values| {
             check_equal_dims(dims, values.len())?;
-            Ok(Query {
-                values,
-                norm_sq: distance::norm_squared(values),
-                nearest: BinaryHeap::new(),
-            })
+            Ok(Nearest::new(values, k))
         });
+        let nearest: Vec<Nearest<'q>> = nearest.collect::<Result<_>>()?;
+        let members: Vec<usize> = (0..nearest.len()).collect();
+        let mut comparison = Comparison::new(metric, true, dims);
+        comparison.take(&members, &nearest)?;
         Ok(Self {
             metric,
             dims,
-            k,
-            queries: prepared.collect::<Result<_>>()?,
-            codes: Vec::new(),
-            rows: Vec::new(),
-            scores: Vec::new(),
-            backend: CpuBackend::new(),
+            members,
+            nearest,
+            comparison,
+            rows: Rows::default(),
         })
     }
 
@@ -129,13 +78,13 @@ impl<'q> ExactSearch<'q> {
     /// `DataException` for other dimensions than the queries', `OutOfMemory`, `Cancelled`.
     pub fn push(&mut self, id: u64, vector: &[f32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
         check_equal_dims(self.dims, vector.len())?;
-        self.codes.extend_from_slice(bytemuck::cast_slice(vector));
+        self.rows.values.extend_from_slice(vector);
         let norm_sq = match self.metric {
             Metric::Cosine => distance::norm_squared(vector),
             Metric::L2 | Metric::InnerProduct => 0.0,
         };
-        self.rows.push(Row { id, norm_sq });
-        if self.codes.len() >= BLOCK_BYTES {
+        self.rows.push(id, norm_sq, 0.0);
+        if size_of_val(self.rows.values.as_slice()) >= BLOCK_BYTES {
             self.flush(keep_waiting)?;
         }
         Ok(())
@@ -147,54 +96,15 @@ impl<'q> ExactSearch<'q> {
     /// `OutOfMemory`, `Cancelled`.
     pub fn finish(mut self, keep_waiting: &mut KeepWaiting<'_>) -> Result<Vec<Vec<Neighbour>>> {
         self.flush(keep_waiting)?;
-        let nearest = self
-            .queries
-            .into_iter()
-            .map(|query| query.nearest.into_sorted_vec());
-        Ok(nearest.collect())
+        let nearest = self.nearest.into_iter();
+        Ok(nearest.map(|nearest| nearest.rows.into_sorted_vec()).collect())
     }
 
-    /// Scores the rows gathered.
+    /// Compares the rows gathered.
     fn flush(&mut self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        let block = RowBlock {
-            codes: &self.codes,
-            element: Element::F32,
-            dims: self.dims,
-        };
-        for query in &mut self.queries {
-            self.scores.clear();
-            let score = self.metric.score();
-            self.backend
-                .score(score, query.values, block, &mut self.scores, keep_waiting)?;
-            for (row, score) in self.rows.iter().zip(&self.scores) {
-                let distance = match self.metric {
-                    Metric::L2 => distance::l2_from_squared(*score),
-                    Metric::InnerProduct => -f64::from(*score),
-                    Metric::Cosine => distance::cosine_from_parts(*score, query.norm_sq, row.norm_sq),
-                };
-                query.keep(Neighbour { id: row.id, distance }, self.k)?;
-            }
-        }
-        self.codes.clear();
+        self.comparison
+            .compare(&self.rows, &self.members, &mut self.nearest, keep_waiting)?;
         self.rows.clear();
-        Ok(())
-    }
-}
-
-impl Query<'_> {
-    /// Keeps `row` if it is among the `k` nearest so far.
-    fn keep(&mut self, row: Neighbour, k: usize) -> Result<()> {
-        if self.nearest.len() < k {
-            self.nearest.try_reserve(1).map_err(|error| {
-                Error::new(ErrorKind::OutOfMemory, "no memory for the rows found")
-                    .with_detail(error.to_string())
-            })?;
-            self.nearest.push(row);
-        } else if let Some(mut farthest) = self.nearest.peek_mut()
-            && row < *farthest
-        {
-            *farthest = row;
-        }
         Ok(())
     }
 }
@@ -202,6 +112,7 @@ impl Query<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::random::Random;
 
     #[test]

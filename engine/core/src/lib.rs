@@ -6,6 +6,7 @@
 //! Nothing here does I/O, spawns a thread or raises a PostgreSQL error.
 
 pub mod backend;
+mod comparison;
 pub mod cpu;
 pub mod distance;
 pub mod error;

@@ -10,7 +10,7 @@
 //! zero: each flush moves a value by less than `ETA = 2^-126`, the smallest normal number.
 
 use crate::cpu::kernels;
-use crate::distance::norm_squared;
+use crate::distance::{self, norm_squared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Metric};
 
@@ -217,7 +217,7 @@ impl QueryNorms {
     pub fn new(query: &[f32], exact: bool) -> Self {
         Self {
             dims: query.len() as f64,
-            norm: crate::distance::norm(query) * (1.0 + 1e-11),
+            norm: distance::norm(query) * (1.0 + 1e-11),
             norm_sq: norm_squared(query),
             is_zero: query.iter().all(|x| *x == 0.0),
             score_gamma: if exact {
@@ -227,6 +227,11 @@ impl QueryNorms {
             },
             operator_gamma: kernel_rounding_bound(query.len()),
         }
+    }
+
+    /// The query's `|q|^2` as the operator computes it.
+    pub fn norm_sq(&self) -> f32 {
+        self.norm_sq
     }
 
     /// A lower bound of the operator's value for a row whose code got the raw `score` (`metric.score()`).
@@ -245,6 +250,26 @@ impl QueryNorms {
             bound
         } else {
             f64::NEG_INFINITY
+        }
+    }
+
+    /// The operator's value for a row whose vector got the raw `score` from the kernels of `cpu`, where `exact`; else a lower
+    /// bound of it, for a row whose code got it.
+    #[inline]
+    pub fn key(&self, metric: Metric, exact: bool, score: f32, norm_sq: f32, residual: f32) -> f64 {
+        if !exact {
+            // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
+            let row = RowFactors {
+                residual,
+                norm_sq,
+                is_zero: false,
+            };
+            return self.lower_bound(metric, score, row);
+        }
+        match metric {
+            Metric::L2 => distance::l2_from_squared(score),
+            Metric::InnerProduct => -f64::from(score),
+            Metric::Cosine => distance::cosine_from_parts(score, self.norm_sq, norm_sq),
         }
     }
 

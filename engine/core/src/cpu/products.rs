@@ -4,6 +4,7 @@
 //! bound of an f32 sum. Vectors are packed once into panels `[dims, tile_width]`; `nearest.rs` explains the tiling.
 
 use super::{Kernels, kernels};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Rows that are taken through all panels together.
 const CHUNK_ROWS: usize = 96;
@@ -58,14 +59,21 @@ impl Panels {
 
     /// Takes other vectors, of `dims` elements each, at least one element.
     ///
+    /// # Errors
+    /// `OutOfMemory`.
+    ///
     /// # Panics
     /// When a vector is of other dimensions.
-    pub fn pack(&mut self, dims: usize, vectors: &[&[f32]]) {
+    pub fn pack(&mut self, dims: usize, vectors: &[&[f32]]) -> Result<()> {
         let width = self.width();
         self.dims = dims;
         self.packed.clear();
-        self.packed
-            .resize(vectors.len().next_multiple_of(width) * dims, 0.0);
+        let floats = vectors.len().next_multiple_of(width) * dims;
+        self.packed.try_reserve(floats).map_err(|error| {
+            Error::new(ErrorKind::OutOfMemory, "no memory for a product of vectors")
+                .with_detail(error.to_string())
+        })?;
+        self.packed.resize(floats, 0.0);
         assert!(vectors.iter().all(|vector| vector.len() == dims), "vector length");
         // A few elements of each vector at a time: what is written stays in the cache.
         let panels = self.packed.chunks_exact_mut(dims * width);
@@ -79,17 +87,14 @@ impl Panels {
                 }
             }
         }
+        Ok(())
     }
 
     /// Hands the products of `rows`, `[n, dims]` row-major, with all vectors to `take`.
     ///
     /// # Errors
     /// What `take` reports.
-    pub fn multiply<E>(
-        &mut self,
-        rows: &[f32],
-        take: &mut dyn FnMut(Products<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn multiply(&mut self, rows: &[f32], take: &mut dyn FnMut(Products<'_>) -> Result<()>) -> Result<()> {
         let (width, dims) = (self.width(), self.dims);
         let depth = dims.div_ceil(dims.div_ceil(DEPTH_MAX));
         for (chunk, rows) in rows.chunks(CHUNK_ROWS * dims).enumerate() {
@@ -125,8 +130,10 @@ mod tests {
                 let (a, b) = (floats(rows * dims), floats(vectors * dims));
                 let mut panels = Panels::with_kernels(kernels);
                 // What was packed before leaves nothing behind.
-                panels.pack(dims, &vec![&b[..dims]; 200]);
-                panels.pack(dims, &b.chunks_exact(dims).collect::<Vec<_>>());
+                panels.pack(dims, &vec![&b[..dims]; 200]).unwrap();
+                panels
+                    .pack(dims, &b.chunks_exact(dims).collect::<Vec<_>>())
+                    .unwrap();
                 let width = panels.width();
                 let mut seen = vec![0; rows * vectors];
                 let taken = panels.multiply(&a, &mut |products| {
@@ -142,9 +149,9 @@ mod tests {
                             assert!((f64::from(*dot) - exact).abs() < 1e-4, "{dims} {row} {vector}");
                         }
                     }
-                    Ok::<(), ()>(())
+                    Ok(())
                 });
-                assert_eq!(taken, Ok(()));
+                taken.unwrap();
                 assert!(seen.iter().all(|count| *count == 1));
             }
         }

@@ -20,7 +20,7 @@ use super::super::window::{Entry, Source, Window};
 use super::coming::Coming;
 use super::int8::Int8Rows;
 use super::rabitq::RabitqRows;
-use super::{Overtaken, Query, SearchCounts, key_of};
+use super::{Overtaken, Query, SearchCounts};
 
 /// Groups to read before interrupts are let through.
 const GROUPS_BETWEEN_PAUSES: u32 = 256;
@@ -233,10 +233,9 @@ impl Collector {
         for (index, row) in self.rows.iter().enumerate() {
             let key = pass.query.map_or(0.0, |query| {
                 let score = self.scores[index];
-                key_of(
+                query.bounds.key(
                     pass.meta.metric,
                     exact && !pass.shape.factors.residual,
-                    query,
                     score,
                     row.norm_sq,
                     row.residual,
@@ -346,10 +345,9 @@ impl Collector {
                 continue;
             }
             let (norm_sq, residual) = factors_of(page, shape, slot, block)?;
-            let key = key_of(
+            let key = query.bounds.key(
                 pass.meta.metric,
                 exact && !shape.factors.residual,
-                query,
                 self.scores[slot],
                 norm_sq,
                 residual,

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use crate::backend::KeepWaiting;
+use crate::comparison::{Comparison, Nearest, Rows};
 use crate::cpu::kernels;
 use crate::error::Result;
 use crate::metric::Storage;
@@ -17,9 +18,7 @@ use super::super::centroids;
 use super::super::copy::{RowSink, read_rows};
 use super::super::layout::{Meta, Shape, Tid};
 use super::super::store::PageStore;
-use super::super::window::Source;
 use super::many::{FoundForEach, FoundOfMany, SPARE, ranking_metric};
-use super::nearest_of_each::{Comparison, Nearest, Rows};
 use super::{Found, NO_BLOCK, list_head_block};
 
 /// Bytes of centroids that are read before they are compared.
@@ -71,7 +70,7 @@ fn pass<S: PageStore>(
     let by_list = choose_lists(store, meta, queries, &certain, probes, keep_waiting)?;
     counts.times.rank += started.elapsed();
     let started = Instant::now();
-    let mut nearest: Vec<Nearest> = queries
+    let mut nearest: Vec<Nearest<'_>> = queries
         .iter()
         .map(|query| Nearest::new(query, k + SPARE))
         .collect();
@@ -84,9 +83,9 @@ fn pass<S: PageStore>(
         }
         store.pause()?;
         counts.lists += members.len() as u64;
-        comparison.take(members, &nearest);
+        comparison.take(members, &nearest)?;
         let take = &mut |rows: &ListValues| {
-            counts.rows += (rows.0.tids.len() * members.len()) as u64;
+            counts.rows += (rows.0.ids.len() * members.len()) as u64;
             comparison.compare(&rows.0, members, &mut nearest, keep_waiting)
         };
         if !read_list(store, meta, &shape, list, &mut rows, take)? {
@@ -97,7 +96,7 @@ fn pass<S: PageStore>(
     let results = nearest.into_iter().zip(certain);
     found
         .queries
-        .extend(results.map(|(nearest, certain)| certain.then(|| found_of(nearest))));
+        .extend(results.map(|(nearest, certain)| certain.then(|| found_of(nearest, is_exact))));
     Ok(())
 }
 
@@ -133,12 +132,12 @@ fn choose_lists<S: PageStore>(
         return Ok(vec![members; meta.lists as usize]);
     }
     let dims = meta.dims as usize;
-    let mut nearest: Vec<Nearest> = queries
+    let mut nearest: Vec<Nearest<'_>> = queries
         .iter()
         .map(|query| Nearest::new(query, probes as usize))
         .collect();
     let mut comparison = Comparison::new(ranking_metric(meta.metric), true, dims);
-    comparison.take(&members, &nearest);
+    comparison.take(&members, &nearest)?;
     let (mut rows, mut scratch) = (Rows::default(), Vec::new());
     let together = (CENTROID_BYTES / (dims * size_of::<f32>())).max(1);
     for first in (0..meta.lists).step_by(together) {
@@ -154,21 +153,21 @@ fn choose_lists<S: PageStore>(
     }
     let mut by_list = vec![Vec::new(); meta.lists as usize];
     for number in members {
-        for entry in &nearest[number].rows {
-            by_list[usize::try_from(entry.tid).expect("a list")].push(number);
+        for row in &nearest[number].rows {
+            by_list[usize::try_from(row.id).expect("a list")].push(number);
         }
     }
     Ok(by_list)
 }
 
-fn found_of(nearest: Nearest) -> FoundOfMany {
+fn found_of(nearest: Nearest<'_>, exact: bool) -> FoundOfMany {
     let bound = nearest.bound();
     let rows = nearest.rows.into_sorted_vec().into_iter();
-    let nearer = rows.filter(|entry| entry.key() < bound || bound == f64::INFINITY);
-    let rows = nearer.map(|entry| Found {
-        tid: Tid(entry.tid),
-        distance: entry.key(),
-        exact: entry.source() == Source::Exact,
+    let nearer = rows.filter(|row| row.distance < bound || bound == f64::INFINITY);
+    let rows = nearer.map(|row| Found {
+        tid: Tid(row.id),
+        distance: row.distance,
+        exact,
     });
     FoundOfMany {
         rows: rows.collect(),

@@ -14,7 +14,6 @@ mod copies;
 mod int8;
 pub mod many;
 pub mod many_pages;
-mod nearest_of_each;
 mod rabitq;
 mod rank;
 
@@ -25,11 +24,11 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
 use crate::error::Result;
-use crate::metric::{Metric, Storage};
+use crate::metric::Storage;
+use crate::quantize::QueryNorms;
 use crate::quantize::int8_query::Int8Query;
 use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
-use crate::quantize::{QueryNorms, RowFactors};
 use crate::vector::check_equal_dims;
 
 use super::centroids::Centroids;
@@ -563,22 +562,4 @@ pub(super) fn list_head_block<S: PageStore>(store: &S, meta: &Meta, list: u32) -
 fn head_in(directory: &[u8], block: u32, at: usize) -> Result<u32> {
     page::expect(directory, block, Kind::Directory)?;
     Ok(page::u32_at(directory, at))
-}
-
-/// The value of the operator, where scores are `exact` and codes have no residual, or a lower bound of it, from a raw score.
-fn key_of(metric: Metric, exact: bool, query: &Query, score: f32, norm_sq: f32, residual: f32) -> f64 {
-    if !exact {
-        // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
-        let row = RowFactors {
-            residual,
-            norm_sq,
-            is_zero: false,
-        };
-        return query.bounds.lower_bound(metric, score, row);
-    }
-    match metric {
-        Metric::L2 => distance::l2_from_squared(score),
-        Metric::InnerProduct => -f64::from(score),
-        Metric::Cosine => distance::cosine_from_parts(score, query.norm_sq, norm_sq),
-    }
 }

@@ -16,10 +16,10 @@ use super::super::layout::{self, Meta, Piece, Shape};
 use super::super::page::{self, CONTENT_AT};
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source};
+use super::Query;
 use super::collect::{Collector, Pass, bad_factors};
 use super::coming::Coming;
 use super::rank::place_of;
-use super::{Query, key_of};
 
 /// Scratch memory, and the list that is being read.
 #[derive(Debug, Default)]
@@ -319,7 +319,7 @@ fn distance(meta: &Meta, shape: &Shape, query: &Query, code: &[u8]) -> Option<f6
     let norm_sq = fine::Head::read(code)?.norm_sq;
     let vector = &code[shape.fine_bytes..];
     let score = kernels().row(meta.metric.score(), Element::F32, &query.values, vector);
-    Some(key_of(meta.metric, true, query, score, norm_sq, 0.0))
+    Some(query.bounds.key(meta.metric, true, score, norm_sq, 0.0))
 }
 
 /// Hands on `len` bytes of a row: where they lie, or put together where they straddle pages.

@@ -12,6 +12,7 @@
 //! All have the form `p + n u + r l >= a v + w`, with `n`, `r`, `a` of the row and `u`, `l`, `v`, `w` of the query. What is no
 //! number passes.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::backend::KeepWaiting;
@@ -19,10 +20,7 @@ use crate::cpu::{Panels, Products, kernels};
 use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Metric};
-use crate::quantize::rounding_bound;
-
-use super::super::window::{Entry, Source};
-use super::{Query, key_of};
+use crate::quantize::{QueryNorms, rounding_bound};
 
 /// Relative slack for what is computed here in f32.
 const SLACK: f64 = 4e-6;
@@ -34,29 +32,65 @@ const NORM_MAX: f64 = 1e18;
 const TINY: f64 = 1e-30;
 const TINY_RATE: f64 = 1e-35;
 
+/// Norms of queries whose scores cannot overflow with such rows.
+const QUERY_NORM_MAX: f64 = 1e19;
+
+/// A row near a query; ordered by distance (NaN last, as in SQL), then by id.
+#[derive(Debug, Clone, Copy)]
+pub struct Neighbour {
+    /// Which row, as its giver knows it.
+    pub id: u64,
+    /// The operator's value.
+    pub distance: f64,
+}
+
+/// Bytes that a kept row takes.
+pub const NEIGHBOUR_BYTES: usize = size_of::<Neighbour>();
+
+impl Ord for Neighbour {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_distance = distance::order(self.distance).cmp(&distance::order(other.distance));
+        by_distance.then(self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Neighbour {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Neighbour {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Neighbour {}
+
 /// Rows to compare with.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// `[n, dims]`: the rows, or what their codes stand for.
-    pub(super) values: Vec<f32>,
-    pub(super) tids: Vec<u64>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) ids: Vec<u64>,
     /// The rows' own `|x|^2` as the operator has it; only cosine asks.
-    pub(super) norms: Vec<f32>,
+    pub(crate) norms: Vec<f32>,
     /// Bounds of `|x - x'|`.
-    pub(super) residuals: Vec<f32>,
+    pub(crate) residuals: Vec<f32>,
 }
 
 impl Rows {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.values.clear();
-        self.tids.clear();
+        self.ids.clear();
         self.norms.clear();
         self.residuals.clear();
     }
 
     /// Appends a row, whose values the caller has appended.
-    pub(super) fn push(&mut self, tid: u64, norm_sq: f32, residual: f32) {
-        self.tids.push(tid);
+    pub(crate) fn push(&mut self, id: u64, norm_sq: f32, residual: f32) {
+        self.ids.push(id);
         self.norms.push(norm_sq);
         self.residuals.push(residual);
     }
@@ -64,35 +98,34 @@ impl Rows {
 
 /// The nearest rows of a query so far.
 #[derive(Debug)]
-pub(super) struct Nearest {
-    query: Query,
+pub(crate) struct Nearest<'q> {
+    values: &'q [f32],
+    norm: f64,
+    bounds: QueryNorms,
     wanted: usize,
-    /// The farthest on top.
-    pub(super) rows: BinaryHeap<Entry>,
+    /// The farthest on top; distances are keys.
+    pub(crate) rows: BinaryHeap<Neighbour>,
     /// Rows it was compared with.
     seen: usize,
 }
 
-impl Nearest {
+impl<'q> Nearest<'q> {
     /// No rows yet; `wanted` are kept, at least one.
-    pub(super) fn new(query: &[f32], wanted: usize) -> Self {
+    pub(crate) fn new(query: &'q [f32], wanted: usize) -> Self {
         Self {
-            query: Query::new(query, true),
+            values: query,
+            norm: distance::norm(query),
+            bounds: QueryNorms::new(query, true),
             wanted,
             rows: BinaryHeap::new(),
             seen: 0,
         }
     }
 
-    /// The query.
-    pub(super) fn values(&self) -> &[f32] {
-        &self.query.values
-    }
-
     /// The least key that a row which was left out may have; infinite when none was.
-    pub(super) fn bound(&self) -> f64 {
+    pub(crate) fn bound(&self) -> f64 {
         let farthest = self.rows.peek().filter(|_| self.seen > self.rows.len());
-        farthest.map_or(f64::INFINITY, Entry::key)
+        farthest.map_or(f64::INFINITY, |row| row.distance)
     }
 
     /// A row with a larger key is not among the nearest.
@@ -101,19 +134,22 @@ impl Nearest {
         self.rows
             .peek()
             .filter(|_| is_full)
-            .map_or(f64::INFINITY, |entry| entry.key())
+            .map_or(f64::INFINITY, |row| row.distance)
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, row: Neighbour) -> Result<()> {
         if self.rows.len() < self.wanted {
-            self.rows.push(entry);
-            return;
-        }
-        if let Some(mut farthest) = self.rows.peek_mut()
-            && entry < *farthest
+            self.rows.try_reserve(1).map_err(|error| {
+                Error::new(ErrorKind::OutOfMemory, "no memory for the rows found")
+                    .with_detail(error.to_string())
+            })?;
+            self.rows.push(row);
+        } else if let Some(mut farthest) = self.rows.peek_mut()
+            && row < *farthest
         {
-            *farthest = entry;
+            *farthest = row;
         }
+        Ok(())
     }
 }
 
@@ -135,7 +171,7 @@ struct QueryTerms {
 }
 
 /// Compares rows with queries; memory is kept.
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     metric: Metric,
     /// Whether rows are what they stand for, and keys their distances.
     is_exact: bool,
@@ -147,7 +183,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Of rows and queries of `dims` dimensions.
-    pub(super) fn new(metric: Metric, is_exact: bool, dims: usize) -> Self {
+    pub(crate) fn new(metric: Metric, is_exact: bool, dims: usize) -> Self {
         Self {
             metric,
             is_exact,
@@ -159,9 +195,12 @@ impl Comparison {
     }
 
     /// Takes the queries `members` of `nearest` to compare rows with from now on.
-    pub(super) fn take(&mut self, members: &[usize], nearest: &[Nearest]) {
-        let queries = members.iter().map(|member| nearest[*member].values());
-        self.panels.pack(self.dims, &queries.collect::<Vec<_>>());
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn take(&mut self, members: &[usize], nearest: &[Nearest<'_>]) -> Result<()> {
+        let queries = members.iter().map(|member| nearest[*member].values);
+        self.panels.pack(self.dims, &queries.collect::<Vec<_>>())?;
         let padded = members.len().next_multiple_of(self.panels.width());
         let terms = &mut self.queries;
         for (of, beyond) in [
@@ -173,17 +212,18 @@ impl Comparison {
             of.clear();
             of.resize(padded, beyond);
         }
+        Ok(())
     }
 
     /// Puts those of `rows` that are among the nearest of the queries `members`, which [`Self::take`] took, into `nearest`.
     ///
     /// # Errors
-    /// `Cancelled`.
-    pub(super) fn compare(
+    /// `Cancelled`, `OutOfMemory`.
+    pub(crate) fn compare(
         &mut self,
         rows: &Rows,
         members: &[usize],
-        nearest: &mut [Nearest],
+        nearest: &mut [Nearest<'_>],
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         self.rows.clear();
@@ -198,7 +238,7 @@ impl Comparison {
             );
             self.rows.push(terms);
         }
-        let (metric, dims, source) = (self.metric, self.dims, self.source());
+        let (metric, dims, is_exact) = (self.metric, self.dims, self.is_exact);
         let (row_terms, terms) = (&self.rows, &mut self.queries);
         for (place, member) in members.iter().enumerate() {
             terms.set(place, metric, gamma, &nearest[*member]);
@@ -221,29 +261,21 @@ impl Comparison {
                         }
                         let nearest = &mut nearest[*member];
                         let values = bytemuck::cast_slice(&rows.values[row * dims..][..dims]);
-                        let score =
-                            kernels().row(metric.score(), Element::F32, &nearest.query.values, values);
+                        let score = kernels().row(metric.score(), Element::F32, nearest.values, values);
                         let (norm_sq, residual) = (rows.norms[row], rows.residuals[row]);
-                        let exact = source == Source::Exact;
-                        let key = key_of(metric, exact, &nearest.query, score, norm_sq, residual);
-                        nearest.push(Entry::new(key, rows.tids[row], source));
+                        let bounds = &nearest.bounds;
+                        let distance = bounds.key(metric, is_exact, score, norm_sq, residual);
+                        let id = rows.ids[row];
+                        nearest.push(Neighbour { id, distance })?;
                         terms.set(first + lane, metric, gamma, nearest);
                     }
                 }
                 Ok(())
             })?;
         for member in members {
-            nearest[*member].seen += rows.tids.len();
+            nearest[*member].seen += rows.ids.len();
         }
         Ok(())
-    }
-
-    fn source(&self) -> Source {
-        if self.is_exact {
-            Source::Exact
-        } else {
-            Source::Bound
-        }
     }
 }
 
@@ -287,12 +319,12 @@ fn row_terms(metric: Metric, gamma: f64, values: &[f32], norm_sq: f32, residual:
 }
 
 impl QueryTerms {
-    fn set(&mut self, place: usize, metric: Metric, gamma: f64, nearest: &Nearest) {
-        let (norm, limit) = (nearest.query.norm * (1.0 + SLACK), nearest.limit());
+    fn set(&mut self, place: usize, metric: Metric, gamma: f64, nearest: &Nearest<'_>) {
+        let (norm, limit) = (nearest.norm * (1.0 + SLACK), nearest.limit());
         let (l, v, w) = match metric {
             Metric::L2 => {
                 let wide = limit * (1.0 + SLACK);
-                let own = nearest.query.norm;
+                let own = nearest.norm;
                 let w = 0.5 * ((1.0 - gamma) * own * own - wide * wide) - TINY;
                 (if limit.is_finite() { wide } else { 0.0 }, 1.0, w)
             }
@@ -301,6 +333,10 @@ impl QueryTerms {
         };
         (self.u[place], self.l[place]) = (single(norm), single(l));
         (self.v[place], self.w[place]) = (single(v), single(w));
+        let is_flushed = metric == Metric::Cosine && nearest.bounds.norm_sq() < f32::MIN_POSITIVE;
+        if norm.is_nan() || norm >= QUERY_NORM_MAX || is_flushed {
+            self.w[place] = f32::NAN;
+        }
     }
 
     /// How many of the products `dots` of a row may be those of a near one, from the query `first` on; beyond the last
@@ -345,7 +381,6 @@ mod tests {
 
     use super::*;
     use crate::property::cases;
-    use crate::quantize::list_row::ListQueryBounds;
 
     const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
@@ -356,13 +391,14 @@ mod tests {
         rows: &Rows,
         query: &[f32],
         wanted: usize,
-    ) -> Vec<Entry> {
+    ) -> Vec<Neighbour> {
         let mut nearest = Nearest::new(query, wanted);
         for (place, values) in rows.values.chunks_exact(query.len()).enumerate() {
             let score = kernels().row(metric.score(), Element::F32, query, bytemuck::cast_slice(values));
             let (norm_sq, residual) = (rows.norms[place], rows.residuals[place]);
-            let key = key_of(metric, is_exact, &nearest.query, score, norm_sq, residual);
-            nearest.push(Entry::new(key, rows.tids[place], Source::Exact));
+            let distance = nearest.bounds.key(metric, is_exact, score, norm_sq, residual);
+            let id = rows.ids[place];
+            nearest.push(Neighbour { id, distance }).expect("memory");
         }
         nearest.rows.into_sorted_vec()
     }
@@ -377,22 +413,20 @@ mod tests {
                     rows.push(tid, distance::norm_squared(row), residual);
                 }
                 let queries = queries.chunks_exact(dims);
-                let queries = queries.filter(|query| ListQueryBounds::new(metric, query).is_some());
-                let mut nearest: Vec<Nearest> = queries.map(|query| Nearest::new(query, wanted)).collect();
+                let mut nearest: Vec<Nearest<'_>> =
+                    queries.map(|query| Nearest::new(query, wanted)).collect();
                 let members: Vec<usize> = (0..nearest.len()).collect();
                 let mut comparison = Comparison::new(metric, is_exact, dims);
-                comparison.take(&members, &nearest);
+                comparison.take(&members, &nearest).expect("memory");
                 comparison
                     .compare(&rows, &members, &mut nearest, &mut || true)
                     .expect("not cancelled");
                 for nearest in nearest {
-                    let expected = by_scoring_all(metric, is_exact, &rows, nearest.values(), wanted);
-                    assert_eq!(
-                        nearest.bound() < f64::INFINITY,
-                        rows.tids.len() > wanted && {
-                            expected.last().is_some_and(|entry| entry.key() < f64::INFINITY)
-                        }
-                    );
+                    let expected = by_scoring_all(metric, is_exact, &rows, nearest.values, wanted);
+                    let left_out = rows.ids.len() > wanted;
+                    let farthest = expected.last().expect("rows").distance;
+                    let bound = if left_out { farthest } else { f64::INFINITY };
+                    assert_eq!(nearest.bound().to_bits(), bound.to_bits());
                     assert_eq!(nearest.rows.into_sorted_vec(), expected, "{metric:?} {is_exact}");
                 }
             }
