@@ -1,4 +1,4 @@
-//! The nearest rows of many queries through an index: at once where a GPU keeps copies of its lists, else by a scan for each.
+//! The nearest rows of many queries through an index: at once where that pays, else by a scan for each.
 //!
 //! Must not know where queries come from, nor what becomes of the answers. Invariant: whichever way a query goes, its
 //! answer is what ORDER BY with LIMIT finds under the active snapshot.
@@ -38,7 +38,8 @@ pub(super) struct Searcher<'a> {
 }
 
 impl<'a> Searcher<'a> {
-    /// Prepares searches of `open` for `k` rows of about `queries` queries each; `probes` of 0 leaves that to the session and the index.
+    /// Prepares searches of `open` for the `k` nearest rows to each of about `queries` queries; `probes` of 0 leaves that to
+    /// the session and the index.
     ///
     /// # Errors
     /// `Unsupported` when the index is not (yet) complete for the active snapshot; `CorruptIndex`; under `gpu` or an
