@@ -120,17 +120,23 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
+    const SHAPES: &[(usize, usize, usize)] = if cfg!(miri) {
+        &[(1, 1, 1), (3, 97, 2)]
+    } else {
+        &[(1, 1, 1), (3, 97, 5), (64, 7, 33), (600, 3, 70)]
+    };
+
     #[test]
     fn products_are_those_of_the_pairs() {
         for kernels in Kernels::all_supported() {
-            for (dims, rows, vectors) in [(1, 1, 1), (3, 97, 5), (64, 7, 33), (600, 3, 70)] {
+            for (dims, rows, vectors) in SHAPES.iter().copied() {
                 let mut random = Random::new(4);
                 let mut floats =
                     |count: usize| -> Vec<f32> { (0..count).map(|_| random.float() - 0.5).collect() };
                 let (a, b) = (floats(rows * dims), floats(vectors * dims));
                 let mut panels = Panels::with_kernels(kernels);
                 // What was packed before leaves nothing behind.
-                panels.pack(dims, &vec![&b[..dims]; 200]).unwrap();
+                panels.pack(dims, &[&b[..dims]; 200]).unwrap();
                 panels
                     .pack(dims, &b.chunks_exact(dims).collect::<Vec<_>>())
                     .unwrap();
