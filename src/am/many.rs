@@ -12,7 +12,7 @@ use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::metric::Storage;
 use vectorgpu_core::{ErrorKind, Result};
 
-use super::kept::{self, Kept};
+use super::kept;
 use super::scan::{self, LastScan};
 use crate::gpu::policy::{self, ManyPlace, SearchWork};
 use crate::pg::interrupt;
@@ -32,7 +32,6 @@ pub(crate) struct ManySearch<'a> {
     open: &'a OpenIndex,
     store: PgStore,
     meta: Meta,
-    kept: Kept,
     place: ManyPlace,
 }
 
@@ -50,13 +49,12 @@ impl<'a> ManySearch<'a> {
             return Ok(None);
         }
         // SAFETY: the index is open.
-        let kept = unsafe { kept::of(open.index(), &store, &meta, place.copies.is_some()) }?;
-        store.use_recent(kept.recent.clone());
+        let kept = unsafe { kept::of(open.index(), &store, &meta, false) }?;
+        store.use_recent(kept.recent);
         Ok(Some(Self {
             open,
             store,
             meta,
-            kept,
             place,
         }))
     }
@@ -78,7 +76,6 @@ impl<'a> ManySearch<'a> {
         let mut copies = ManyCopies {
             lists: &mut copied.lists,
             centroids: Some(&mut copied.centroids),
-            rounded: self.kept.centroids.as_deref(),
         };
         let found = nearest_of_many(&self.store, &self.meta, &mut copies, queries, probes, k, go_on);
         match found {

@@ -270,7 +270,6 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                 let mut copies = ManyCopies {
                     lists: &mut lists,
                     centroids: Some(&mut centroids),
-                    rounded: None,
                 };
                 let found = nearest_of_many(
                     &index.store,

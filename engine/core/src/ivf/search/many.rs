@@ -7,7 +7,6 @@
 use std::time::Instant;
 
 use crate::backend::KeepWaiting;
-use crate::cpu::CpuBackend;
 use crate::distance;
 use crate::error::Result;
 use crate::metric::{Metric, Score, Storage};
@@ -15,13 +14,13 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 use crate::vector::check_equal_dims;
 
-use super::super::centroids::{self, Centroids};
+use super::super::centroids;
 use super::super::copy::{self, CopyHit, CopyMark, ListCopies, ManyHits, Refreshed};
 use super::super::layout::{Meta, Tid};
 use super::super::store::PageStore;
 use super::copies::entry_of;
-use super::rank::Ranking;
-use super::{Found, Query, SearchCounts, list_head_block};
+use super::rank_together::nearest_lists_of_each;
+use super::{Found, SearchCounts, list_head_block};
 
 /// Rows to ask for beyond those that are wanted.
 pub(super) const SPARE: usize = 6;
@@ -54,8 +53,6 @@ pub struct ManyCopies<'a> {
     pub lists: &'a mut dyn ListCopies,
     /// Of the centroids, as one list of rows whose TIDs are the lists, under [`ranking_metric`].
     pub centroids: Option<&'a mut dyn ListCopies>,
-    /// A copy of the centroids for the CPU.
-    pub rounded: Option<&'a Centroids>,
 }
 
 /// The metric by which lists are ranked.
@@ -207,45 +204,14 @@ fn choose_lists<S: PageStore>(
         }
         _ => vec![None; queries.len()],
     };
-    let left: Vec<ListQuery<'_>> = queries
-        .iter()
-        .zip(&chosen)
-        .filter(|(_, chosen)| chosen.is_none())
-        .map(|(query, _)| *query)
-        .collect();
-    let mut ranked = rank_on_cpu(store, meta, copies.rounded, &left, probes, keep_waiting)?.into_iter();
+    let left = queries.iter().zip(&chosen);
+    let left = left.filter(|(_, chosen)| chosen.is_none());
+    let left: Vec<&[f32]> = left.map(|(query, _)| query.values).collect();
+    let mut ranked = nearest_lists_of_each(store, meta, &left, probes, keep_waiting)?.into_iter();
     for chosen in chosen.iter_mut().filter(|chosen| chosen.is_none()) {
         *chosen = ranked.next();
     }
     Ok(chosen.into_iter().flatten().collect())
-}
-
-/// The same on the CPU, query by query.
-fn rank_on_cpu<S: PageStore>(
-    store: &S,
-    meta: &Meta,
-    rounded: Option<&Centroids>,
-    queries: &[ListQuery<'_>],
-    probes: u32,
-    keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<Vec<Vec<u32>>> {
-    if probes == meta.lists {
-        return Ok(vec![(0..meta.lists).collect(); queries.len()]);
-    }
-    // Codes of centroids need tables that these queries do not have.
-    let rounded = rounded.filter(|copy| matches!(copy, Centroids::Rounded(_)));
-    let mut ranking = Ranking::default();
-    let mut backend = CpuBackend::new();
-    let mut chosen = Vec::with_capacity(queries.len());
-    for query in queries {
-        store.pause()?;
-        let query = Query::new(query.values, true);
-        ranking.score(store, meta, Some(&query), rounded, &mut backend, keep_waiting)?;
-        let range = 0..probes as usize;
-        ranking.rank(store, meta, Some(&query), rounded, range.clone())?;
-        chosen.push(range.map(|place| ranking.list(place)).collect());
-    }
-    Ok(chosen)
 }
 
 /// The same where a device can tell; `None` where it leaves a doubt.

@@ -14,15 +14,13 @@ use crate::quantize::int8;
 use crate::quantize::list_row::{ListQueryBounds, RowCode};
 use crate::vector::check_equal_dims;
 
-use super::super::centroids;
 use super::super::copy::{RowSink, read_rows};
 use super::super::layout::{Meta, Shape, Tid};
 use super::super::store::PageStore;
-use super::many::{FoundForEach, FoundOfMany, SPARE, ranking_metric};
+use super::many::{FoundForEach, FoundOfMany, SPARE};
+use super::rank_together::nearest_lists_of_each;
 use super::{Found, NO_BLOCK, list_head_block};
 
-/// Bytes of centroids that are read before they are compared.
-const CENTROID_BYTES: usize = 1 << 20;
 /// Bytes that the lists of the queries of one pass may take.
 const LISTS_BYTES: usize = 64 << 20;
 
@@ -128,34 +126,11 @@ fn choose_lists<S: PageStore>(
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<usize>>> {
     let members: Vec<usize> = (0..queries.len()).filter(|number| wanted[*number]).collect();
-    if probes == meta.lists {
-        return Ok(vec![members; meta.lists as usize]);
-    }
-    let dims = meta.dims as usize;
-    let mut nearest: Vec<Nearest<'_>> = queries
-        .iter()
-        .map(|query| Nearest::new(query, probes as usize))
-        .collect();
-    let mut comparison = Comparison::new(ranking_metric(meta.metric), true, dims);
-    comparison.take(&members, &nearest)?;
-    let (mut rows, mut scratch) = (Rows::default(), Vec::new());
-    let together = (CENTROID_BYTES / (dims * size_of::<f32>())).max(1);
-    for first in (0..meta.lists).step_by(together) {
-        store.pause()?;
-        rows.clear();
-        for list in (first..meta.lists).take(together) {
-            centroids::with_one(store, meta, list, &mut scratch, |centroid| {
-                push_floats(&mut rows.values, centroid);
-            })?;
-            rows.push(u64::from(list), 0.0, 0.0);
-        }
-        comparison.compare(&rows, &members, &mut nearest, keep_waiting)?;
-    }
+    let asked: Vec<&[f32]> = members.iter().map(|member| queries[*member]).collect();
+    let chosen = nearest_lists_of_each(store, meta, &asked, probes, keep_waiting)?;
     let mut by_list = vec![Vec::new(); meta.lists as usize];
-    for number in members {
-        for row in &nearest[number].rows {
-            by_list[usize::try_from(row.id).expect("a list")].push(number);
-        }
+    for (member, lists) in members.into_iter().zip(chosen) {
+        lists.iter().for_each(|list| by_list[*list as usize].push(member));
     }
     Ok(by_list)
 }
@@ -185,20 +160,20 @@ impl RowSink for ListValues {
     }
 
     fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) {
-        let values = &mut self.0.values;
         let residual = match code {
             RowCode::F32(bytes) => {
-                push_floats(values, bytes);
+                self.0.push_floats(bytes);
                 0.0
             }
             RowCode::F16(bytes, residual) => {
+                let values = &mut self.0.values;
                 let start = values.len();
                 values.resize(start + bytes.len() / 2, 0.0);
                 kernels().decode_f16(bytes, &mut values[start..]);
                 residual
             }
             RowCode::Int8(codes, scale, residual) => {
-                values.extend(int8::values(codes, scale));
+                self.0.values.extend(int8::values(codes, scale));
                 residual
             }
         };
@@ -208,8 +183,4 @@ impl RowSink for ListValues {
     fn bytes(&self) -> usize {
         self.0.values.len() * size_of::<f32>()
     }
-}
-
-fn push_floats(values: &mut Vec<f32>, bytes: &[u8]) {
-    values.extend(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
 }
