@@ -251,11 +251,15 @@ impl Comparison {
             terms.set(place, metric, gamma, &nearest[*member]);
         }
         let width = self.panels.width();
+        let mut after = |_| {
+            if keep_waiting() {
+                Ok(())
+            } else {
+                Err(Error::new(ErrorKind::Cancelled, "a search was cancelled"))
+            }
+        };
         self.panels
-            .multiply(&rows.values, &mut |products: Products<'_>| {
-                if !keep_waiting() {
-                    return Err(Error::new(ErrorKind::Cancelled, "a search was cancelled"));
-                }
+            .multiply(&rows.values, &mut after, &mut |products: Products<'_>| {
                 let first = products.first_vector;
                 let members = &members[first..members.len().min(first + width)];
                 for (row, dots) in (products.first_row..).zip(products.dots.chunks_exact(width)) {

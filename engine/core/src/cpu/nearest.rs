@@ -1,19 +1,14 @@
 //! Nearest-centroid assignment: a register-tiled matrix product of rows and centroids, fused with the argmin.
 //!
-//! Centroids are packed once into panels `[dims, tile_width]`, so that a tile broadcasts row elements and loads
-//! centroid elements; depth is cut so that a tile's rows stay in the first-level cache, rows so that a chunk of them
-//! stays in the second. Invariant: the product of a (row, centroid) pair is one chain of multiply-adds in element
-//! order, whatever the tile it falls into, so labels do not depend on which rows are assigned together; and the chain
-//! is fused in every instruction set but the scalar one, so those agree on labels.
+//! Invariant: the product of a (row, centroid) pair is one chain of multiply-adds in element order, whatever the tile it falls into
+//! (`products.rs`), so labels do not depend on which rows are assigned together; and the chain is fused in every instruction set but
+//! the scalar one, so those agree on labels.
 
 use super::Kernels;
+use super::products::{CHUNK_ROWS, Panels};
 use crate::backend::{KeepWaiting, Nearest, NearestBy};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Rows that are taken through all panels together.
-const CHUNK_ROWS: usize = 96;
-/// Most elements of a row that one call of the tile kernel sums.
-const DEPTH_MAX: usize = 512;
 /// Lanes that each keep a best label of their own until the row is finished.
 const BEST_LANES: usize = 16;
 /// Multiply-adds between two calls of the keep-waiting closure: 1 ms or less with SIMD, some 20 ms without.
@@ -81,14 +76,11 @@ pub(super) struct CpuNearest {
     dims: usize,
     lists: usize,
     by: NearestBy,
-    /// `[panels, dims, tile_width]`, zero beyond the last centroid.
-    packed: Vec<f32>,
+    panels: Panels,
     /// `[panels * tile_width]`: `|c|^2` or 0, infinite beyond the last centroid.
     bias: Vec<f32>,
     /// Some `|c|^2` is not finite: f32 scores cannot be trusted for any row.
     overflow: bool,
-    /// `[CHUNK_ROWS, tile_width]`.
-    dots: Vec<f32>,
 }
 
 impl CpuNearest {
@@ -120,17 +112,13 @@ impl CpuNearest {
         }
         let width = kernels.tile_width;
         let padded = lists.next_multiple_of(width);
-        let mut packed = zeros(padded.checked_mul(dims))?;
         let mut bias = zeros(Some(padded))?;
-        let dots = zeros(Some(CHUNK_ROWS * width))?;
         bias[lists..].fill(f32::INFINITY);
-        for (i, centroid) in centroids.chunks_exact(dims).enumerate() {
-            let panel = &mut packed[i / width * width * dims..][..width * dims];
-            for (x, slots) in centroid.iter().zip(panel.chunks_exact_mut(width)) {
-                slots[i % width] = *x;
-            }
-            if by == NearestBy::L2 {
-                bias[i] = norm_sq(centroid);
+        let mut panels = Panels::with_kernels(kernels);
+        panels.pack(dims, &centroids.chunks_exact(dims).collect::<Vec<_>>())?;
+        if by == NearestBy::L2 {
+            for (bias, centroid) in bias.iter_mut().zip(centroids.chunks_exact(dims)) {
+                *bias = norm_sq(centroid);
             }
         }
         let overflow = bias[..lists].iter().any(|norm| !norm.is_finite());
@@ -139,10 +127,9 @@ impl CpuNearest {
             dims,
             lists,
             by,
-            packed,
+            panels,
             bias,
             overflow,
-            dots,
         })
     }
 
@@ -151,32 +138,23 @@ impl CpuNearest {
         let width = self.kernels.tile_width;
         let mut best = [LaneBest::NONE; CHUNK_ROWS];
         let best = &mut best[..labels.len()];
-        let dots = &mut self.dots[..labels.len() * width];
         let scale = match self.by {
             NearestBy::L2 => -2.0,
             NearestBy::Dot => -1.0,
         };
-        let depth = self.dims.div_ceil(self.dims.div_ceil(DEPTH_MAX));
-        let mut first_label = 0;
-        for (panel, bias) in self
-            .packed
-            .chunks_exact(self.dims * width)
-            .zip(self.bias.chunks_exact(width))
-        {
-            for (i, part) in panel.chunks(depth * width).enumerate() {
-                self.kernels
-                    .tile(&rows[i * depth..], self.dims, part, dots, i == 0);
-                poll.after(labels.len() * part.len())?;
-            }
-            self.kernels.fold(dots, bias, scale, first_label, best);
-            first_label += u32::try_from(width).expect("a tile is a few registers wide");
-        }
+        let (kernels, bias) = (self.kernels, &self.bias);
+        self.panels
+            .multiply_chunk(rows, &mut |work| poll.after(work), &mut |first, dots| {
+                let first_label = u32::try_from(first).expect("the number of lists was checked in new");
+                kernels.fold(dots, &bias[first..first + width], scale, first_label, best);
+                Ok(())
+            })?;
         for ((row, best), label) in rows.chunks_exact(self.dims).zip(&*best).zip(labels) {
             let (score, winner) = best.winner();
             *label = winner;
             if self.overflow || !score.is_finite() {
                 *label = self.nearest_in_f64(row);
-                poll.after(self.packed.len() * SCALAR_COST)?;
+                poll.after(self.lists * self.dims * SCALAR_COST)?;
             }
         }
         Ok(())
@@ -184,13 +162,10 @@ impl CpuNearest {
 
     /// The label of a row whose f32 scores overflow; label 0 when it holds NaN.
     fn nearest_in_f64(&self, row: &[f32]) -> u32 {
-        let width = self.kernels.tile_width;
         let mut best = (f64::INFINITY, 0);
-        for (label, i) in (0..self.lists).enumerate() {
-            let panel = &self.packed[i / width * width * self.dims..][..width * self.dims];
-            let pairs = row
-                .iter()
-                .zip(panel.chunks_exact(width).map(|slots| slots[i % width]));
+        for label in 0..self.lists {
+            let centroid = (0..self.dims).map(|at| self.panels.element(label, at));
+            let pairs = row.iter().zip(centroid);
             let score: f64 = match self.by {
                 NearestBy::L2 => pairs.map(|(x, c)| (f64::from(*x) - f64::from(c)).powi(2)).sum(),
                 NearestBy::Dot => -pairs.map(|(x, c)| f64::from(*x) * f64::from(c)).sum::<f64>(),

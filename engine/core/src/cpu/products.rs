@@ -7,7 +7,7 @@ use super::{Kernels, kernels};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows that are taken through all panels together.
-const CHUNK_ROWS: usize = 96;
+pub(super) const CHUNK_ROWS: usize = 96;
 /// Most elements of a row that one call of the tile kernel sums.
 const DEPTH_MAX: usize = 512;
 
@@ -90,28 +90,54 @@ impl Panels {
         Ok(())
     }
 
-    /// Hands the products of `rows`, `[n, dims]` row-major, with all vectors to `take`.
+    /// Hands the products of `rows`, `[n, dims]` row-major, with all vectors to `take`; `after` is told of multiply-adds done.
     ///
     /// # Errors
-    /// What `take` reports.
-    pub fn multiply(&mut self, rows: &[f32], take: &mut dyn FnMut(Products<'_>) -> Result<()>) -> Result<()> {
-        let (width, dims) = (self.width(), self.dims);
-        let depth = dims.div_ceil(dims.div_ceil(DEPTH_MAX));
-        for (chunk, rows) in rows.chunks(CHUNK_ROWS * dims).enumerate() {
-            self.dots.resize(rows.len() / dims * width, 0.0);
-            for (number, panel) in self.packed.chunks_exact(dims * width).enumerate() {
-                for (i, part) in panel.chunks(depth * width).enumerate() {
-                    self.kernels
-                        .tile(&rows[i * depth..], dims, part, &mut self.dots, i == 0);
-                }
+    /// What `take` and `after` report.
+    pub fn multiply(
+        &mut self,
+        rows: &[f32],
+        after: &mut dyn FnMut(usize) -> Result<()>,
+        take: &mut dyn FnMut(Products<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for (chunk, rows) in rows.chunks(CHUNK_ROWS * self.dims).enumerate() {
+            self.multiply_chunk(rows, after, &mut |first_vector, dots| {
                 take(Products {
                     first_row: chunk * CHUNK_ROWS,
-                    first_vector: number * width,
-                    dots: &self.dots,
-                })?;
-            }
+                    first_vector,
+                    dots,
+                })
+            })?;
         }
         Ok(())
+    }
+
+    /// The same for at most [`CHUNK_ROWS`] rows: `take` gets the first vector of each panel and the products with it.
+    pub(super) fn multiply_chunk(
+        &mut self,
+        rows: &[f32],
+        after: &mut dyn FnMut(usize) -> Result<()>,
+        take: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (width, dims) = (self.width(), self.dims);
+        let count = rows.len() / dims;
+        let depth = dims.div_ceil(dims.div_ceil(DEPTH_MAX));
+        self.dots.resize(count * width, 0.0);
+        for (number, panel) in self.packed.chunks_exact(dims * width).enumerate() {
+            for (i, part) in panel.chunks(depth * width).enumerate() {
+                self.kernels
+                    .tile(&rows[i * depth..], dims, part, &mut self.dots, i == 0);
+                after(count * part.len())?;
+            }
+            take(number * width, &self.dots)?;
+        }
+        Ok(())
+    }
+
+    /// The element `at` of the vector `number`.
+    pub(super) fn element(&self, number: usize, at: usize) -> f32 {
+        let (width, dims) = (self.width(), self.dims);
+        self.packed[number / width * width * dims + at * width + number % width]
     }
 }
 
@@ -142,7 +168,7 @@ mod tests {
                     .unwrap();
                 let width = panels.width();
                 let mut seen = vec![0; rows * vectors];
-                let taken = panels.multiply(&a, &mut |products| {
+                let taken = panels.multiply(&a, &mut |_| Ok(()), &mut |products| {
                     for (row, dots) in (products.first_row..).zip(products.dots.chunks_exact(width)) {
                         for (vector, dot) in (products.first_vector..).zip(dots) {
                             if vector >= vectors {
