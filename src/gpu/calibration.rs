@@ -4,12 +4,10 @@
 //! again. A file that is damaged, or cannot be read or written, costs a measurement and nothing else.
 
 use std::cell::RefCell;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vectorgpu_compute::Engine;
+use vectorgpu_compute::{Engine, private_file};
 use vectorgpu_core::backend::Backend;
 use vectorgpu_core::cpu::{self, CpuBackend};
 use vectorgpu_core::estimate::{CpuRates, GpuRates, Rates};
@@ -18,7 +16,6 @@ use vectorgpu_core::{ErrorKind, Result};
 use crate::pg::interrupt;
 
 /// Below the server's working directory, which is its data directory.
-const FOLDER: &str = "vectorgpu";
 const FILE: &str = "vectorgpu/calibration.json";
 /// Of what is measured, and how.
 const VERSION: u32 = 1;
@@ -158,37 +155,16 @@ impl Known {
 
 /// The file's contents, if they are whole and of this CPU.
 fn read() -> Option<Calibration> {
-    let about = std::fs::symlink_metadata(FILE).ok()?;
-    if !about.is_file() || about.len() > FILE_BYTES_MAX {
-        return None;
-    }
-    let text = std::fs::read_to_string(FILE).ok()?;
-    let calibration: Calibration = serde_json::from_str(&text).ok()?;
+    let bytes = private_file::read(Path::new(FILE), FILE_BYTES_MAX).ok()?;
+    let calibration: Calibration = serde_json::from_slice(&bytes).ok()?;
     let fits =
         calibration.version == VERSION && calibration.cpu == cpu_name() && calibration.rates().are_usable();
     fits.then_some(calibration)
 }
 
-/// Replaces the file as a whole: a crash leaves the old one.
 fn write(calibration: &Calibration) -> std::io::Result<()> {
     let text = serde_json::to_string_pretty(calibration)?;
-    match std::fs::DirBuilder::new().mode(0o700).create(FOLDER) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let beside = format!("{FILE}.{}", std::process::id());
-    let beside = Path::new(&beside);
-    let written = (|| {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(beside)?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(beside, FILE)
-    })();
-    if written.is_err() {
-        // Nothing is left behind; that it cannot be removed changes nothing.
-        drop(std::fs::remove_file(beside));
-    }
-    written
+    private_file::write(Path::new(FILE), &[text.as_bytes()])
 }
 
 fn adapter_of(engine: &Engine) -> String {

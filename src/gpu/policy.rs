@@ -269,10 +269,7 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork
     let Some(lists) = place.copies else {
         return in_pages(place.why);
     };
-    let (choice, on_failure): (_, OnFailure) = match Device::chosen() {
-        Device::Gpu(choice) => (choice, Box::new(|_| false)),
-        Device::Auto | Device::Cpu => (DeviceChoice::Auto, Box::new(move |error| go_on(oid, error))),
-    };
+    let (choice, on_failure) = gpu_of_session(oid);
     // SAFETY: the caller's index is open.
     match unsafe { residency::centroid_copies(index, meta, &choice, on_failure) } {
         Ok(centroids) => Ok(ManyPlace {
@@ -292,19 +289,25 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork
 pub(crate) fn prewarm_copies(index: pg_sys::Relation, meta: &Meta) -> Result<IndexCopies> {
     // SAFETY: the caller's index is open.
     let oid = unsafe { relation::oid(index) };
-    let (choice, on_failure): (_, OnFailure) = match Device::chosen() {
-        Device::Cpu => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "vectorgpu.device is cpu, which keeps no copies of lists",
-            )
-            .with_hint("SET vectorgpu.device = auto, or gpu."));
-        }
-        Device::Gpu(choice) => (choice, Box::new(|_| false)),
-        Device::Auto => (DeviceChoice::Auto, Box::new(move |error| go_on(oid, error))),
-    };
+    if Device::chosen() == Device::Cpu {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "vectorgpu.device is cpu, which keeps no copies of lists",
+        )
+        .with_hint("SET vectorgpu.device = auto, or gpu."));
+    }
+    let (choice, on_failure) = gpu_of_session(oid);
     // SAFETY: the caller's index is open.
     unsafe { residency::copies(index, meta, &choice, on_failure) }
+}
+
+/// The GPU that searches of an index use where they use one, and what becomes of a failure: an error where the session forces
+/// the GPU, else the CPU takes over.
+fn gpu_of_session(index: pg_sys::Oid) -> (DeviceChoice, OnFailure) {
+    match Device::chosen() {
+        Device::Gpu(choice) => (choice, Box::new(|_| false)),
+        Device::Auto | Device::Cpu => (DeviceChoice::Auto, Box::new(move |error| go_on(index, error))),
+    }
 }
 
 /// Whether the CPU takes over after `error` in a search of an index; warns.

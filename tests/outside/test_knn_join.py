@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from items import METRICS, STORAGES
 from test_memory import GROWTH_LIMIT_BYTES, PrivateMemory
+from test_search_functions import assert_refused
 from test_standby import start_standby, wait_for_replay
 
 # id of a row -> (id, distance) of its neighbours by rank.
@@ -280,30 +281,7 @@ def test_another_sessions_temporary_table_is_refused(connection, database):
     ],
 )
 def test_what_cannot_be_joined_is_one_clear_error(connection, arguments, sqlstate):
-    items.create_items(connection, items.uniform(10, 3))
-    items.create_index(connection, 1)
-    connection.execute("CREATE TABLE parts (id int, embedding vector(3)) PARTITION BY RANGE (id)")
-    connection.execute("CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)")
-    connection.execute("CREATE INDEX parts_ivf ON parts USING ivf (embedding vector_l2_ops)")
-    connection.execute("CREATE VIEW viewed AS SELECT * FROM items")
-    connection.execute("CREATE TABLE longer AS SELECT '[1,2,3,4]'::vector(4) AS embedding")
-    connection.execute("CREATE TABLE mixed AS SELECT e::vector AS embedding FROM unnest(ARRAY['[1,2,3]', '[1,2]']) e")
-    for name in ("secret", "rules"):
-        connection.execute(f"CREATE TABLE {name} (embedding vector(3))")
-        connection.execute(f"CREATE INDEX {name}_ivf ON {name} USING ivf (embedding vector_l2_ops)")
-    connection.execute("ALTER TABLE rules ENABLE ROW LEVEL SECURITY")
-    connection.execute("DROP ROLE IF EXISTS reader")
-    connection.execute("CREATE ROLE reader")
-    connection.execute("GRANT SELECT ON items, parts, viewed, longer, mixed, rules TO reader")
-    try:
-        connection.execute("SET ROLE reader")
-        with pytest.raises(psycopg.Error) as error:
-            connection.execute(f"SELECT * FROM vectorgpu.knn_join({arguments})")
-        assert error.value.sqlstate == sqlstate, error.value
-    finally:
-        connection.execute("RESET ROLE")
-        connection.execute("DROP OWNED BY reader")
-        connection.execute("DROP ROLE reader")
+    assert_refused(connection, f"vectorgpu.knn_join({arguments})", sqlstate)
 
 
 def test_an_index_that_failed_to_build_is_not_joined(connection):

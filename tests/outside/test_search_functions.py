@@ -50,6 +50,35 @@ def exactly(connection: psycopg.Connection, queries: np.ndarray, k: int = 10, me
     return answers(connection, sql, (array(queries), k, NAMES[metric]), len(queries))
 
 
+def assert_refused(connection: psycopg.Connection, call: str, sqlstate: str) -> None:
+    """Asserts that a role which may read every table but `secret` is refused `call`. `rules` has row-level security,
+    `parts` is partitioned, `viewed` a view; `longer` and `mixed` hold vectors of other dimensions."""
+    items.create_items(connection, items.uniform(10, 3))
+    items.create_index(connection, 1)
+    connection.execute("CREATE TABLE parts (id int, embedding vector(3)) PARTITION BY RANGE (id)")
+    connection.execute("CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)")
+    connection.execute("CREATE INDEX parts_ivf ON parts USING ivf (embedding vector_l2_ops)")
+    connection.execute("CREATE VIEW viewed AS SELECT * FROM items")
+    connection.execute("CREATE TABLE longer AS SELECT '[1,2,3,4]'::vector(4) AS embedding")
+    connection.execute("CREATE TABLE mixed AS SELECT e::vector AS embedding FROM unnest(ARRAY['[1,2,3]', '[1,2]']) e")
+    for name in ("secret", "rules"):
+        connection.execute(f"CREATE TABLE {name} (embedding vector(3))")
+        connection.execute(f"CREATE INDEX {name}_ivf ON {name} USING ivf (embedding vector_l2_ops)")
+    connection.execute("ALTER TABLE rules ENABLE ROW LEVEL SECURITY")
+    connection.execute("DROP ROLE IF EXISTS reader")
+    connection.execute("CREATE ROLE reader")
+    connection.execute("GRANT SELECT ON items, parts, viewed, longer, mixed, rules TO reader")
+    try:
+        connection.execute("SET ROLE reader")
+        with pytest.raises(psycopg.Error) as error:
+            connection.execute(f"SELECT * FROM {call}")
+        assert error.value.sqlstate == sqlstate, error.value
+    finally:
+        connection.execute("RESET ROLE")
+        connection.execute("DROP OWNED BY reader")
+        connection.execute("DROP ROLE reader")
+
+
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_search_returns_what_order_by_returns(connection, metric, storage):
@@ -208,27 +237,7 @@ def test_search_in_a_select_list_may_be_stopped(connection):
     ],
 )
 def test_what_cannot_be_searched_is_one_clear_error(connection, call, sqlstate):
-    items.create_items(connection, items.uniform(10, 3))
-    items.create_index(connection, 1)
-    connection.execute("CREATE TABLE parts (id int, embedding vector(3)) PARTITION BY RANGE (id)")
-    connection.execute("CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)")
-    connection.execute("CREATE INDEX parts_ivf ON parts USING ivf (embedding vector_l2_ops)")
-    for name in ("secret", "rules"):
-        connection.execute(f"CREATE TABLE {name} (embedding vector(3))")
-        connection.execute(f"CREATE INDEX {name}_ivf ON {name} USING ivf (embedding vector_l2_ops)")
-    connection.execute("ALTER TABLE rules ENABLE ROW LEVEL SECURITY")
-    connection.execute("DROP ROLE IF EXISTS reader")
-    connection.execute("CREATE ROLE reader")
-    connection.execute("GRANT SELECT ON items, parts, rules TO reader")
-    try:
-        connection.execute("SET ROLE reader")
-        with pytest.raises(psycopg.Error) as error:
-            connection.execute(f"SELECT * FROM {call}")
-        assert error.value.sqlstate == sqlstate, error.value
-    finally:
-        connection.execute("RESET ROLE")
-        connection.execute("DROP OWNED BY reader")
-        connection.execute("DROP ROLE reader")
+    assert_refused(connection, call, sqlstate)
 
 
 def test_an_index_that_failed_to_build_is_not_searched(connection):

@@ -22,6 +22,7 @@ mod measure;
 mod memory;
 mod pace;
 mod pipeline;
+pub mod private_file;
 mod profile;
 mod record;
 mod recording;

@@ -36,7 +36,7 @@ const SECONDS_MIN: f64 = 1e-7;
 const NEVER_S: f64 = 1e6;
 
 impl Engine {
-    /// Measures the GPU, in about a tenth of a second once its kernels are compiled.
+    /// Measures the GPU. Takes a few dozen searches and assignments, and the compilation of their kernels.
     ///
     /// # Errors
     /// `OutOfMemory` where the memory limit leaves too little room, `Cancelled`, `DeviceLost`.

@@ -13,7 +13,8 @@ pub use savings::{Choice, Savings};
 const REFERENCE_MULTIPLY_ADDS: f64 = 40e9;
 /// Bytes that a search on a device reads of a row, besides two for each dimension: its record, and its key once more.
 const ROW_BYTES: f64 = 24.0;
-/// What the host takes to plan one list of one of many queries.
+/// What the host takes to plan one list of one of many queries. This and what follows are rough; what a session measures
+/// corrects them.
 const PLAN_S: f64 = 150e-9;
 /// A row and a query that are compared on the CPU with many others: the score's share of the rate of assignment, whose
 /// kernel re-uses more, and what the rest takes.

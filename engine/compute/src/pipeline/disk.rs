@@ -1,18 +1,16 @@
 //! The driver's pipeline cache, kept in a file between processes.
 //!
 //! One file per adapter, driver and version of this program, below a folder that the host names. A file is used only
-//! if this user owns it, nobody else may write it, and its checksum holds; it is replaced as a whole (written beside,
-//! then renamed), so that a crash leaves the old one and processes that save at once leave one of theirs. A cache that
-//! cannot be read or written costs compile time and nothing else.
+//! if it is this user's own (`private_file.rs`) and its checksum holds. A cache that cannot be read or written costs compile
+//! time and nothing else.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use vectorgpu_core::Result;
 
 use super::trusted;
 use crate::context::Context;
+use crate::private_file::{self, Refusal};
 
 const MAGIC: [u8; 8] = *b"vgpucach";
 const HEADER_BYTES: usize = 32;
@@ -88,38 +86,9 @@ impl DiskCache {
     }
 }
 
-/// Why a file is not used.
-#[derive(Debug, PartialEq, Eq)]
-enum Refusal {
-    Missing,
-    Unreadable,
-    /// Another user owns it or may write it.
-    Untrusted,
-    /// Not ours, cut off, or changed.
-    Damaged,
-}
-
 /// Reads the data of a file that [`write`] made for `key`.
 fn read(path: &Path, key: u64) -> Result<Vec<u8>, Refusal> {
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Refusal::Missing,
-            _ => Refusal::Unreadable,
-        })?;
-    // Asked of the open file, so that nobody can exchange it in between.
-    let about = file.metadata().map_err(|_| Refusal::Unreadable)?;
-    let owner = std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid());
-    if !about.is_file() || about.uid() != owner || about.mode() & 0o077 != 0 {
-        return Err(Refusal::Untrusted);
-    }
-    if about.len() > FILE_BYTES_MAX {
-        return Err(Refusal::Damaged);
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|_| Refusal::Unreadable)?;
+    let bytes = private_file::read(path, FILE_BYTES_MAX)?;
     let (header, data) = bytes.split_at_checked(HEADER_BYTES).ok_or(Refusal::Damaged)?;
     if header != header_of(key, data) {
         return Err(Refusal::Damaged);
@@ -128,30 +97,7 @@ fn read(path: &Path, key: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 fn write(path: &Path, key: u64, data: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.exists() {
-        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(folder)?;
-    }
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let outcome = write_file(&beside, key, data).and_then(|()| std::fs::rename(&beside, path));
-    if outcome.is_err() {
-        // Nothing more can be done about a leftover than trying once.
-        let _ = std::fs::remove_file(&beside);
-    }
-    outcome
-}
-
-fn write_file(path: &Path, key: u64, data: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
-    file.write_all(&header_of(key, data))?;
-    file.write_all(data)?;
-    file.sync_data()
+    private_file::write(path, &[&header_of(key, data), data])
 }
 
 /// Magic, key, length and checksum, 8 bytes each, little-endian.
@@ -174,7 +120,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("vectorgpu-{name}-{}", std::process::id()));
