@@ -88,13 +88,6 @@ impl Rows {
         self.residuals.clear();
     }
 
-    /// Appends values of the next row: little-endian f32.
-    pub(crate) fn push_floats(&mut self, bytes: &[u8]) {
-        let (elements, _) = bytes.as_chunks::<4>();
-        self.values
-            .extend(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-    }
-
     /// Appends a row, whose values the caller has appended.
     pub(crate) fn push(&mut self, id: u64, norm_sq: f32, residual: f32) {
         self.ids.push(id);

@@ -142,7 +142,10 @@ pub trait RowSink {
     fn clear(&mut self);
 
     /// Appends a row; `norm_sq` is its own `|x|^2` where the metric needs it.
-    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32);
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) -> Result<()>;
 
     /// Bytes that the rows take: when they are many, they are handed on.
     fn bytes(&self) -> usize;
@@ -153,8 +156,9 @@ impl RowSink for ListRows {
         self.clear();
     }
 
-    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) {
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) -> Result<()> {
         self.push(tid, code, norm_sq);
+        Ok(())
     }
 
     fn bytes(&self) -> usize {
@@ -424,7 +428,7 @@ impl<S: PageStore> Reader<'_, S> {
                 Storage::F16 => RowCode::F16(&self.code, factors.residual),
                 Storage::Int8 => RowCode::Int8(&self.code, factors.scale, factors.residual),
             };
-            rows.push(tid.0, code, factors.norm_sq);
+            rows.push(tid.0, code, factors.norm_sq)?;
         }
         mark.slots = count.max(mark.slots);
         Ok(())

@@ -57,13 +57,8 @@ pub fn encode(x: &[f32], out: &mut Vec<u8>) -> Result<f32> {
 pub fn decode(codes: &[u8], scale: f32, out: &mut Vec<f32>) -> Result<()> {
     out.try_reserve(codes.len())
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while decoding a row"))?;
-    out.extend(values(codes, scale));
+    out.extend(codes.iter().map(|code| decoded(*code, scale)));
     Ok(())
-}
-
-/// What `codes` stand for, rounded to f32.
-pub fn values(codes: &[u8], scale: f32) -> impl Iterator<Item = f32> {
-    codes.iter().map(move |code| decoded(*code, scale))
 }
 
 fn decoded(code: u8, scale: f32) -> f32 {

@@ -38,6 +38,17 @@ pub struct FoundOfMany {
     pub bound: f64,
 }
 
+impl FoundOfMany {
+    /// Those of `rows`, by ascending distance, that are certainly nearer than all others.
+    pub(super) fn certain(rows: impl Iterator<Item = Found>, bound: f64) -> Self {
+        let certain = rows.filter(|row| row.distance < bound || bound == f64::INFINITY);
+        Self {
+            rows: certain.collect(),
+            bound,
+        }
+    }
+}
+
 /// What a search of copies found for each of its queries, in their order.
 #[derive(Debug, Clone, Default)]
 pub struct FoundForEach {
@@ -133,19 +144,14 @@ pub fn nearest_of_many<S: PageStore>(
 /// The rows of `hits` that are certainly nearer than all others, in order.
 fn found_of(metric: Metric, query_norm_sq: f32, hits: &[CopyHit], bound: f64) -> FoundOfMany {
     let entries = hits.iter().map(|hit| (entry_of(metric, query_norm_sq, hit), hit));
-    let mut entries: Vec<_> = entries
-        .filter(|(entry, _)| entry.key() < bound || bound == f64::INFINITY)
-        .collect();
+    let mut entries: Vec<_> = entries.collect();
     entries.sort_unstable_by_key(|(entry, _)| *entry);
     let rows = entries.into_iter().map(|(entry, hit)| Found {
         tid: Tid(entry.tid),
         distance: entry.key(),
         exact: hit.exact.is_some(),
     });
-    FoundOfMany {
-        rows: rows.collect(),
-        bound,
-    }
+    FoundOfMany::certain(rows, bound)
 }
 
 /// Whether a list can be searched through its copy.

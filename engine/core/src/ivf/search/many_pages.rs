@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use crate::backend::KeepWaiting;
 use crate::comparison::{Comparison, Nearest, Rows};
-use crate::cpu::kernels;
 use crate::error::Result;
-use crate::metric::Storage;
-use crate::quantize::int8;
+use crate::metric::{Element, Storage};
 use crate::quantize::list_row::{ListQueryBounds, RowCode};
+use crate::quantize::{decode, int8};
 use crate::vector::check_equal_dims;
 
 use super::super::copy::{RowSink, read_rows};
@@ -138,16 +137,12 @@ fn choose_lists<S: PageStore>(
 fn found_of(nearest: Nearest<'_>, exact: bool) -> FoundOfMany {
     let bound = nearest.bound();
     let rows = nearest.rows.into_sorted_vec().into_iter();
-    let nearer = rows.filter(|row| row.distance < bound || bound == f64::INFINITY);
-    let rows = nearer.map(|row| Found {
+    let rows = rows.map(|row| Found {
         tid: Tid(row.id),
         distance: row.distance,
         exact,
     });
-    FoundOfMany {
-        rows: rows.collect(),
-        bound,
-    }
+    FoundOfMany::certain(rows, bound)
 }
 
 /// Rows of a list, decoded.
@@ -159,25 +154,24 @@ impl RowSink for ListValues {
         self.0.clear();
     }
 
-    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) {
+    fn push(&mut self, tid: u64, code: RowCode<'_>, norm_sq: f32) -> Result<()> {
+        let values = &mut self.0.values;
         let residual = match code {
             RowCode::F32(bytes) => {
-                self.0.push_floats(bytes);
+                decode(Element::F32, bytes, values)?;
                 0.0
             }
             RowCode::F16(bytes, residual) => {
-                let values = &mut self.0.values;
-                let start = values.len();
-                values.resize(start + bytes.len() / 2, 0.0);
-                kernels().decode_f16(bytes, &mut values[start..]);
+                decode(Element::F16, bytes, values)?;
                 residual
             }
             RowCode::Int8(codes, scale, residual) => {
-                self.0.values.extend(int8::values(codes, scale));
+                int8::decode(codes, scale, values)?;
                 residual
             }
         };
         self.0.push(tid, norm_sq, residual);
+        Ok(())
     }
 
     fn bytes(&self) -> usize {

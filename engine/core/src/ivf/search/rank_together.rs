@@ -5,6 +5,9 @@
 use crate::backend::KeepWaiting;
 use crate::comparison::{Comparison, Nearest, Rows};
 use crate::error::Result;
+use crate::exact::NEIGHBOUR_BYTES;
+use crate::metric::Element;
+use crate::quantize::decode;
 
 use super::super::centroids;
 use super::super::layout::Meta;
@@ -30,7 +33,7 @@ pub(super) fn nearest_lists_of_each<S: PageStore>(
     if probes == meta.lists {
         return Ok(vec![(0..meta.lists).collect(); queries.len()]);
     }
-    let together = CANDIDATES_BYTES / (probes as usize * crate::exact::NEIGHBOUR_BYTES);
+    let together = CANDIDATES_BYTES / (probes as usize * NEIGHBOUR_BYTES);
     let mut lists = Vec::with_capacity(queries.len());
     for queries in queries.chunks(together.max(1)) {
         let nearest = nearest_centroids(store, meta, queries, probes as usize, keep_waiting)?;
@@ -62,8 +65,8 @@ fn nearest_centroids<'q, S: PageStore>(
         rows.clear();
         for list in (first..meta.lists).take(together) {
             centroids::with_one(store, meta, list, &mut scratch, |centroid| {
-                rows.push_floats(centroid);
-            })?;
+                decode(Element::F32, centroid, &mut rows.values)
+            })??;
             rows.push(u64::from(list), 0.0, 0.0);
         }
         comparison.compare(&rows, &members, &mut nearest, keep_waiting)?;
