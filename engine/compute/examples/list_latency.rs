@@ -1,6 +1,8 @@
 //! How long a search of copied lists takes, for one query and for many, and which part of that each kernel does.
 //!
-//!     list_latency [ROWS [DIMS [LISTS [many]]]]
+//!     list_latency [ROWS [DIMS [LISTS [PAUSE [many]]]]]
+//!
+//! PAUSE: microseconds that the process does something else before each search of one query.
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
 use std::time::{Duration, Instant};
@@ -18,11 +20,12 @@ const WARM_UP: usize = 400;
 const QUERIES: usize = 10_000;
 
 fn main() -> Result<()> {
-    let only_many = std::env::args().nth(4).is_some();
+    let only_many = std::env::args().nth(5).is_some();
     let mut arguments = std::env::args().skip(1).map(|text| text.parse().unwrap_or(0));
     let rows = arguments.next().unwrap_or(100_000);
     let dims = arguments.next().unwrap_or(768);
     let lists = arguments.next().unwrap_or(100);
+    let pause = Duration::from_micros(arguments.next().unwrap_or(0) as u64);
     let engine = EngineBuilder::new()
         .allow_software(true)
         .vram_limit(64 << 30)
@@ -30,7 +33,7 @@ fn main() -> Result<()> {
     println!("{}: {rows} x {dims}, {lists} lists", engine.adapter().name);
     let mut copies = copied(&engine, rows, dims, lists)?;
     for probes in [1, 10, 40, lists].into_iter().filter(|_| !only_many) {
-        measure(&engine, &mut copies, dims, lists, probes.min(lists))?;
+        measure(&engine, &mut copies, dims, lists, probes.min(lists), pause)?;
     }
     for (queries, probes) in [(1000, 20), (QUERIES, 20), (QUERIES, 40), (1000, lists)] {
         measure_many(&engine, &mut copies, dims, lists, queries, probes.min(lists))?;
@@ -67,6 +70,7 @@ fn measure_many(
         Ok::<Duration, vectorgpu_core::Error>(started.elapsed())
     };
     once(copies)?;
+    let before = engine.counters();
     let mut times = (0..5).map(|_| once(copies)).collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
     let each = times[2] / u32::try_from(count).unwrap_or(1);
@@ -74,12 +78,22 @@ fn measure_many(
         "{count} queries of {probes} lists at once: {:.1?}, {each:.2?} a query",
         times[2]
     );
+    let after = engine.counters();
+    println!(
+        "    in five: {} submissions, {} waits of {:.1?} in all, {} allocations, {} MB up, {} MB down",
+        after.submissions - before.submissions,
+        after.waits - before.waits,
+        after.wait_time - before.wait_time,
+        after.allocations - before.allocations,
+        (after.bytes_up - before.bytes_up) >> 20,
+        (after.bytes_down - before.bytes_down) >> 20,
+    );
     engine.set_profiling(Profiling::Kernels);
     engine.reset_profile();
     once(copies)?;
     for time in engine.profile() {
         println!(
-            "    {:<14} {:>6} dispatches, {:.1?} in all",
+            "    {:<22} {:>6} dispatches, {:.1?} in all",
             time.kernel, time.dispatches, time.total
         );
     }
@@ -130,6 +144,7 @@ fn measure(
     dims: usize,
     lists: usize,
     probes: usize,
+    pause: Duration,
 ) -> Result<()> {
     let mut random = Random(3);
     let mut hits = Vec::new();
@@ -142,6 +157,10 @@ fn measure(
             })
             .collect();
         hits.clear();
+        let paused = Instant::now();
+        while paused.elapsed() < pause {
+            std::hint::spin_loop();
+        }
         let started = Instant::now();
         copies.nearest(&query, &chosen, 20, None, &mut hits, &mut || true)?;
         Ok::<Duration, vectorgpu_core::Error>(started.elapsed())

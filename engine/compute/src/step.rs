@@ -139,22 +139,28 @@ impl Step {
             .dispatches()
             .all(|dispatch| dispatch.pipeline.warm.replace(true));
         let alone = under_way.is_empty();
+        let taken_bytes = N * size_of::<T>();
+        let mut take = |bytes: &[u8]| {
+            let mut elements = [T::zeroed(); N];
+            bytemuck::cast_slice_mut(&mut elements).copy_from_slice(bytes);
+            sink(elements);
+        };
         let mut cut = Vec::new();
         let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, &mut |bytes| {
             let mut bytes = bytes;
-            // A piece may end within an element.
-            while !bytes.is_empty() {
-                let missing = N * size_of::<T>() - cut.len();
-                let (part, later) = bytes.split_at(missing.min(bytes.len()));
+            // A piece may end within elements that belong together.
+            if !cut.is_empty() {
+                let (part, later) = bytes.split_at((taken_bytes - cut.len()).min(bytes.len()));
                 cut.extend_from_slice(part);
                 bytes = later;
-                if cut.len() == N * size_of::<T>() {
-                    let mut elements = [T::zeroed(); N];
-                    bytemuck::cast_slice_mut(&mut elements).copy_from_slice(&cut);
-                    sink(elements);
+                if cut.len() == taken_bytes {
+                    take(&cut);
                     cut.clear();
                 }
             }
+            let whole = bytes.chunks_exact(taken_bytes);
+            cut.extend_from_slice(whole.remainder());
+            whole.for_each(&mut take);
         })?;
         if warm {
             runtime.pace.learn_all(&work, elapsed, !alone);

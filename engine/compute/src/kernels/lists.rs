@@ -1,7 +1,4 @@
-//! The kernels over lists: `list_scan` bounds the rows for one query, `list_keys` for many, `list_fetch` fetches what belongs
-//! to the nearest ones.
-
-use std::ops::Range;
+//! The kernels over lists: `list_scan` bounds the rows for one query, `list_fetch` fetches what belongs to the nearest ones.
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
@@ -17,7 +14,6 @@ use crate::shader::{Kernel, Sum, Variant, kernel};
 use crate::step::Step;
 
 static LIST_SCAN: Kernel = kernel!("list_scan", "search/list_scan.wgsl");
-static LIST_KEYS: Kernel = kernel!("list_keys", "search/list_keys.wgsl");
 static LIST_FETCH: Kernel = kernel!("list_fetch", "search/list_fetch.wgsl");
 
 /// Invocations of a workgroup.
@@ -27,12 +23,6 @@ const FETCH_WG: u32 = 128;
 const FETCH_LANES: u32 = 32;
 /// Most loads that an invocation has under way.
 const HELD: u32 = 16;
-/// Rows and queries of a block of `list_keys`.
-pub(crate) const BLOCK: usize = 128;
-/// Most octets that a run of `list_keys` on the CPU may go through. Mesa's llvmpipe leaves a loop, silently, when an
-/// invocation has gone through 65,535 turns of all its loops (`LP_MAX_TGSI_LOOP_ITERATIONS`); an octet takes some 700.
-const SOFTWARE_DEPTH: usize = 64;
-
 /// Where the rows of a tile lie, in units of 16 bytes from the start of the segment's buffer.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -81,33 +71,6 @@ pub(crate) struct ListScan<'a> {
     pub(crate) keys: &'a View,
 }
 
-/// A tile and the queries that are scored against it.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub(crate) struct KeyBlock {
-    pub(crate) tile: u32,
-    /// The first of them in the map, and how many, at most [`BLOCK`].
-    pub(crate) queries_at: u32,
-    pub(crate) queries: u32,
-    /// Where the key of the first query and row goes, and how much farther that of the next query.
-    pub(crate) keys_at: u32,
-    pub(crate) step: u32,
-    pub(crate) reserved: [u32; 3],
-}
-
-/// What many queries are scored against, but for the segment.
-pub(crate) struct ListKeys<'a> {
-    pub(crate) metric: Metric,
-    pub(crate) octets: usize,
-    pub(crate) tiles: &'a View,
-    /// Their elements, each padded with zeros to whole octets, and their records of list_key.wgsl.
-    pub(crate) queries: &'a View,
-    pub(crate) heads: &'a View,
-    pub(crate) map: &'a View,
-    pub(crate) blocks: &'a View,
-    pub(crate) keys: &'a View,
-}
-
 /// What is fetched.
 pub(crate) struct ListFetch<'a> {
     pub(crate) metric: Metric,
@@ -143,17 +106,6 @@ struct ScanParams {
     after_key: f32,
     after_low: u32,
     after_high: u32,
-}
-
-/// `Params` of list_keys.wgsl.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct KeysParams {
-    block_first: u32,
-    block_end: u32,
-    octets: u32,
-    octet_first: u32,
-    octet_end: u32,
 }
 
 /// `Params` of list_fetch.wgsl.
@@ -208,49 +160,6 @@ impl Step {
             let views = [range.rows, scan.query, scan.tiles, scan.keys];
             self.runtime
                 .record(&mut self.recording, &pipeline, &params, &views, extent)?;
-        }
-        Ok(())
-    }
-
-    /// Records the keys of the blocks in `range`, whose tiles lie in the segment `rows` (its buffer, whole).
-    ///
-    /// # Errors
-    /// What compiling the kernel reports.
-    pub(crate) fn list_keys(&mut self, call: &ListKeys<'_>, rows: &View, range: Range<usize>) -> Result<()> {
-        let variant = keys_variant(call.metric);
-        let pipeline = self
-            .runtime
-            .pipelines
-            .pipeline(&self.runtime.context, &LIST_KEYS, variant)?;
-        let software = self.runtime.capabilities().kind == DeviceKind::Software;
-        let deepest = if software { SOFTWARE_DEPTH } else { call.octets };
-        for octet_first in (0..call.octets).step_by(deepest) {
-            let depth = deepest.min(call.octets - octet_first);
-            let units = BLOCK * BLOCK * 8 * depth;
-            for part in ranges(&self.runtime, LIST_KEYS.name, range.len(), units) {
-                let params = KeysParams {
-                    block_first: as_u32(range.start + part.start)?,
-                    block_end: as_u32(range.start + part.end)?,
-                    octets: as_u32(call.octets)?,
-                    octet_first: as_u32(octet_first)?,
-                    octet_end: as_u32(octet_first + depth)?,
-                };
-                let extent = Extent {
-                    workgroups: [as_u32(part.len())?.min(self.runtime.capabilities().workgroups), 1],
-                    units: as_u64(part.len().saturating_mul(units))?,
-                };
-                let views = [
-                    rows,
-                    call.tiles,
-                    call.queries,
-                    call.heads,
-                    call.map,
-                    call.blocks,
-                    call.keys,
-                ];
-                self.runtime
-                    .record(&mut self.recording, &pipeline, &params, &views, extent)?;
-            }
         }
         Ok(())
     }
@@ -331,10 +240,6 @@ fn scan_variant(capabilities: &Capabilities, metric: Metric, octets: u32) -> Var
         .constant("ROWS", rows)
 }
 
-fn keys_variant(metric: Metric) -> Variant {
-    Variant::default().constant("METRIC", metric_code(metric))
-}
-
 /// The order of the sums is that of 32 lanes: in a subgroup where it has so many, else through workgroup memory.
 fn fetch_variant(capabilities: &Capabilities, metric: Metric) -> Variant {
     let in_subgroup = capabilities
@@ -353,13 +258,13 @@ fn fetch_variant(capabilities: &Capabilities, metric: Metric) -> Variant {
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&LIST_SCAN, &LIST_KEYS, &LIST_FETCH];
+pub(crate) const KERNELS: &[&Kernel] = &[&LIST_SCAN, &LIST_FETCH];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let metrics = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
-    let mut variants: Vec<_> = metrics.map(|metric| (&LIST_KEYS, keys_variant(metric))).into();
+    let mut variants = Vec::new();
     for subgroups in [None, Some((4, 4)), Some((8, 8)), Some((32, 32)), Some((64, 64))] {
         for kind in [DeviceKind::Discrete, DeviceKind::Software] {
             let mut capabilities = Capabilities::of_nothing();
@@ -398,16 +303,6 @@ mod tests {
                 after_key,
                 after_low,
                 after_high,
-            }
-        );
-        assert_params!(
-            LIST_KEYS,
-            KeysParams {
-                block_first,
-                block_end,
-                octets,
-                octet_first,
-                octet_end,
             }
         );
         assert_params!(

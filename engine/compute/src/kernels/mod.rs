@@ -6,6 +6,7 @@ pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod kmeans_update;
 mod linear;
+pub(crate) mod list_keys;
 pub(crate) mod lists;
 mod measure;
 mod plan;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         kmeans::KERNELS,
         kmeans_update::KERNELS,
         linear::KERNELS,
+        list_keys::KERNELS,
         lists::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
@@ -54,6 +56,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         kmeans::variants(),
         kmeans_update::variants(),
         linear::variants(),
+        list_keys::variants(),
         lists::variants(),
         measure::variants(),
         quantize::variants(),

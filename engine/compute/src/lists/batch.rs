@@ -4,20 +4,20 @@
 //! fit; then each query's smallest are chosen, span by span, and what belongs to them is fetched.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, ManyHits};
-use vectorgpu_core::quantize::list_row::ListQuery;
+use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, ManyHits};
+use vectorgpu_core::quantize::list_row::{ListQuery, QueryCodes};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::cache::{IndexShape, ListCopy};
 use super::copies::IndexCopies;
 use super::search::{Part, Tiles, room, staged};
 use crate::array::Array;
-use crate::kernels::lists::{BLOCK, HIT_WORDS, KeyBlock, ListFetch, ListKeys};
+use crate::kernels::list_keys::{BLOCK, KeyBlock, ListKeys};
+use crate::kernels::lists::{HIT_WORDS, ListFetch};
 use crate::kernels::top_k::{FEW_BLOCK, FEW_MAX, Span};
 use crate::memory::staging::Source;
 use crate::memory::view::View;
@@ -27,14 +27,29 @@ use crate::step::Step;
 /// Most bytes of keys at a time.
 const KEYS_BYTES_MAX: u64 = 512 << 20;
 /// Most rows that can be chosen for a query.
-pub(super) const WANTED_MAX: usize = FEW_MAX;
+pub(super) const WANTED_MAX: usize = AT_ONCE_MAX;
+const _: () = assert!(WANTED_MAX <= FEW_MAX);
+
+/// Most keys of a span.
+#[expect(clippy::cast_possible_truncation, reason = "a small number")]
+const FEW_SPAN: u32 = FEW_BLOCK as u32;
 
 /// The lists of a search.
 struct Lists {
     tiles: Tiles,
-    /// The parts of each.
-    parts: Vec<Vec<Part>>,
-    places: HashMap<u32, usize>,
+    /// Those of each list, one list after the other.
+    parts: Vec<Part>,
+    sizes: Vec<Size>,
+    /// By number of a list: which of the sizes it has.
+    numbers: Vec<Option<u32>>,
+}
+
+/// What a list takes.
+struct Size {
+    parts: Range<usize>,
+    /// Places for the keys of a query.
+    places: usize,
+    rows: u64,
 }
 
 /// What some of the queries need.
@@ -43,9 +58,10 @@ struct Plan {
     map: Vec<u32>,
     /// By segment.
     blocks: Vec<Vec<KeyBlock>>,
-    /// By query.
-    spans: Vec<Vec<Span>>,
-    places: u64,
+    /// One query after the other, and how many each has.
+    spans: Vec<Span>,
+    span_counts: Vec<usize>,
+    places: usize,
 }
 
 impl IndexCopies {
@@ -87,37 +103,62 @@ impl IndexCopies {
     }
 
     fn lists_of(&self, lists: &[Vec<u32>]) -> Result<Lists> {
-        let mut places = HashMap::new();
+        let mut numbers: Vec<Option<u32>> = Vec::new();
         let mut copies: Vec<Rc<RefCell<ListCopy>>> = Vec::new();
         for &list in lists.iter().flatten() {
-            if places.contains_key(&list) {
+            let place = as_usize(u64::from(list))?;
+            if numbers.get(place).is_some_and(Option::is_some) {
                 continue;
             }
-            places.insert(list, copies.len());
-            copies.push(self.finished(list)?);
+            // Only lists that there are, so numbers are small.
+            let copy = self.finished(list)?;
+            if numbers.len() <= place {
+                numbers.resize(place + 1, None);
+            }
+            numbers[place] = Some(as_u32(copies.len())?);
+            copies.push(copy);
         }
-        let (tiles, parts) = Tiles::in_blocks(&copies, BLOCK)?;
-        Ok(Lists { tiles, parts, places })
+        let (tiles, parts_of_each) = Tiles::in_blocks(&copies, BLOCK)?;
+        let (mut parts, mut sizes) = (Vec::new(), Vec::with_capacity(copies.len()));
+        for of_list in parts_of_each {
+            sizes.push(Size {
+                parts: parts.len()..parts.len() + of_list.len(),
+                places: of_list.iter().map(places_of).sum(),
+                rows: of_list.iter().map(|part| part.rows as u64).sum(),
+            });
+            parts.extend(of_list);
+        }
+        Ok(Lists {
+            tiles,
+            parts,
+            sizes,
+            numbers,
+        })
     }
 }
 
+/// Places for the keys of a query: whole tiles.
+fn places_of(part: &Part) -> usize {
+    part.tiles.len() * BLOCK
+}
+
 impl Lists {
-    fn parts_of<'a>(&'a self, lists: &'a [u32]) -> impl Iterator<Item = &'a Part> {
-        lists.iter().flat_map(|list| &self.parts[self.places[list]])
+    /// Which of the sizes each of `lists` has.
+    fn numbers<'a>(&'a self, lists: &'a [u32]) -> impl Iterator<Item = usize> {
+        let number = |list: &u32| self.numbers.get(*list as usize).copied().flatten();
+        lists.iter().filter_map(number).map(|number| number as usize)
     }
 
     fn rows(&self, lists: &[u32]) -> u64 {
-        self.parts_of(lists).map(|part| part.rows as u64).sum()
+        self.numbers(lists).map(|number| self.sizes[number].rows).sum()
     }
 
     /// The end of the queries from `first` on whose keys take at most `most` places; one query at the least.
     fn fitting(&self, lists: &[Vec<u32>], first: usize, most: usize) -> usize {
         let mut places = 0;
         for (query, lists) in lists.iter().enumerate().skip(first) {
-            places += self
-                .parts_of(lists)
-                .map(|part| part.tiles.len() * BLOCK)
-                .sum::<usize>();
+            let numbers = self.numbers(lists);
+            places += numbers.map(|number| self.sizes[number].places).sum::<usize>();
             if places > most && query > first {
                 return query;
             }
@@ -126,58 +167,83 @@ impl Lists {
     }
 
     fn plan(&self, lists: &[Vec<u32>], queries: Range<usize>) -> Result<Plan> {
-        let mut by_list: Vec<Vec<u32>> = vec![Vec::new(); self.parts.len()];
-        for (number, query) in queries.clone().enumerate() {
-            for list in &lists[query] {
-                by_list[self.places[list]].push(as_u32(number)?);
-            }
+        let mut counts = vec![0; self.sizes.len()];
+        for number in lists[queries.clone()]
+            .iter()
+            .flat_map(|lists| self.numbers(lists))
+        {
+            counts[number] += 1;
         }
         let mut plan = Plan {
             blocks: vec![Vec::new(); self.tiles.segments()],
-            spans: vec![Vec::new(); queries.len()],
+            span_counts: Vec::with_capacity(queries.len()),
             ..Plan::default()
         };
-        for (parts, numbers) in self.parts.iter().zip(&by_list) {
-            let map_at = plan.map.len();
-            plan.map.extend(numbers);
-            for part in parts.iter().filter(|_| !numbers.is_empty()) {
-                plan.add(part, map_at, numbers)?;
+        // Where the next query of each list goes in the map, and where its keys go in each part.
+        let mut map_at = Vec::with_capacity(self.sizes.len());
+        let mut keys_at = vec![0; self.parts.len()];
+        let mut map_len = 0;
+        for (size, count) in self.sizes.iter().zip(&counts) {
+            for part in size.parts.clone() {
+                // The last place has to be countable.
+                keys_at[part] = as_u32(plan.places)?;
+                plan.add_part(&self.parts[part], map_len, *count)?;
             }
+            map_at.push(map_len);
+            map_len += count;
+        }
+        as_u32(plan.places)?;
+        plan.map.resize(map_len, 0);
+        for (query, lists) in (0..).zip(&lists[queries]) {
+            let before = plan.spans.len();
+            for number in self.numbers(lists) {
+                plan.map[map_at[number]] = query;
+                map_at[number] += 1;
+                for part in self.sizes[number].parts.clone() {
+                    plan.add_spans(&self.parts[part], &mut keys_at[part])?;
+                }
+            }
+            plan.span_counts.push(plan.spans.len() - before);
         }
         Ok(plan)
     }
 }
 
 impl Plan {
-    /// Adds a part of a list and the queries that are scored against it.
-    fn add(&mut self, part: &Part, map_at: usize, numbers: &[u32]) -> Result<()> {
-        let step = part.tiles.len() * BLOCK;
-        let start = self.places;
-        self.places += (step * numbers.len()) as u64;
-        // The last place has to be countable.
-        as_u32(as_usize(self.places)?)?;
-        let start = as_usize(start)?;
+    /// Adds the blocks of a part of a list and its `count` queries, which begin in the map at `map_at`.
+    fn add_part(&mut self, part: &Part, map_at: usize, count: usize) -> Result<()> {
+        let step = places_of(part);
         for (place, tile) in part.tiles.clone().enumerate() {
-            for first in (0..numbers.len()).step_by(BLOCK) {
+            for first in (0..count).step_by(BLOCK) {
                 self.blocks[part.segment].push(KeyBlock {
                     tile: as_u32(tile)?,
                     queries_at: as_u32(map_at + first)?,
-                    queries: as_u32(BLOCK.min(numbers.len() - first))?,
-                    keys_at: as_u32(start + first * step + place * BLOCK)?,
+                    queries: as_u32(BLOCK.min(count - first))?,
+                    keys_at: as_u32(self.places + first * step + place * BLOCK)?,
                     step: as_u32(step)?,
                     reserved: [0; 3],
                 });
             }
         }
-        for (place, &number) in numbers.iter().enumerate() {
-            for first in (0..step).step_by(FEW_BLOCK) {
-                self.spans[number as usize].push(Span {
-                    start: as_u32(start + place * step + first)?,
-                    count: as_u32(FEW_BLOCK.min(step - first))?,
-                    index: as_u32(part.tiles.start * BLOCK + first)?,
-                    reserved: 0,
-                });
-            }
+        self.places += step * count;
+        Ok(())
+    }
+
+    /// Adds the spans of one query's keys of a part, which begin at `keys_at`, and moves that to the next query's.
+    fn add_spans(&mut self, part: &Part, keys_at: &mut u32) -> Result<()> {
+        let (mut index, mut left) = (as_u32(part.tiles.start * BLOCK)?, as_u32(places_of(part))?);
+        while left > 0 {
+            let count = left.min(FEW_SPAN);
+            self.spans.push(Span {
+                start: *keys_at,
+                count,
+                index,
+                reserved: 0,
+            });
+            // Below the number of all places, which fits.
+            *keys_at += count;
+            index += count;
+            left -= count;
         }
         Ok(())
     }
@@ -196,38 +262,41 @@ impl Step {
     ) -> Result<Array<u32>> {
         let runtime = Rc::clone(&self.runtime);
         let octets = shape.rows.octets();
-        let mut values: Vec<f32> = Vec::new();
-        let floats = queries.len() * octets * 8;
-        values.try_reserve_exact(floats).map_err(|error| {
-            Error::new(
-                ErrorKind::OutOfMemory,
-                format!("no memory for {floats} numbers: {error}"),
-            )
-        })?;
-        for query in queries {
-            values.extend_from_slice(query.values);
-            values.resize(values.len().next_multiple_of(octets * 8), 0.0);
-        }
+        let elements: Vec<&[u8]> = queries
+            .iter()
+            .map(|query| bytemuck::cast_slice(query.values))
+            .collect();
+        let values = Source::Apart {
+            rows: &elements,
+            stride_bytes: octets * 8 * size_of::<f32>(),
+        };
+        let values = staged(&runtime, self, values, keep_waiting)?;
+        let codes = self.stage_codes(queries, octets, keep_waiting)?;
         let heads: Vec<[f32; 4]> = queries.iter().map(|query| query.bounds.product_head).collect();
-        let values = self.stage_words(bytemuck::cast_slice(&values), keep_waiting)?;
         let heads = self.stage_words(bytemuck::cast_slice(&heads), keep_waiting)?;
+        let (scored, heads) = codes
+            .as_ref()
+            .map_or((&values, &heads), |(codes, heads)| (codes, heads));
         let map = self.stage_words(bytemuck::cast_slice(&plan.map), keep_waiting)?;
         let table = self.stage_words(bytemuck::cast_slice(&tiles.table), keep_waiting)?;
         let blocks = plan.blocks.concat();
         let blocks = self.stage_words(bytemuck::cast_slice(&blocks), keep_waiting)?;
         // All that is sent comes before the first kernel: a submission in between would take the ring's slot away.
         let mut spans = Vec::new();
-        for pass in passes(&plan.spans, wanted)? {
+        let view = self.stage_words(bytemuck::cast_slice(&plan.spans), keep_waiting)?;
+        spans.push((view, plan.spans.len()));
+        for pass in later_passes(&plan.span_counts, wanted)? {
             let view = self.stage_words(bytemuck::cast_slice(&pass), keep_waiting)?;
             spans.push((view, pass.len()));
         }
-        let keys = room::<f32>(&runtime, as_usize(plan.places.max(1))?, keep_waiting)?;
+        let keys = room::<f32>(&runtime, plan.places.max(1), keep_waiting)?;
         let call = ListKeys {
             metric: shape.metric,
             octets,
             tiles: &table,
-            queries: &values,
-            heads: &heads,
+            queries: scored,
+            are_codes: codes.is_some(),
+            heads,
             map: &map,
             blocks: &blocks,
             keys: keys.view(),
@@ -254,6 +323,25 @@ impl Step {
         };
         self.list_fetch(&fetch, &tiles.found_segments)?;
         Ok(found)
+    }
+
+    /// Device memory with what queries are scored by: their codes and those records, where the device takes codes.
+    fn stage_codes(
+        &mut self,
+        queries: &[ListQuery<'_>],
+        octets: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<(View, View)>> {
+        if !self.scores_query_codes() {
+            return Ok(None);
+        }
+        let mut codes = QueryCodes::default();
+        queries.iter().for_each(|query| codes.push(query));
+        let row_bytes = codes.codes.len() / queries.len().max(1);
+        let rows = Source::rows(&codes.codes, row_bytes, octets * 8 * size_of::<u16>());
+        let rows = staged(&Rc::clone(&self.runtime), self, rows, keep_waiting)?;
+        let heads = self.stage_words(bytemuck::cast_slice(&codes.heads), keep_waiting)?;
+        Ok(Some((rows, heads)))
     }
 
     /// Records the choice of the `wanted` smallest keys of each query; `passes` are [`passes`] in device memory.
@@ -287,11 +375,11 @@ impl Step {
     }
 }
 
-/// The spans from which each pass chooses: those of the keys, then what is left of them, until that is one span a query.
-fn passes(spans: &[Vec<Span>], wanted: usize) -> Result<Vec<Vec<Span>>> {
-    let mut passes = vec![spans.concat()];
-    let mut counts: Vec<usize> = spans.iter().map(Vec::len).collect();
-    while passes.len() == 1 || counts.iter().any(|count| *count > 1) {
+/// The spans from which later passes choose what the first one has left of so many spans of each query: until there is one
+/// for each.
+fn later_passes(counts: &[usize], wanted: usize) -> Result<Vec<Vec<Span>>> {
+    let (mut passes, mut counts) = (Vec::new(), counts.to_vec());
+    while passes.is_empty() || counts.iter().any(|count| *count > 1) {
         let mut pass = Vec::with_capacity(counts.len());
         let mut start = 0;
         for count in &mut counts {

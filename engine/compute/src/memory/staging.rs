@@ -32,6 +32,11 @@ pub(crate) enum Source<'a> {
         row_bytes: usize,
         stride_bytes: usize,
     },
+    /// As [`Source::Rows`], of rows that lie apart and have the same length.
+    Apart {
+        rows: &'a [&'a [u8]],
+        stride_bytes: usize,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -57,6 +62,7 @@ impl<'a> Source<'a> {
                 row_bytes,
                 stride_bytes,
             } => codes.len() / row_bytes * stride_bytes,
+            Self::Apart { rows, stride_bytes } => rows.len() * stride_bytes,
         }
     }
 
@@ -64,7 +70,7 @@ impl<'a> Source<'a> {
     pub(crate) fn piece_bytes(&self) -> usize {
         match self {
             Self::Bytes(_) => 4,
-            Self::Rows { stride_bytes, .. } => *stride_bytes,
+            Self::Rows { stride_bytes, .. } | Self::Apart { stride_bytes, .. } => *stride_bytes,
         }
     }
 
@@ -90,6 +96,14 @@ impl<'a> Source<'a> {
                     stride_bytes: *stride_bytes,
                 }
             }
+            Self::Apart { rows, stride_bytes } => {
+                let (front, rest) = rows.split_at(rows.len().min(room / *stride_bytes));
+                *rows = rest;
+                Self::Apart {
+                    rows: front,
+                    stride_bytes: *stride_bytes,
+                }
+            }
         }
     }
 
@@ -101,14 +115,24 @@ impl<'a> Source<'a> {
                 codes,
                 row_bytes,
                 stride_bytes,
-            } => {
-                for (index, row) in codes.chunks_exact(*row_bytes).enumerate() {
-                    let start = index * stride_bytes;
-                    target.slice(start..start + row_bytes).copy_from_slice(row);
-                    target.slice(start + row_bytes..start + stride_bytes).fill(0);
-                }
+            } => write_rows(codes.chunks_exact(*row_bytes), *stride_bytes, target),
+            Self::Apart { rows, stride_bytes } => {
+                write_rows(rows.iter().copied(), *stride_bytes, target);
             }
         }
+    }
+}
+
+/// Writes rows with zeros behind each up to the stride.
+fn write_rows<'a>(
+    rows: impl Iterator<Item = &'a [u8]>,
+    stride_bytes: usize,
+    mut target: wgpu::WriteOnly<'_, [u8]>,
+) {
+    for (index, row) in rows.enumerate() {
+        let start = index * stride_bytes;
+        target.slice(start..start + row.len()).copy_from_slice(row);
+        target.slice(start + row.len()..start + stride_bytes).fill(0);
     }
 }
 
@@ -258,6 +282,18 @@ mod tests {
         assert_eq!((front.bytes(), source.bytes()), (16, 24));
         let all = source.split_front(usize::MAX);
         assert_eq!((all.bytes(), source.bytes()), (24, 0));
+    }
+
+    #[test]
+    fn rows_that_lie_apart_are_split_between_rows() {
+        let rows: [&[u8]; 3] = [&[1; 6], &[2; 6], &[3; 6]];
+        let mut source = Source::Apart {
+            rows: &rows,
+            stride_bytes: 8,
+        };
+        assert_eq!((source.bytes(), source.piece_bytes()), (24, 8));
+        let front = source.split_front(23);
+        assert_eq!((front.bytes(), source.bytes()), (16, 8));
     }
 
     #[test]

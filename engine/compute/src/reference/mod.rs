@@ -30,7 +30,7 @@ pub use argmax::argmax;
 pub use kmeans_assign::kmeans_assign;
 pub use kmeans_update::kmeans_update;
 pub use list_fetch::list_fetch;
-pub use list_keys::list_keys;
+pub use list_keys::{list_keys, list_keys_of_codes};
 pub use list_scan::list_scan;
 pub use matmul::matmul;
 pub use multiply_add::multiply_add;

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use half::f16;
-use vectorgpu_compute::{Array, Engine, EngineBuilder, Feature, RowArray, RowFormat};
+use vectorgpu_compute::{Array, DeviceKind, Engine, EngineBuilder, Feature, RowArray, RowFormat};
 use vectorgpu_core::backend::{Backend, RowBlock};
 use vectorgpu_core::metric::{Element, Score};
 
@@ -30,16 +30,30 @@ pub(crate) fn engine(builder: &EngineBuilder, test: &str) -> Option<Engine> {
 /// Engines that between them take every variant of every kernel which this machine's device can run: as it is, without
 /// subgroups, and without immediates. Empty where there is no device.
 pub(crate) fn engines(test: &str) -> Vec<Engine> {
-    let builder = EngineBuilder::new();
+    let with_units = engines_and_units(test).into_iter();
+    with_units.map(|(engine, _)| engine).collect()
+}
+
+/// The same, and whether each multiplies on matrix units.
+pub(crate) fn engines_and_units(test: &str) -> Vec<(Engine, bool)> {
     let without = [
-        Feature::Subgroups,
-        Feature::Immediates,
-        Feature::CooperativeMatrix,
+        None,
+        Some(Feature::Subgroups),
+        Some(Feature::Immediates),
+        Some(Feature::CooperativeMatrix),
     ];
-    let weakened = without.map(|feature| builder.clone().without(feature));
-    std::iter::once(builder)
-        .chain(weakened)
-        .filter_map(|builder| engine(&builder, test))
+    without
+        .into_iter()
+        .filter_map(|without| {
+            let builder = EngineBuilder::new();
+            let weakened = without.map(|feature| builder.clone().without(feature));
+            let engine = engine(&weakened.unwrap_or(builder), test)?;
+            let adapter = engine.adapter();
+            let units = adapter.cooperative_matrix
+                && adapter.kind != DeviceKind::Software
+                && matches!(without, None | Some(Feature::Immediates));
+            Some((engine, units))
+        })
         .collect()
 }
 

@@ -62,6 +62,9 @@ pub struct ManyHits {
     pub queries: Vec<(usize, CopiesSearched)>,
 }
 
+/// Most rows of each query that copies find for many queries at once.
+pub const AT_ONCE_MAX: usize = 64;
+
 /// Copies of the lists of one index, in a device's memory.
 ///
 /// Implementors: the GPU's, and one in memory for tests. A copy that was begun and not finished is never searched.
@@ -110,7 +113,8 @@ pub trait ListCopies {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<CopiesSearched>;
 
-    /// As [`Self::nearest`] for each of `queries`, of the lists that belong to it. Nothing is left out.
+    /// As [`Self::nearest`] for each of `queries`, of the lists that belong to it. Nothing is left out. Up to [`AT_ONCE_MAX`]
+    /// rows of each are found for all queries at once, more in turns.
     ///
     /// # Errors
     /// As [`Self::nearest`].

@@ -21,6 +21,9 @@ use crate::metric::{Metric, Storage};
 use super::{ETA, F16_MIN_NORMAL, kernel_rounding_bound, rounded_up, rounding_bound};
 
 pub mod key;
+mod query_codes;
+
+pub use query_codes::QueryCodes;
 
 /// Norms from which on sums of products may leave f32 in some order.
 const NORM_MAX: f64 = 1e19;
@@ -87,7 +90,7 @@ impl ListQueryBounds {
     /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0.
     pub fn new(metric: Metric, query: &[f32]) -> Option<Self> {
         let rounding = Rounding::new(metric, query.len());
-        let norm = distance::norm(query) * (1.0 + F64_SLACK);
+        let norm = norm(query) * (1.0 + F64_SLACK);
         if norm.is_nan() || norm >= NORM_MAX {
             return None;
         }
@@ -224,21 +227,14 @@ impl ListRows {
         let (elements, _) = bytes.as_chunks::<4>();
         self.scratch
             .extend(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-        let max = self.scratch.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let scale = scale_for(max);
-        self.scaled.clear();
-        self.scaled.extend(self.scratch.iter().map(|x| x * (1.0 / scale)));
-        let start = self.codes.len();
-        self.codes.resize(start + self.dims * 2, 0);
-        kernels().encode_f16(&self.scaled, &mut self.codes[start..]);
-        // What the codes stand for, not yet scaled.
-        kernels().decode_f16(&self.codes[start..], &mut self.scaled);
+        let scale = encode_scaled(&self.scratch, &mut self.scaled, &mut self.codes);
+        let is_zero = self.scratch.iter().all(|x| *x == 0.0);
         let residual = squared_error(&self.scratch, &self.scaled, scale).sqrt() * (1.0 + F64_SLACK);
         if self.keeps_vectors {
             self.vectors.extend_from_slice(&self.scratch);
         }
         let squares = CodeSquares::of(&self.scaled, scale);
-        self.head(scale, residual, squares, norm_sq, max == 0.0)
+        self.head(scale, residual, squares, norm_sq, is_zero)
     }
 
     fn push_f16(&mut self, bytes: &[u8], residual: f32, norm_sq: f32) -> [f32; 4] {
@@ -319,6 +315,44 @@ impl ListRows {
     }
 }
 
+/// Calls `add(lane, a, b)` for each pair of elements, `LANES` neighbours of different lanes at a time.
+#[inline(always)]
+fn for_lanes(a: &[f32], b: &[f32], mut add: impl FnMut(usize, f32, f32)) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            add(lane, a[lane], b[lane]);
+        }
+    }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        add(lane, *a, *b);
+    }
+}
+
+/// `|x|`, in several sums: the order does not matter here.
+fn norm(x: &[f32]) -> f64 {
+    let mut squares = [0.0f64; LANES];
+    for_lanes(x, x, |lane, x, _| squares[lane] += f64::from(x) * f64::from(x));
+    squares.iter().sum::<f64>().sqrt()
+}
+
+/// Appends the f16 codes of `x`, scaled, to `codes`, and leaves what they stand for, not yet scaled back, in `scaled`.
+/// Returns the scale.
+fn encode_scaled(x: &[f32], scaled: &mut Vec<f32>, codes: &mut Vec<u8>) -> f32 {
+    // Magnitudes compare as their bits do, which the compiler has instructions for.
+    let magnitude = |x: &f32| (x.to_bits() & 0x7fff_ffff).cast_signed();
+    let max = x.iter().map(magnitude).fold(0, i32::max);
+    let scale = scale_for(f32::from_bits(max.cast_unsigned()));
+    let inverse = 1.0 / scale;
+    scaled.clear();
+    scaled.extend(x.iter().map(|x| x * inverse));
+    let start = codes.len();
+    codes.resize(start + x.len() * 2, 0);
+    kernels().encode_f16(scaled, &mut codes[start..]);
+    kernels().decode_f16(&codes[start..], scaled);
+    scale
+}
+
 /// The power of two that brings `max` into `[2^14, 2^15)`, kept where it and its inverse are normal.
 fn scale_for(max: f32) -> f32 {
     if max == 0.0 || !max.is_finite() {
@@ -342,14 +376,12 @@ struct CodeSquares {
 impl CodeSquares {
     fn of(codes: &[f32], scale: f32) -> Self {
         let (mut least, mut subnormal) = ([0.0f64; LANES], [0.0f64; LANES]);
-        for codes in codes.chunks(LANES) {
-            for (lane, code) in codes.iter().enumerate() {
-                let square = f64::from(*code).powi(2);
-                let is_subnormal = code.abs() < F16_MIN_NORMAL;
-                least[lane] += if is_subnormal { 0.0 } else { square };
-                subnormal[lane] += if is_subnormal { square } else { 0.0 };
-            }
-        }
+        for_lanes(codes, codes, |lane, code, _| {
+            let square = f64::from(code) * f64::from(code);
+            let is_subnormal = code.abs() < F16_MIN_NORMAL;
+            least[lane] += if is_subnormal { 0.0 } else { square };
+            subnormal[lane] += if is_subnormal { square } else { 0.0 };
+        });
         let scale_sq = f64::from(scale).powi(2);
         let least = least.iter().sum::<f64>();
         Self {
@@ -363,14 +395,13 @@ impl CodeSquares {
 fn squared_error(x: &[f32], codes: &[f32], scale: f32) -> f64 {
     let scale = f64::from(scale);
     let mut errors = [0.0f64; LANES];
-    for (x, codes) in x.chunks(LANES).zip(codes.chunks(LANES)) {
-        for (lane, (x, code)) in x.iter().zip(codes).enumerate() {
-            let x = f64::from(*x);
-            let difference = (x - scale * f64::from(*code)).abs();
-            let flushed = if code.abs() < F16_MIN_NORMAL { x.abs() } else { 0.0 };
-            errors[lane] += difference.max(flushed).powi(2);
-        }
-    }
+    for_lanes(x, codes, |lane, x, code| {
+        let flushed = if code.abs() < F16_MIN_NORMAL { x.abs() } else { 0.0 };
+        let x = f64::from(x);
+        let difference = (x - scale * f64::from(code)).abs();
+        let worse = difference.max(f64::from(flushed));
+        errors[lane] += worse * worse;
+    });
     errors.iter().sum()
 }
 

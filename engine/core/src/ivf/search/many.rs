@@ -24,8 +24,9 @@ use super::{Found, SearchCounts, list_head_block};
 
 /// Rows to ask for beyond those that are wanted.
 pub(super) const SPARE: usize = 6;
-/// Lists to ask for beyond those that are wanted.
-const SPARE_LISTS: usize = 6;
+/// Lists to ask for beyond those that are wanted: they lie closer together than rows do.
+const SPARE_LISTS: usize = 16;
+const SPARE_LISTS_MIN: usize = 4;
 /// The list that a copy of the centroids is.
 const CENTROIDS: u32 = 0;
 
@@ -204,8 +205,9 @@ fn choose_lists<S: PageStore>(
     probes: u32,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<u32>>> {
+    let few = probes as usize + SPARE_LISTS_MIN <= copy::AT_ONCE_MAX && probes < meta.lists;
     let mut chosen = match &mut copies.centroids {
-        Some(centroids) if centroids.is_exact() && probes < meta.lists => {
+        Some(centroids) if centroids.is_exact() && few => {
             rank_on_device(store, meta, &mut **centroids, queries, probes, keep_waiting)?
         }
         _ => vec![None; queries.len()],
@@ -242,7 +244,7 @@ fn rank_on_device<S: PageStore>(
         })
         .collect();
     let asked: Vec<ListQuery<'_>> = ranked.iter().flatten().copied().collect();
-    let wanted = probes as usize + SPARE_LISTS;
+    let wanted = (probes as usize + SPARE_LISTS).min(copy::AT_ONCE_MAX);
     let mut found = ManyHits::default();
     let lists = vec![vec![CENTROIDS]; asked.len()];
     centroids.nearest_of_many(&asked, &lists, wanted, &mut found, keep_waiting)?;

@@ -88,9 +88,32 @@ fn keys(metric: Metric, rows: &ListRows, query: &ListQuery<'_>) -> Vec<f32> {
             ];
             let from_products =
                 products.map(|sum| key_of_dot(metric, sum, rows.heads[0], query.bounds.product_head));
-            [from_sums, from_products].concat()
+            let from_codes = products_of_codes(query, rows, flushes)
+                .map(|(sum, head)| key_of_dot(metric, sum, rows.heads[0], head));
+            [from_sums, from_products, from_codes].concat()
         })
         .concat()
+}
+
+/// Products of the codes of both as a device multiplies them, forwards and backwards, and the record of the query's codes.
+fn products_of_codes(query: &ListQuery<'_>, rows: &ListRows, flushes: bool) -> [(f32, [f32; 4]); 2] {
+    let mut codes = QueryCodes::default();
+    codes.push(query);
+    let head = codes.heads[0];
+    let read = |bytes: &[u8]| {
+        let mut codes = vec![0.0; rows.dims()];
+        kernels().decode_f16(bytes, &mut codes);
+        let flushed = if flushes { F16_MIN_NORMAL } else { 0.0 };
+        codes
+            .iter_mut()
+            .filter(|code| code.abs() < flushed)
+            .for_each(|code| *code = 0.0);
+        codes
+    };
+    let (q, x) = (read(&codes.codes), read(&rows.codes));
+    let pairs = q.iter().zip(&x).map(|(q, x)| q * x);
+    let (a, b) = (rows.heads[0][0].max(head[0]), rows.heads[0][0].min(head[0]));
+    [pairs.clone().sum::<f32>(), pairs.rev().sum()].map(|sum| (sum * a * b, head))
 }
 
 fn check(q: &[f32], x: &[f32]) {

@@ -1,0 +1,59 @@
+//! Queries as f16 codes, for devices that multiply them with rows' codes on matrix units.
+//!
+//! What rounding moves a product `q.x'` by is at most `|q - q'| |x'|`: it goes into the part of the query's record that is
+//! multiplied by `|x'|`. The codes may be a little longer than the query, which the other errors of the record are taken
+//! up for.
+
+use super::{F16_MIN_NORMAL, LANES, ListQuery, encode_scaled, for_lanes, rounded_up};
+
+/// What `|q'|` may exceed `|q|` by, and the rounding of the sums here.
+const LONGER: f64 = 1.0 + 1.0 / 1024.0;
+/// More than all errors together whose squares vanish in f32, beside codes of up to 2^15: 2^-40.
+const VANISHED: f64 = 1.0 / (1u64 << 40) as f64;
+
+/// Codes of some queries, one after the other; memory is kept.
+#[derive(Debug, Clone, Default)]
+pub struct QueryCodes {
+    /// `[queries, dims]` f16, little-endian: the query is about `heads[query][0]` times its codes.
+    pub codes: Vec<u8>,
+    /// The codes' records of list_key.wgsl, for products.
+    pub heads: Vec<[f32; 4]>,
+    scaled: Vec<f32>,
+}
+
+impl QueryCodes {
+    /// Forgets the queries.
+    pub fn clear(&mut self) {
+        self.codes.clear();
+        self.heads.clear();
+    }
+
+    /// Appends a query.
+    pub fn push(&mut self, query: &ListQuery<'_>) {
+        let scale = encode_scaled(query.values, &mut self.scaled, &mut self.codes);
+        let error = f64::from(scale) * error_of(query.values, &self.scaled, 1.0 / scale);
+        let [_, y, z, w] = query.bounds.product_head.map(f64::from);
+        #[expect(clippy::cast_possible_truncation, reason = "it was an f32")]
+        let w = w as f32;
+        self.heads
+            .push([scale, rounded_up(y * LONGER), rounded_up((z + error) * LONGER), w]);
+    }
+}
+
+/// At least `|x inverse - codes|`, `inverse` being a power of two, where a device may read a subnormal code as 0. In f32: a
+/// difference is exact, as the two are close, and there is one for each query of a batch.
+fn error_of(x: &[f32], codes: &[f32], inverse: f32) -> f64 {
+    let mut squares = [0.0f32; LANES];
+    for_lanes(x, codes, |lane, x, code| {
+        let scaled = x * inverse;
+        let flushed = if code.abs() < F16_MIN_NORMAL {
+            scaled.abs()
+        } else {
+            0.0
+        };
+        let off = (scaled - code).abs();
+        let worse = if off > flushed { off } else { flushed };
+        squares[lane] += worse * worse;
+    });
+    f64::from(squares.iter().sum::<f32>()).sqrt() * LONGER + VANISHED
+}
