@@ -152,6 +152,13 @@ def start_server(options: argparse.Namespace, methods: list[Method]) -> Iterator
         yield Server(cluster.dsn(), cluster)
 
 
+def gpu_of(connection: psycopg.Connection) -> str | None:
+    """The name of the GPU that vectorgpu would take; None where there is none, or only software Vulkan."""
+    found = connection.execute("SELECT name FROM vectorgpu.devices() WHERE selected AND NOT software AND kind <> 'cpu'")
+    row = found.fetchone()
+    return row[0] if row else None
+
+
 class PreparedSearch:
     """A prepared query of a connection, asked through libpq alone: the layers above cost as much as a short query."""
 
@@ -257,10 +264,11 @@ class Bench:
             connection.execute("CHECKPOINT")
             (size,) = connection.execute("SELECT pg_table_size('items')").fetchone()
             versions = dict(connection.execute("SELECT extname, extversion FROM pg_extension").fetchall())
+            gpu = {"gpu": gpu_of(connection)} if "vectorgpu" in versions else {}
         rows, dims = self.data.base.shape
         self.write("load", label=method.label, rows=rows, dims=dims, s=round(seconds, 2), table_bytes=size)
         extensions = {name: versions[name] for name in method.extensions}
-        self.write("version", label=method.label, extensions=extensions, **self.libraries(method))
+        self.write("version", label=method.label, extensions=extensions, **gpu, **self.libraries(method))
 
     def libraries(self, method: Method) -> dict:
         """Which builds of a method's extensions are measured; nothing is known about somebody else's server."""
