@@ -193,21 +193,41 @@ impl Extent {
     pub(super) fn tiles(&self, tile_rows: usize, found_segment: u32, tiles: &mut Vec<Tile>) -> Result<()> {
         let (shape, at) = (self.shape, parts(self.shape, self.capacity));
         let unit = |block: &Block, bytes: usize| as_u32((as_usize(block.offset())? + bytes) / UNIT);
-        for first in (0..self.rows).step_by(tile_rows) {
-            tiles.push(Tile {
-                codes_at: unit(&self.scanned, first * shape.octets() * UNIT)?,
-                heads_at: unit(&self.scanned, at.heads + first * UNIT)?,
-                tids_at: unit(&self.scanned, at.tids + first * 8)?,
-                rows: as_u32(tile_rows.min(self.rows - first))?,
-                found_segment,
-                found_tids_at: unit(&self.found, first * 8)?,
-                norms_at: unit(&self.found, at.norms + first * 4)?,
-                vectors_at: if shape.vectors {
-                    unit(&self.found, at.vectors + first * shape.vector_units() * UNIT)?
-                } else {
-                    u32::MAX
-                },
-            });
+        // Where the blocks end: all that lies before it can be counted, too.
+        unit(&self.scanned, as_usize(self.scanned.bytes())?)?;
+        unit(&self.found, as_usize(self.found.bytes())?)?;
+        let (step, octets) = (as_u32(tile_rows)?, as_u32(shape.octets())?);
+        let vector_units = as_u32(shape.vector_units())?;
+        let mut next = Tile {
+            codes_at: unit(&self.scanned, 0)?,
+            heads_at: unit(&self.scanned, at.heads)?,
+            tids_at: unit(&self.scanned, at.tids)?,
+            rows: step,
+            found_segment,
+            found_tids_at: unit(&self.found, 0)?,
+            norms_at: unit(&self.found, at.norms)?,
+            vectors_at: if shape.vectors {
+                unit(&self.found, at.vectors)?
+            } else {
+                u32::MAX
+            },
+        };
+        let mut left = as_u32(self.rows)?;
+        while left > 0 {
+            next.rows = step.min(left);
+            tiles.push(next);
+            left -= next.rows;
+            if left == 0 {
+                break;
+            }
+            next.codes_at += step * octets;
+            next.heads_at += step;
+            next.tids_at += step / 2;
+            next.found_tids_at += step / 2;
+            next.norms_at += step / 4;
+            if shape.vectors {
+                next.vectors_at += step * vector_units;
+            }
         }
         Ok(())
     }
