@@ -122,7 +122,7 @@ impl<'a> Assigner<'a> {
             .zip(&self.labels)
         {
             let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
-            let row = self.encoder.encode(*tid, vector, centroid)?;
+            let row = self.encoder.encode(*tid, vector, *list, centroid)?;
             self.payload.clear();
             self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
             self.payload.extend_from_slice(row.filter);

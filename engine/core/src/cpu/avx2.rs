@@ -9,6 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::bounds::{BoundKind, BoundLanes, BoundRows, BoundTerms, Near};
+use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
@@ -34,6 +35,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     screen_block,
     encode_i8,
     encode_bits,
+    encode_residual,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -259,6 +261,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
+    encode::residual(w, c, digits)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

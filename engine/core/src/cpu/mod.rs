@@ -34,6 +34,7 @@ mod neon;
 pub use ahead::Ahead;
 pub use backend::CpuBackend;
 pub use bounds::{BoundKind, BoundLanes, BoundRow, BoundRows, BoundTerms, Near};
+pub use encode::{CodeProducts, ResidualProducts};
 pub use measure::measure;
 pub use products::{Panels, Products};
 pub use screen::{ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms};

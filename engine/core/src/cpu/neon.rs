@@ -10,6 +10,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
+use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
@@ -35,6 +36,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     screen_block,
     encode_i8,
     encode_bits,
+    encode_residual,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -239,6 +241,11 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 #[target_feature(enable = "neon")]
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+#[target_feature(enable = "neon")]
+fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
+    encode::residual(w, c, digits)
 }
 
 #[target_feature(enable = "neon")]

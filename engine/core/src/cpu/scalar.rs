@@ -7,6 +7,7 @@
 use half::f16;
 
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
+use super::encode::ResidualProducts;
 use super::nearest::{LaneBest, fold_lanes};
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
@@ -32,6 +33,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     screen_block,
     encode_i8,
     encode_bits,
+    encode_residual,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -161,6 +163,10 @@ fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
 
 fn encode_bits(x: &[f32], codes: &mut [u8]) {
     encode::bits(x, codes);
+}
+
+fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
+    encode::residual(w, c, digits)
 }
 
 fn rotate(x: &mut [f32], signs: &[u32]) {

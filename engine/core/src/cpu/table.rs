@@ -9,6 +9,7 @@
 
 use super::ahead::Ahead;
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
+use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{ScreenRows, ScreenTerms};
 use crate::metric::{CodeScore, Element, Score};
@@ -28,6 +29,8 @@ pub(super) type CodePairKernel = unsafe fn([&[u8]; 2], &[u8], &mut [[i32; 2]]);
 pub(super) type LookupKernel = unsafe fn(&[u8], &[u8], &mut [u32; LOOKUP_ROWS], Ahead);
 /// `fn(queries, code)`: see [`Kernels::dot_nibbles`].
 pub(super) type NibbleKernel = unsafe fn([&[u8]; 2], &[u8]) -> [i32; 2];
+/// `fn(w, c, digits)`: see [`Kernels::encode_residual`].
+pub(super) type ResidualKernel = unsafe fn(&[f32], &[f32], &mut [u8]) -> ResidualProducts;
 /// `fn(terms, rows)`: see [`Kernels::screen_block`].
 pub(super) type ScreenKernel = unsafe fn(&ScreenTerms, &ScreenRows<'_>) -> u16;
 /// `fn(terms, rows, cut, bounds)`: see [`Kernels::bound_block`].
@@ -74,6 +77,7 @@ pub struct Kernels {
     pub(super) screen_block: ScreenKernel,
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
+    pub(super) encode_residual: ResidualKernel,
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
     pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
     pub(super) tile_width: usize,
@@ -333,6 +337,17 @@ impl Kernels {
         assert_eq!(codes.len(), bits::code_bytes(x.len()), "code length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.encode_bits)(x, codes) }
+    }
+
+    /// Writes the 4-bit digits of `w`, a rotated residual, a byte each, as `quantize::rabitq::fine` defines them, and returns
+    /// the products from which the factors of its codes follow; `c` is the rotated centroid.
+    ///
+    /// # Panics
+    /// When `c` or `digits` is not as long as `w`.
+    pub fn encode_residual(&self, w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
+        assert!(w.len() == c.len() && w.len() == digits.len(), "vector length");
+        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+        unsafe { (self.encode_residual)(w, c, digits) }
     }
 
     /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.

@@ -40,12 +40,18 @@ impl RowEncoder {
         self.rabitq.is_some()
     }
 
-    /// Encodes `vector`, whose heap row is `tid`; `centroid` is that of its list, and may be empty unless
-    /// [`Self::needs_centroid`].
+    /// Encodes `vector`, a row of list `list` whose heap row is `tid`; `centroid` is that of the list, the same in every call,
+    /// and may be empty unless [`Self::needs_centroid`].
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn encode(&mut self, tid: Tid, vector: &[f32], centroid: &[f32]) -> Result<EncodedRow<'_>> {
+    pub fn encode(
+        &mut self,
+        tid: Tid,
+        vector: &[f32],
+        list: u32,
+        centroid: &[f32],
+    ) -> Result<EncodedRow<'_>> {
         self.code.clear();
         self.filter.clear();
         self.factors.clear();
@@ -62,7 +68,7 @@ impl RowEncoder {
             Storage::Rabitq => {
                 if let Some(encoder) = &mut self.rabitq {
                     let factors =
-                        encoder.encode(tid.0, vector, centroid, &mut self.filter, &mut self.code)?;
+                        encoder.encode(tid.0, vector, list, centroid, &mut self.filter, &mut self.code)?;
                     self.factors.extend([factors.base, factors.step, factors.error]);
                 }
                 quantize::encode(Element::F32, vector, &mut self.code)?;

@@ -37,7 +37,7 @@ pub fn insert<S: PageStore>(
             quantize::decode(Element::F32, bytes, &mut centroid)
         })??;
     }
-    append(store, meta, list, encoder.encode(tid, vector, &centroid)?)
+    append(store, meta, list, encoder.encode(tid, vector, list, &centroid)?)
 }
 
 /// Adds a row to list `list`.

@@ -24,7 +24,7 @@
 //! let mut lists = placement.write_lists(&store, 0..1);
 //! let mut encoder = RowEncoder::new(&meta);
 //! for (i, row) in (1..).zip(&rows) {
-//!     lists.push(0, encoder.encode(Tid::new(0, i), row, &[1.0, 1.0])?)?;
+//!     lists.push(0, encoder.encode(Tid::new(0, i), row, 0, &[1.0, 1.0])?)?;
 //! }
 //! lists.finish()?;
 //!

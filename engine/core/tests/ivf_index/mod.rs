@@ -87,7 +87,9 @@ impl Index {
             for (list, row) in placed.iter().filter(|(list, _)| range.contains(list)) {
                 let (tid, vector) = &rows[*row];
                 let centroid = &centroids[*list as usize * dims..][..dims];
-                let row = encoder.encode(*tid, vector, centroid).expect("a finite vector");
+                let row = encoder
+                    .encode(*tid, vector, *list, centroid)
+                    .expect("a finite vector");
                 writer.push(*list, row).expect("in order");
             }
             writer.finish().expect("complete");

@@ -66,7 +66,7 @@ impl CodedCentroids {
         let mut code = Vec::new();
         for_each(store, meta, &mut |centroid| {
             code.clear();
-            let factors = encoder.encode(0, centroid, &read.mean, &mut code, &mut read.fine)?;
+            let factors = encoder.encode(0, centroid, 0, &read.mean, &mut code, &mut read.fine)?;
             let row = read.base.len();
             let block = row / LOOKUP_ROWS * LOOKUP_ROWS * code_bytes;
             for (k, byte) in code.iter().enumerate() {

@@ -2,9 +2,11 @@
 
 use super::super::bits;
 use super::super::rotation::Rotation;
+use super::turned::TurnedCentroids;
 use super::{ORDINARY_SQUARES, Products, RabitqFactors, fine, point, products};
+use crate::cpu::{CodeProducts, kernels};
 use crate::distance::norm_squared;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::metric::Metric;
 
 /// How many standard deviations an estimate may be off. The paper's 1.9 loses one row in some hundreds.
@@ -16,7 +18,8 @@ pub struct RabitqEncoder {
     spherical: bool,
     rotation: Rotation,
     row: Vec<f32>,
-    centroid: Vec<f32>,
+    digits: Vec<u8>,
+    centroids: TurnedCentroids,
 }
 
 impl RabitqEncoder {
@@ -26,12 +29,14 @@ impl RabitqEncoder {
             spherical: metric.is_spherical(),
             rotation: Rotation::new(dims, seed),
             row: Vec::new(),
-            centroid: Vec::new(),
+            digits: Vec::new(),
+            centroids: TurnedCentroids::new(dims),
         }
     }
 
-    /// Appends the 1-bit code of `x`, a row of the list of `centroid`, to `code`, and the 4-bit one with its head, which says
-    /// that it is that of `id`, to `fine_code`; returns the factors of the first.
+    /// Appends the 1-bit code of `x`, a row of list `list`, to `code`, and the 4-bit one with its head, which says that it is
+    /// that of `id`, to `fine_code`; returns the factors of the first. `centroid` is that of the list: the same whenever this
+    /// encoder is given the list, because what follows from it is kept.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -39,11 +44,12 @@ impl RabitqEncoder {
         &mut self,
         id: u64,
         x: &[f32],
+        list: u32,
         centroid: &[f32],
         code: &mut Vec<u8>,
         fine_code: &mut Vec<u8>,
     ) -> Result<RabitqFactors> {
-        point(self.spherical, x, &mut self.row);
+        let norm = point(self.spherical, x, &mut self.row);
         let along = if self.spherical {
             products(&self.row, centroid)
         } else {
@@ -54,37 +60,27 @@ impl RabitqEncoder {
         for (x, c) in self.row.iter_mut().zip(centroid) {
             *x -= share * c;
         }
-        self.centroid.clear();
-        self.centroid.extend_from_slice(centroid);
         self.rotation.apply(&mut self.row);
-        self.rotation.apply(&mut self.centroid);
         bits::encode(&self.row, code)?;
-        fine_code
-            .try_reserve(fine::bytes(x.len()))
-            .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while encoding a row"))?;
-        let ordinary = !self.spherical || ORDINARY_SQUARES.contains(&crate::distance::norm(x).powi(2));
-        let signs = self.row.iter().map(|w| if *w > 0.0 { 1 } else { -1 });
-        let coarse = self.factors(signs, along.dot, ordinary);
-        let square = self.row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
-        let digits = fine::digits(&self.row, square);
-        let factors = self.factors(digits.clone().map(fine::value), along.dot, ordinary);
-        let norm_sq = if self.spherical { norm_squared(x) } else { 0.0 };
-        let head = fine::Head { id, norm_sq, factors };
-        fine::pack(head, digits, x.len(), fine_code);
-        Ok(coarse)
+        let turned = self.centroids.of(list, centroid, &self.rotation)?;
+        // A last zero fills an odd number up.
+        self.digits.resize(x.len().next_multiple_of(2), 0);
+        let digits = &mut self.digits[..x.len()];
+        let products = kernels().encode_residual(&self.row, turned, digits);
+        let ordinary = norm.is_none_or(|norm| ORDINARY_SQUARES.contains(&norm.powi(2)));
+        let head = fine::Head {
+            id,
+            norm_sq: if self.spherical { norm_squared(x) } else { 0.0 },
+            factors: self.factors(products.square, products.digits, along.dot, ordinary),
+        };
+        fine::pack(head, &self.digits, fine_code)?;
+        Ok(self.factors(products.square, products.signs, along.dot, ordinary))
     }
 
-    /// The factors of code `b` of the rotated residual; `dot` is `<y, c>`.
+    /// The factors of a code of the rotated residual, `|w|^2 = square`; `dot` is `<y, c>`.
     #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
-    fn factors(&self, b: impl Iterator<Item = i8>, dot: f64, ordinary: bool) -> RabitqFactors {
-        let (mut square, mut along, mut own, mut centre) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
-        for ((w, c), b) in self.row.iter().zip(&self.centroid).zip(b) {
-            let (w, c, b) = (f64::from(*w), f64::from(*c), f64::from(b));
-            square += w * w;
-            along += b * w;
-            own += b * b;
-            centre += b * c;
-        }
+    fn factors(&self, square: f64, code: CodeProducts, dot: f64, ordinary: bool) -> RabitqFactors {
+        let CodeProducts { along, own, centre } = code;
         let t = if along > 0.0 { square / along } else { 0.0 };
         // |b - w / t|^2 = |b|^2 - |w|^2 / t^2, since <b, w> = |w|^2 / t.
         let across = if square > 0.0 {

@@ -7,6 +7,7 @@
 //! hold element `i` in the low nibble and element `i + ceil(dims / 2)` in the high one, filled up to whole words.
 
 use super::RabitqFactors;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of the head.
 pub const HEAD_BYTES: usize = 24;
@@ -64,41 +65,34 @@ pub const fn digit_bytes(dims: usize) -> usize {
     dims.div_ceil(2).next_multiple_of(4)
 }
 
-/// The digits of `w`, a rotated residual with `|w|^2 = square`: 0 to 15, for -15 to 15.
-pub(super) fn digits<'a>(w: &'a [f32], square: f64) -> impl Iterator<Item = u8> + Clone + 'a {
-    let unit = STEP * (square / w.len() as f64).sqrt();
-    let per_unit = if unit > 0.0 { 1.0 / unit } else { 0.0 };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped first; NaN becomes 0"
-    )]
-    w.iter()
-        .map(move |w| (f64::from(*w) * per_unit + 8.0).clamp(0.0, 15.0) as u8)
+/// What an element of a rotated residual `w` of `dims` elements, `|w|^2 = square`, is multiplied by: its digit, 0 to 15 for
+/// -15 to 15, is that and 8, rounded down, and the nearest of them where it lies outside.
+#[inline(always)]
+pub(crate) fn digits_per_unit(square: f64, dims: usize) -> f64 {
+    let unit = STEP * (square / dims as f64).sqrt();
+    if unit > 0.0 { 1.0 / unit } else { 0.0 }
 }
 
-/// The value of a digit.
-pub(super) fn value(digit: u8) -> i8 {
-    2 * digit.cast_signed() - 15
-}
-
-/// Appends head and digits to `out`.
-pub(super) fn pack(head: Head, digits: impl Iterator<Item = u8>, dims: usize, out: &mut Vec<u8>) {
+/// Appends head and digits to `out`; there are `2 * ceil(dims / 2)` digits, the last one 0 where `dims` is odd.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(super) fn pack(head: Head, digits: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    debug_assert!(digits.len().is_multiple_of(2));
+    out.try_reserve(bytes(digits.len()))
+        .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while encoding a row"))?;
     out.extend_from_slice(&head.id.to_le_bytes());
     let RabitqFactors { base, step, error } = head.factors;
     for number in [head.norm_sq, base, step, error] {
         out.extend_from_slice(&number.to_le_bytes());
     }
+    let (low, high) = digits.split_at(digits.len() / 2);
     let start = out.len();
-    let half = dims.div_ceil(2);
-    out.resize(start + digit_bytes(dims), 0);
-    for (i, digit) in digits.enumerate() {
-        if i < half {
-            out[start + i] = digit;
-        } else {
-            out[start + i - half] |= digit << 4;
-        }
+    out.resize(start + digit_bytes(digits.len()), 0);
+    for (byte, (low, high)) in out[start..].iter_mut().zip(low.iter().zip(high)) {
+        *byte = low | high << 4;
     }
+    Ok(())
 }
 
 /// The code behind the head.
@@ -113,7 +107,9 @@ mod tests {
     #[test]
     fn digits_come_back_whatever_the_dimensions() {
         for dims in 1..40usize {
-            let digits = (0..dims).map(|i| u8::try_from(i * 7 % 16).expect("below 16"));
+            let digit = |i: usize| u8::try_from(i * 7 % 16).expect("below 16");
+            let mut digits: Vec<u8> = (0..dims).map(digit).collect();
+            digits.resize(dims.next_multiple_of(2), 0);
             let factors = RabitqFactors {
                 base: -1.5,
                 step: 0.25,
@@ -122,7 +118,7 @@ mod tests {
             let (id, norm_sq) = (u64::MAX - 7, 2.5);
             let head = Head { id, norm_sq, factors };
             let mut row = Vec::new();
-            pack(head, digits.clone(), dims, &mut row);
+            pack(head, &digits, &mut row).expect("memory");
             assert_eq!(row.len(), bytes(dims));
             assert_eq!(Head::read(&row), Some(head));
             row[HEAD_BYTES - 1] = 0xff;
@@ -137,7 +133,7 @@ mod tests {
                 code.iter().map(|byte| byte >> 4),
             );
             let back: Vec<u8> = low.chain(high).take(dims).collect();
-            assert_eq!(back, digits.collect::<Vec<_>>(), "{dims}");
+            assert_eq!(back, digits[..dims], "{dims}");
         }
     }
 }

@@ -86,9 +86,9 @@ impl RabitqQuery {
         reason = "rounding that the slack covers, and steps within 15 bits"
     )]
     pub fn new(metric: Metric, rotation: &Rotation, query: &[f32]) -> Self {
-        let norm = crate::distance::norm(query);
         let mut directed = Vec::with_capacity(query.len());
-        point(metric.is_spherical(), query, &mut directed);
+        let norm = point(metric.is_spherical(), query, &mut directed);
+        let norm = norm.unwrap_or_else(|| crate::distance::norm(query));
         let mut turned = directed.clone();
         rotation.apply(&mut turned);
         let (largest, all_finite) = largest_of(&turned);

@@ -33,7 +33,7 @@ fn bounds(metric: Metric, query: &[f32], centroid: &[f32], rows: &[Vec<f32>]) ->
         let mut code = Vec::new();
         let mut fine_code = Vec::new();
         let factors = encoder
-            .encode(row as u64, x, centroid, &mut code, &mut fine_code)
+            .encode(row as u64, x, 0, centroid, &mut code, &mut fine_code)
             .expect("memory");
         fine_codes.push(fine_code);
         for (k, byte) in code.iter().enumerate() {
