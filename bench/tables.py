@@ -79,10 +79,12 @@ def conditions(run: Run) -> str:
         revision += ", with uncommitted changes"
     if any(version.get("older_than_sources") for version in run.versions.values()):
         revision += "; the library was built before the last commit to its sources"
-    gpu = next((version["gpu"] for version in run.versions.values() if version.get("gpu")), "no GPU")
+    # Runs of earlier revisions do not say.
+    gpus = {version["gpu"] for version in run.versions.values() if "gpu" in version}
+    gpu = "".join(f", {name or 'no GPU'}" for name in gpus)
     lines = [
         f"- {machine['time']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_bytes'] / (1 << 30):.1f} GiB of memory, {gpu}, Linux {machine['kernel']}",
+        f"{machine['memory_bytes'] / (1 << 30):.1f} GiB of memory{gpu}, Linux {machine['kernel']}",
         f"- PostgreSQL {machine['server_version']}, shared_buffers {machine['shared_buffers']}, "
         f"max_wal_size {machine['max_wal_size']}, fsync {machine['fsync']}",
         f"- {'; '.join(extensions(run))}",
