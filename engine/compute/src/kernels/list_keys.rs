@@ -47,9 +47,11 @@ pub(crate) struct ListKeys<'a> {
     pub(crate) metric: Metric,
     pub(crate) octets: usize,
     pub(crate) tiles: &'a View,
-    /// Their elements in f32, or f16 codes, each padded with zeros to whole octets; and their records of list_key.wgsl.
+    /// Their elements in f32, or their f16 codes, each padded with zeros to whole octets.
     pub(crate) queries: &'a View,
+    /// Whether it is the codes; see [`Step::scores_query_codes`].
     pub(crate) are_codes: bool,
+    /// Their records of list_key.wgsl, as the queries' own or as those of the codes.
     pub(crate) heads: &'a View,
     pub(crate) map: &'a View,
     pub(crate) blocks: &'a View,

@@ -23,6 +23,7 @@ const FETCH_WG: u32 = 128;
 const FETCH_LANES: u32 = 32;
 /// Most loads that an invocation has under way.
 const HELD: u32 = 16;
+
 /// Where the rows of a tile lie, in units of 16 bytes from the start of the segment's buffer.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]

@@ -336,6 +336,10 @@ impl Step {
             return Ok(None);
         }
         let mut codes = QueryCodes::default();
+        codes.reserve(
+            queries.len(),
+            queries.first().map_or(0, |query| query.values.len()),
+        )?;
         queries.iter().for_each(|query| codes.push(query));
         let row_bytes = codes.codes.len() / queries.len().max(1);
         let rows = Source::rows(&codes.codes, row_bytes, octets * 8 * size_of::<u16>());

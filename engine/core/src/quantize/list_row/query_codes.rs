@@ -4,14 +4,17 @@
 //! multiplied by `|x'|`. The codes may be a little longer than the query, which the other errors of the record are taken
 //! up for.
 
+use half::f16;
+
 use super::{F16_MIN_NORMAL, LANES, ListQuery, encode_scaled, for_lanes, rounded_up};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What `|q'|` may exceed `|q|` by, and the rounding of the sums here.
 const LONGER: f64 = 1.0 + 1.0 / 1024.0;
 /// More than all errors together whose squares vanish in f32, beside codes of up to 2^15: 2^-40.
 const VANISHED: f64 = 1.0 / (1u64 << 40) as f64;
 
-/// Codes of some queries, one after the other; memory is kept.
+/// Codes of some queries, one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct QueryCodes {
     /// `[queries, dims]` f16, little-endian: the query is about `heads[query][0]` times its codes.
@@ -22,21 +25,34 @@ pub struct QueryCodes {
 }
 
 impl QueryCodes {
-    /// Forgets the queries.
-    pub fn clear(&mut self) {
-        self.codes.clear();
-        self.heads.clear();
+    /// Makes room for `queries` more queries of `dims` elements.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn reserve(&mut self, queries: usize, dims: usize) -> Result<()> {
+        let bytes = queries * dims * size_of::<f16>();
+        let reserved =
+            self.codes.try_reserve_exact(bytes).is_ok() && self.heads.try_reserve_exact(queries).is_ok();
+        if reserved {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::OutOfMemory,
+            format!("no memory for {bytes} bytes of codes"),
+        ))
     }
 
     /// Appends a query.
     pub fn push(&mut self, query: &ListQuery<'_>) {
         let scale = encode_scaled(query.values, &mut self.scaled, &mut self.codes);
         let error = f64::from(scale) * error_of(query.values, &self.scaled, 1.0 / scale);
-        let [_, y, z, w] = query.bounds.product_head.map(f64::from);
-        #[expect(clippy::cast_possible_truncation, reason = "it was an f32")]
-        let w = w as f32;
-        self.heads
-            .push([scale, rounded_up(y * LONGER), rounded_up((z + error) * LONGER), w]);
+        let [_, y, z, w] = query.bounds.product_head;
+        self.heads.push([
+            scale,
+            rounded_up(f64::from(y) * LONGER),
+            rounded_up((f64::from(z) + error) * LONGER),
+            w,
+        ]);
     }
 }
 
