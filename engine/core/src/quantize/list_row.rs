@@ -90,7 +90,7 @@ impl ListQueryBounds {
     /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0.
     pub fn new(metric: Metric, query: &[f32]) -> Option<Self> {
         let rounding = Rounding::new(metric, query.len());
-        let norm = norm(query) * (1.0 + F64_SLACK);
+        let norm = distance::norm(query) * (1.0 + F64_SLACK);
         if norm.is_nan() || norm >= NORM_MAX {
             return None;
         }
@@ -327,13 +327,6 @@ fn for_lanes(a: &[f32], b: &[f32], mut add: impl FnMut(usize, f32, f32)) {
     for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
         add(lane, *a, *b);
     }
-}
-
-/// `|x|`, in several sums: the order does not matter here.
-fn norm(x: &[f32]) -> f64 {
-    let mut squares = [0.0f64; LANES];
-    for_lanes(x, x, |lane, x, _| squares[lane] += f64::from(x) * f64::from(x));
-    squares.iter().sum::<f64>().sqrt()
 }
 
 /// Appends the f16 codes of `x`, scaled, to `codes`, and leaves what they stand for, not yet scaled back, in `scaled`.
