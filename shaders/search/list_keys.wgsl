@@ -77,12 +77,6 @@ fn store_slab(invocation: u32, slab: Slab) {
     }
 }
 
-fn infinity() -> f32 {
-    // Not a constant, which may not be infinite in WGSL.
-    var bits = 0x7f800000u;
-    return bitcast<f32>(bits);
-}
-
 // Makes keys of the sums that this invocation has stored. Apart from storing them, which has to be short: were that loop not
 // unrolled, the sums would lie in memory.
 fn convert(block: vec4<u32>, step: u32, tile: vec4<u32>, x: u32, y: u32) {

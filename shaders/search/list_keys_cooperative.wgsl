@@ -68,12 +68,6 @@ fn load_slab(given: Places, octet: u32) -> Slab {
     return slab;
 }
 
-fn infinity() -> f32 {
-    // Not a constant, which may not be infinite in WGSL.
-    var bits = 0x7f800000u;
-    return bitcast<f32>(bits);
-}
-
 // The larger factor first, so that nothing vanishes on the way that does not in the end.
 fn scaled(sum: f32, a: f32, b: f32) -> f32 {
     return sum * max(a, b) * min(a, b);

@@ -85,12 +85,6 @@ fn key_of_sum(sum: f32, head: vec4<f32>) -> f32 {
     return key_of_dot(sum * head.x, head, vec4<f32>(1.0, params.query_y, params.query_z, params.query_w));
 }
 
-fn infinity() -> f32 {
-    // Not a constant, which may not be infinite in WGSL.
-    var bits = 0x7f800000u;
-    return bitcast<f32>(bits);
-}
-
 fn store(tile: u32, row: u32, place: vec4<u32>, sum: f32) {
     var key = infinity();
     if (row < place.w) {

@@ -10,6 +10,13 @@ const KEY_MAX: f32 = 0x1.fffffep+127f;
 // Relative error of the few operations below, with a margin.
 const KEY_SLACK: f32 = 0x1p-20f;
 
+// The key of a place without a row.
+fn infinity() -> f32 {
+    // Not a constant, which may not be infinite in WGSL.
+    var bits = 0x7f800000u;
+    return bitcast<f32>(bits);
+}
+
 fn finite_key(key: f32) -> f32 {
     // Not left to clamp, which may make a number of NaN.
     if (!(abs(key) <= KEY_MAX)) {
