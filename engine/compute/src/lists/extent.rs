@@ -196,39 +196,26 @@ impl Extent {
         // Where the blocks end: all that lies before it can be counted, too.
         unit(&self.scanned, as_usize(self.scanned.bytes())?)?;
         unit(&self.found, as_usize(self.found.bytes())?)?;
-        let (step, octets) = (as_u32(tile_rows)?, as_u32(shape.octets())?);
-        let vector_units = as_u32(shape.vector_units())?;
-        let mut next = Tile {
-            codes_at: unit(&self.scanned, 0)?,
-            heads_at: unit(&self.scanned, at.heads)?,
-            tids_at: unit(&self.scanned, at.tids)?,
-            rows: step,
+        let (step, rows) = (as_u32(tile_rows)?, as_u32(self.rows)?);
+        let (octets, vector_units) = (as_u32(shape.octets())?, as_u32(shape.vector_units())?);
+        let (codes_at, heads_at) = (unit(&self.scanned, 0)?, unit(&self.scanned, at.heads)?);
+        let tids_at = unit(&self.scanned, at.tids)?;
+        let (found_tids_at, norms_at) = (unit(&self.found, 0)?, unit(&self.found, at.norms)?);
+        let vectors_at = unit(&self.found, at.vectors)?;
+        tiles.extend((0..rows).step_by(tile_rows).map(|first| Tile {
+            codes_at: codes_at + first * octets,
+            heads_at: heads_at + first,
+            tids_at: tids_at + first / 2,
+            rows: step.min(rows - first),
             found_segment,
-            found_tids_at: unit(&self.found, 0)?,
-            norms_at: unit(&self.found, at.norms)?,
+            found_tids_at: found_tids_at + first / 2,
+            norms_at: norms_at + first / 4,
             vectors_at: if shape.vectors {
-                unit(&self.found, at.vectors)?
+                vectors_at + first * vector_units
             } else {
                 u32::MAX
             },
-        };
-        let mut left = as_u32(self.rows)?;
-        while left > 0 {
-            next.rows = step.min(left);
-            tiles.push(next);
-            left -= next.rows;
-            if left == 0 {
-                break;
-            }
-            next.codes_at += step * octets;
-            next.heads_at += step;
-            next.tids_at += step / 2;
-            next.found_tids_at += step / 2;
-            next.norms_at += step / 4;
-            if shape.vectors {
-                next.vectors_at += step * vector_units;
-            }
-        }
+        }));
         Ok(())
     }
 }
