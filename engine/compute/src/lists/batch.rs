@@ -272,11 +272,15 @@ impl Step {
         };
         let values = staged(&runtime, self, values, keep_waiting)?;
         let codes = self.stage_codes(queries, octets, keep_waiting)?;
-        let heads: Vec<[f32; 4]> = queries.iter().map(|query| query.bounds.product_head).collect();
-        let heads = self.stage_words(bytemuck::cast_slice(&heads), keep_waiting)?;
-        let (scored, heads) = codes
-            .as_ref()
-            .map_or((&values, &heads), |(codes, heads)| (codes, heads));
+        let are_codes = codes.is_some();
+        let (scored, heads) = match codes {
+            Some(codes) => codes,
+            None => {
+                let heads: Vec<[f32; 4]> = queries.iter().map(|query| query.bounds.product_head).collect();
+                let heads = self.stage_words(bytemuck::cast_slice(&heads), keep_waiting)?;
+                (values.clone(), heads)
+            }
+        };
         let map = self.stage_words(bytemuck::cast_slice(&plan.map), keep_waiting)?;
         let table = self.stage_words(bytemuck::cast_slice(&tiles.table), keep_waiting)?;
         let blocks = plan.blocks.concat();
@@ -294,9 +298,9 @@ impl Step {
             metric: shape.metric,
             octets,
             tiles: &table,
-            queries: scored,
-            are_codes: codes.is_some(),
-            heads,
+            queries: &scored,
+            are_codes,
+            heads: &heads,
             map: &map,
             blocks: &blocks,
             keys: keys.view(),
