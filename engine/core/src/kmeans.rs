@@ -135,8 +135,8 @@ pub fn sample_rows(dims: usize, lists: usize, memory_bytes: usize) -> usize {
 pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize> {
     let row = dims.checked_mul(4)?;
     let samples = n.checked_mul(row)?;
-    // Labels, the labels before, and the order by list.
-    let labels = n.checked_mul(12)?;
+    // Labels, the labels before, the order by list, and norms.
+    let labels = n.checked_mul(20)?;
     // The centroids, those of the level below, and the backend's packed copy.
     let centroids = lists.checked_mul(row)?.checked_mul(3)?;
     let seeding = n

@@ -63,6 +63,8 @@ struct State<'a> {
     centroids: Vec<f32>,
     labels: Vec<u32>,
     previous: Vec<u32>,
+    /// Of the rows, which every iteration asks for.
+    norms: Vec<f64>,
     /// Row numbers by list, ascending inside each; list `i` holds `order[starts[i]..starts[i + 1]]`.
     order: Vec<u32>,
     starts: Vec<usize>,
@@ -78,11 +80,14 @@ impl<'a> State<'a> {
         };
         let mut starts = buffer(task.lists + 1)?;
         starts.resize(task.lists + 1, 0);
+        let mut norms = buffer(n)?;
+        norms.extend(task.samples.chunks_exact(task.dims).map(norm));
         Ok(Self {
             task: *task,
             centroids,
             labels: filled(0)?,
             previous: filled(u32::MAX)?,
+            norms,
             order: filled(0)?,
             starts,
         })
@@ -148,7 +153,7 @@ impl<'a> State<'a> {
             sums.fill(0.0);
             for number in members {
                 let row = self.row(*number);
-                let norm = norm(row);
+                let norm = self.norms[index(*number)];
                 inertia += match self.task.by {
                     NearestBy::L2 => norm * norm,
                     NearestBy::Dot => 1.0,
