@@ -3,6 +3,8 @@
 //!
 //! Pages go to the storage manager first and to the WAL right after, so no fsync is needed at the end: a checkpoint
 //! that lies between the two knows of the write and syncs it, and a crash replays every record behind its redo point.
+//! The checkpointer is told once for all pages of a record that lie in one file, after the last of them: all processes
+//! share one queue to it.
 //! The relation's file is new, so no buffer can hold an older copy. Source: nbtsort.c and README of nbtree in
 //! PostgreSQL 15, whose order (log, write, fsync) this turns round.
 //!
@@ -86,17 +88,20 @@ impl BulkFork {
             return;
         }
         let mut blocks: Vec<pg_sys::BlockNumber> = Vec::with_capacity(BATCH_PAGES);
-        for page in &mut self.pages {
+        let last = self.pages.len() - 1;
+        for (place, page) in self.pages.iter_mut().enumerate() {
             let bytes = page.0.as_mut_ptr().cast();
             // SAFETY: the page is BLCKSZ bytes long and a page with a header.
             unsafe { pg_sys::PageSetChecksumInplace(bytes, self.next_block) };
             let (reln, fork, block) = (smgr(self.relation), self.fork, self.next_block);
+            let ends_file = (block + 1).is_multiple_of(pg_sys::RELSEG_SIZE);
+            let untold = place < last && !ends_file;
             // SAFETY: the relation is open and the page BLCKSZ bytes long; `next_block` exists, or is the fork's end.
             unsafe {
                 if self.reserved {
-                    pg_sys::smgrwrite(reln, fork, block, bytes.cast(), false);
+                    pg_sys::smgrwrite(reln, fork, block, bytes.cast(), untold);
                 } else {
-                    pg_sys::smgrextend(reln, fork, block, bytes.cast(), false);
+                    pg_sys::smgrextend(reln, fork, block, bytes.cast(), untold);
                 }
             }
             blocks.push(self.next_block);
