@@ -335,6 +335,16 @@ pub(crate) struct BuildBook {
 }
 
 impl BuildBook {
+    /// If the work began on the GPU: for how long it pays to wait for the GPU rather than do `work` on the CPU, in seconds.
+    /// Infinite where the GPU is asked for.
+    pub(crate) fn patience_s(&self, work: AssignmentWork) -> Option<f64> {
+        match (self.device, Device::chosen()) {
+            (ledger::Device::Cpu, _) => None,
+            (ledger::Device::Gpu, Device::Gpu(_)) => Some(f64::INFINITY),
+            (ledger::Device::Gpu, _) => Some(self.rates.assignment(work).cpu_s),
+        }
+    }
+
     /// Notes what was done.
     pub(crate) fn close(self) {
         let (work, time) = self.meter.read();

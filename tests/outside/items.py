@@ -17,6 +17,10 @@ SEED = 20_240_607
 # Operator and operator class of each metric.
 METRICS = {"l2": ("<->", "vector_l2_ops"), "ip": ("<#>", "vector_ip_ops"), "cosine": ("<=>", "vector_cosine_ops")}
 
+PAGE = 8192
+# Where a page's header holds what differs between two writes of the same page: its LSN and checksum.
+LSN_AND_CHECKSUM = 10
+
 # How an index may store its rows.
 STORAGES = ["f32", "f16", "int8", "rabitq"]
 
@@ -149,3 +153,12 @@ def verify(connection: psycopg.Connection, index: str = "items_ivf") -> int:
     """Runs vectorgpu.verify, which raises XX002 on a damaged index; returns the number of rows in the index, those of
     dead row versions included."""
     return connection.execute("SELECT vectorgpu.verify(%s::regclass)", (index,)).fetchone()[0]
+
+
+def pages(connection: psycopg.Connection, index: str = "items_ivf") -> np.ndarray:
+    """The pages of an index as they lie on disk, without LSNs and checksums."""
+    connection.execute("CHECKPOINT")
+    (content,) = connection.execute(
+        "SELECT pg_read_binary_file(pg_relation_filepath(%s::regclass))", (index,)
+    ).fetchone()
+    return np.frombuffer(content, np.uint8).reshape(-1, PAGE)[:, LSN_AND_CHECKSUM:]

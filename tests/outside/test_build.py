@@ -9,9 +9,6 @@ import pytest
 from progress import Statement, wait_for_build, wait_until
 
 ROWS, DIMS, LISTS = 20_000, 48, 60
-PAGE = 8192
-# Where a page's header holds what differs between two writes of the same page: its LSN and checksum.
-LSN_AND_CHECKSUM = 10
 
 
 @pytest.fixture
@@ -20,15 +17,6 @@ def parallel(connection) -> psycopg.Connection:
     items.create_items(connection, items.uniform(ROWS, DIMS))
     connection.execute("ALTER TABLE items SET (parallel_workers = 2)")
     return connection
-
-
-def pages(connection: psycopg.Connection, index: str) -> np.ndarray:
-    """The pages of an index as they lie on disk, without LSNs and checksums."""
-    connection.execute("CHECKPOINT")
-    (content,) = connection.execute(
-        "SELECT pg_read_binary_file(pg_relation_filepath(%s::regclass))", (index,)
-    ).fetchone()
-    return np.frombuffer(content, np.uint8).reshape(-1, PAGE)[:, LSN_AND_CHECKSUM:]
 
 
 def build(connection: psycopg.Connection, name: str, how: str = "", column: str = "embedding", storage: str = "f32"):
@@ -47,7 +35,7 @@ def build(connection: psycopg.Connection, name: str, how: str = "", column: str 
 
 def assert_equal_indexes(connection: psycopg.Connection, left: str, right: str) -> None:
     """Asserts that two indexes have the same bytes, and so the same rows in every list, and that they are sound."""
-    assert np.array_equal(pages(connection, left), pages(connection, right))
+    assert np.array_equal(items.pages(connection, left), items.pages(connection, right))
     assert items.verify(connection, left) == items.verify(connection, right) == ROWS
 
 

@@ -205,6 +205,31 @@ def test_build_on_a_failing_gpu_succeeds_or_leaves_nothing(session, faulty, laye
     assert items.verify(session, "built_ivf") == ROWS
 
 
+# So many that some come while workers hand their rows over.
+@pytest.mark.parametrize("number", [20, 60, 70, 80, 90, 100])
+def test_loss_while_workers_hand_rows_over_ends_them_too(session, layer, number):
+    session.execute("DROP TABLE IF EXISTS built")
+    session.execute(f"CREATE TABLE built (id int, embedding vector({DIMS})) WITH (parallel_workers = 2)")
+    session.execute("INSERT INTO built SELECT id + n * 10000, embedding FROM items, generate_series(1, 10) AS n")
+    session.execute("SET min_parallel_table_scan_size = 0")
+    session.execute("SET maintenance_work_mem = '96MB'")
+    layer.set_plan(f"vkQueueSubmit {number} lost")
+    build = f"CREATE INDEX built_ivf ON built USING ivf (embedding vector_l2_ops) WITH (lists = {LISTS})"
+    try:
+        session.execute(build)
+    except CLEAN:
+        assert layer.reported("faults") > 0
+        workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
+        wait_until(lambda: session.execute(workers).fetchone() == (0,), "the end of all workers")
+        assert session.execute("SELECT to_regclass('built_ivf')").fetchone() == (None,)
+        layer.set_plan("")
+        session.execute("SET vectorgpu.device = 'cpu'")
+        session.execute(build)
+    else:
+        assert not layer.reported("faults"), "the loss went unnoticed"
+    assert items.verify(session, "built_ivf") == 10 * ROWS
+
+
 @pytest.mark.parametrize("plan", UNOPENED)
 def test_a_gpu_that_does_not_open_is_a_clean_error_and_the_next_session_has_it(session, faulty, layer, plan):
     layer.set_plan(plan)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import items
+import numpy as np
 import psycopg
 import pytest
 from cluster import Cluster
@@ -288,6 +289,54 @@ def maps_of(pid: int) -> str:
         return Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return ""
+
+
+# Slots for rows are part of the memory: so little that each worker fills many.
+HANDING_OVER = {
+    "max_parallel_maintenance_workers": "2",
+    "min_parallel_table_scan_size": "0",
+    "maintenance_work_mem": "96MB",
+}
+
+
+@pytest.mark.parametrize("storage", ["f32", "rabitq"])
+def test_workers_hand_their_rows_to_the_leaders_gpu(busy_table, storage):
+    busy_table.execute("ALTER TABLE items SET (parallel_workers = 2)")
+    messages = []
+    busy_table.add_notice_handler(lambda diagnostic: messages.append(diagnostic.message_primary))
+    for name, value in HANDING_OVER.items():
+        busy_table.execute("SELECT set_config(%s, %s, false)", (name, value))
+    use_gpu(busy_table)
+    busy_table.execute("SET client_min_messages = debug1")
+    items.create_index(busy_table, 100, storage=storage)
+    busy_table.execute("RESET client_min_messages")
+    assert "using 2 parallel workers" in messages
+    found = [int(words[3]) for words in map(str.split, messages) if words[:3] == ["found", "lists", "for"]]
+    assert len(found) == 1 and 0 < found[0] < 30_000
+    assert items.verify(busy_table) == 30_000
+    together = items.pages(busy_table)
+    busy_table.execute("DROP INDEX items_ivf")
+    busy_table.execute("SET max_parallel_maintenance_workers = 0")
+    items.create_index(busy_table, 100, storage=storage)
+    assert np.array_equal(together, items.pages(busy_table))
+
+
+@pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_interrupted_build_with_workers_that_hand_rows_over_leaves_nothing(busy_table, database, function):
+    busy_table.execute("INSERT INTO items SELECT id + 30000 * n, embedding FROM items, generate_series(1, 3) AS n")
+    busy_table.execute("ALTER TABLE items SET (parallel_workers = 2)")
+    build = Statement(database, LONG_BUILD.format(lists=200), GPU | HANDING_OVER)
+    build.start()
+    wait_for_build(busy_table, build, "assigning rows")
+    started = time.monotonic()
+    busy_table.execute(f"SELECT {function}(%s)", (build.pid,))
+    error = build.finish()
+    expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
+    assert isinstance(error, expected), f"the build was not interrupted: {error}"
+    assert build.ended_at - started < CANCEL_LIMIT_S
+    assert busy_table.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
+    workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
+    wait_until(lambda: busy_table.execute(workers).fetchone() == (0,), "the end of all workers")
 
 
 def test_parallel_build_workers_stay_on_the_cpu(busy_table, database):

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
 use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
 use vectorgpu_core::metric::Score;
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -124,19 +124,29 @@ impl Backend for GpuBackend {
 
 impl Nearest for GpuNearest {
     fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        if labels.len().checked_mul(self.dims) != Some(rows.len()) {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                format!(
-                    "{} numbers are not {} rows of {} dimensions",
-                    rows.len(),
-                    labels.len(),
-                    self.dims
-                ),
-            ));
+        self.assign_each(&mut [Unlabelled { rows, labels }], keep_waiting)
+    }
+
+    fn assign_each(
+        &mut self,
+        blocks: &mut [Unlabelled<'_>],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        for Unlabelled { rows, labels } in &*blocks {
+            if labels.len().checked_mul(self.dims) != Some(rows.len()) {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!(
+                        "{} numbers are not {} rows of {} dimensions",
+                        rows.len(),
+                        labels.len(),
+                        self.dims
+                    ),
+                ));
+            }
         }
         self.centroids
-            .assign(&self.runtime, rows, self.batch_bytes, labels, keep_waiting)
+            .assign(&self.runtime, blocks, self.batch_bytes, keep_waiting)
     }
 }
 

@@ -8,7 +8,7 @@ use vectorgpu_compute::{
     Array, Assignment, Engine, EngineBuilder, RowArray, RowFormat, ScaledRows, reference,
 };
 use vectorgpu_core::ErrorKind;
-use vectorgpu_core::backend::NearestBy;
+use vectorgpu_core::backend::{Backend, NearestBy, Unlabelled};
 use vectorgpu_core::metric::Element;
 
 fn upload(engine: &Engine, dims: usize, values: &[f32]) -> RowArray {
@@ -278,5 +278,46 @@ fn shapes_that_do_not_fit_are_refused() {
         };
         assert!(expected.contains(&refused(outcome)));
         assert!(engine.scaled_rows("vectorgpu.test", 1, 0, &mut go_on).is_err());
+    }
+}
+
+#[test]
+fn blocks_are_labelled_as_if_they_lay_one_after_the_other() {
+    let (dims, lists, sizes) = (240, 37, [0, 5, 1, 3000, 0, 64, 900]);
+    let mut random = Random(57);
+    let centroids = random.floats(lists * dims);
+    let total: usize = sizes.iter().sum();
+    let rows = random.floats(total * dims);
+    // With so little memory a batch holds some 1,000 rows, so blocks are both gathered and cut.
+    for builder in [
+        EngineBuilder::new(),
+        EngineBuilder::new().vram_limit(8 << 20).staging(1 << 20),
+    ] {
+        let Some(engine) = engine(&builder, "blocks_are_labelled_as_if_they_lay_one_after_the_other") else {
+            return;
+        };
+        let mut nearest = engine
+            .backend()
+            .nearest(&centroids, dims, NearestBy::L2, &mut go_on)
+            .unwrap();
+        let mut whole = vec![u32::MAX; total];
+        nearest.assign(&rows, &mut whole, &mut go_on).unwrap();
+        assert!(whole.iter().all(|label| (*label as usize) < lists));
+        let mut labels = vec![u32::MAX; total];
+        let (mut rows_left, mut labels_left, mut blocks) = (&rows[..], &mut labels[..], Vec::new());
+        for size in sizes {
+            let (rows, rows_rest) = rows_left.split_at(size * dims);
+            let (labels, labels_rest) = labels_left.split_at_mut(size);
+            blocks.push(Unlabelled { rows, labels });
+            (rows_left, labels_left) = (rows_rest, labels_rest);
+        }
+        nearest.assign_each(&mut blocks, &mut go_on).unwrap();
+        assert_eq!(labels, whole);
+        blocks = vec![Unlabelled {
+            rows: &rows[1..],
+            labels: &mut whole,
+        }];
+        let refused = nearest.assign_each(&mut blocks, &mut go_on).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Internal);
     }
 }

@@ -1,24 +1,20 @@
-//! Gives every row of the table its list: gathers rows, assigns them in batches, encodes them into the sort.
+//! Gives every row of the table its list: gathers rows into batches, encodes them into the sort.
 
 use std::ffi::c_void;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use vectorgpu_core::backend::Nearest;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::batches::Batches;
 use super::phase::Tally;
 use super::plan::Plan;
 use super::ranges::RangeSorts;
 use crate::am::insert::tid_of;
 use crate::error::OrRaise;
-use crate::pg::interrupt;
 use crate::types::vector::Vector;
-
-/// Bytes of vectors in a batch: enough to use the kernel well, few enough to stay in the cache's reach.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// The table, its new index, and what the server says of it.
 #[derive(Clone, Copy)]
@@ -33,37 +29,28 @@ pub(super) struct Assigner<'a> {
     dims: usize,
     encoder: RowEncoder,
     centroids: &'a [f32],
-    nearest: &'a mut dyn Nearest,
+    batches: &'a mut dyn Batches,
     sorts: RangeSorts,
-    batch_rows: usize,
-    rows: Vec<f32>,
-    tids: Vec<Tid>,
-    labels: Vec<u32>,
     payload: Vec<u8>,
     list_rows: Vec<u64>,
     tally: Tally<'a>,
 }
 
 impl<'a> Assigner<'a> {
-    /// A participant that puts its rows into `sorts`; `nearest` finds the nearest of `centroids`.
+    /// A participant that puts its rows into `sorts`; `batches` find the nearest of `centroids` for them.
     pub(super) fn new(
         plan: &Plan,
         centroids: &'a [f32],
-        nearest: &'a mut dyn Nearest,
+        batches: &'a mut dyn Batches,
         sorts: RangeSorts,
         tally: Tally<'a>,
     ) -> Self {
-        let batch_rows = (BATCH_BYTES / (plan.dims() * 4)).clamp(16, 8192);
         Self {
             dims: plan.dims(),
             encoder: RowEncoder::new(&plan.meta(0)),
             centroids,
-            nearest,
+            batches,
             sorts,
-            batch_rows,
-            rows: Vec::with_capacity(batch_rows * plan.dims()),
-            tids: Vec::with_capacity(batch_rows),
-            labels: vec![0; batch_rows],
             payload: Vec::new(),
             list_rows: vec![0; plan.lists as usize],
             tally,
@@ -90,7 +77,9 @@ impl<'a> Assigner<'a> {
                 scan,
             )
         };
-        self.flush()?;
+        while self.batches.has_rows() {
+            self.flush()?;
+        }
         self.sorts.perform();
         Ok(seen)
     }
@@ -102,25 +91,19 @@ impl<'a> Assigner<'a> {
 
     fn take(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
         check_dims(self.dims, vector)?;
-        self.rows.extend_from_slice(vector);
-        self.tids.push(tid);
-        if self.tids.len() == self.batch_rows {
-            self.flush()
-        } else {
-            Ok(())
+        if self.batches.is_full() {
+            self.flush()?;
         }
+        self.batches.push(tid, vector)
     }
 
+    /// Sorts the rows whose lists are known by now.
     fn flush(&mut self) -> Result<()> {
-        let rows = self.tids.len();
-        self.nearest
-            .assign(&self.rows, &mut self.labels[..rows], &mut interrupt::keep_waiting)?;
-        for ((vector, tid), list) in self
-            .rows
-            .chunks_exact(self.dims)
-            .zip(&self.tids)
-            .zip(&self.labels)
-        {
+        let Some(batch) = self.batches.turn()? else {
+            return Ok(());
+        };
+        let rows = batch.vectors.chunks_exact(self.dims);
+        for ((tid, vector), list) in batch.tids.iter().zip(rows).zip(batch.lists) {
             let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
             let row = self.encoder.encode(*tid, vector, *list, centroid)?;
             self.payload.clear();
@@ -130,9 +113,8 @@ impl<'a> Assigner<'a> {
             self.sorts.put(*list, *tid, &self.payload);
             self.list_rows[*list as usize] += 1;
         }
-        self.rows.clear();
-        self.tids.clear();
-        self.tally.add(rows as u64);
+        self.tally.add(batch.tids.len() as u64);
+        self.batches.clear();
         Ok(())
     }
 }

@@ -1,12 +1,14 @@
 //! `ambuild`: sample, k-means, assign every row to a list, sort by list, write.
 
 mod assign;
+mod batches;
 mod parallel;
 mod phase;
 mod plan;
 mod ranges;
 mod sample;
 mod segment;
+mod slots;
 mod workers;
 mod write;
 
@@ -28,6 +30,7 @@ use crate::pg::bulk::BulkFork;
 use crate::pg::sort::Part;
 use crate::pg::{interrupt, progress};
 use assign::{Assigner, Source};
+use batches::OwnBatch;
 use parallel::Team;
 use phase::{Phase, Tally};
 use plan::Plan;
@@ -95,8 +98,9 @@ unsafe fn build(
         index,
         index_info,
     };
+    let patience_s = book.patience_s(assignment(&plan, 1.0));
     // SAFETY: as the caller's, here and below.
-    let built = match unsafe { Team::start(source, &plan, &centroids) } {
+    let built = match unsafe { Team::start(source, &plan, &centroids, patience_s) } {
         // SAFETY: as above.
         Some(team) => unsafe { team.build(source, &plan, &centroids, nearest) },
         // SAFETY: as above.
@@ -119,7 +123,8 @@ unsafe fn build_alone(
     let (assigned, written) = (AtomicU64::new(0), AtomicU64::new(0));
     let tally = Tally::shown(Phase::Assigning, &assigned, plan.estimated_rows);
     let sorts = RangeSorts::begin(ListRanges::new(plan.lists, 1), plan.memory_kb, |_| Part::Whole);
-    let mut assigner = Assigner::new(plan, centroids, &mut *nearest, sorts, tally);
+    let mut batch = OwnBatch::new(plan.dims(), &mut *nearest);
+    let mut assigner = Assigner::new(plan, centroids, &mut batch, sorts, tally);
     // SAFETY: as the caller's; a NULL scan makes the server start its own.
     let table_rows = unsafe { assigner.scan(source, std::ptr::null_mut()) }?;
     let (sorts, list_rows) = assigner.finish();
@@ -151,11 +156,16 @@ fn announce_writing(placement: &Placement) {
 }
 
 fn work(plan: &Plan, sample: &Sample) -> AssignmentWork {
+    let of_sample = sample.rows() as f64 * kmeans::ITERATIONS as f64;
+    assignment(plan, of_sample + plan.estimated_rows)
+}
+
+/// Finding the lists of `rows` rows.
+fn assignment(plan: &Plan, rows: f64) -> AssignmentWork {
     let (dims, lists) = (plan.dims() as f64, f64::from(plan.lists));
-    let vectors = sample.rows() as f64 * kmeans::ITERATIONS as f64 + plan.estimated_rows;
     AssignmentWork {
-        multiply_adds: vectors * dims * lists,
-        bytes: vectors * dims * 4.0,
+        multiply_adds: rows * dims * lists,
+        bytes: rows * dims * 4.0,
     }
 }
 

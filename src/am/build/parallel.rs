@@ -2,23 +2,27 @@
 //!
 //! Every participant puts each row into the sort of its list's range. When all have done so, the number of rows of
 //! every list is known, and with it every block number; then each takes range after range, merges what all have put
-//! into its sort, and writes its lists where they belong. Workers compute on the CPU. Source: nbtsort.c in PostgreSQL
+//! into its sort, and writes its lists where they belong. Workers compute on the CPU; where the leader has a GPU, they hand
+//! it the rows whose lists are to be found. Source: nbtsort.c in PostgreSQL
 //! 15, where only the leader merges; a tuplesort lets any process that is attached to it do so.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use vectorgpu_core::Result;
 use vectorgpu_core::backend::{Backend, Nearest};
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::build::Placement;
+use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::assign::{Assigner, Source};
+use super::batches::{Batches, HandedBatches, LeaderBatches, OwnBatch};
 use super::phase::{Phase, Tally};
 use super::plan::Plan;
 use super::ranges::RangeSorts;
-use super::segment::Segment;
+use super::segment::{Segment, TeamShape};
+use super::slots::SlotShape;
 use super::workers::worker_count;
 use super::{Built, announce_writing, place, write};
 use crate::error::OrRaise;
@@ -39,11 +43,17 @@ struct Leader {
 }
 
 impl Team {
-    /// Starts workers; `None` when none are wanted or none could be had.
+    /// Starts workers; `None` when none are wanted or none could be had. With `patience_s`, the leader has a GPU, to which
+    /// workers hand their rows over; they wait for so many seconds a row until it begins with them.
     ///
     /// # Safety
     /// As `ambuild`'s caller.
-    pub(super) unsafe fn start(source: Source, plan: &Plan, centroids: &[f32]) -> Option<Self> {
+    pub(super) unsafe fn start(
+        source: Source,
+        plan: &Plan,
+        centroids: &[f32],
+        patience_s: Option<f64>,
+    ) -> Option<Self> {
         // SAFETY: as the caller's.
         let workers = unsafe { worker_count(source, plan) };
         if workers <= 0 {
@@ -63,8 +73,8 @@ impl Team {
                 (&raw mut pg_sys::SnapshotAnyData).cast()
             };
             let leader = Leader { context, snapshot };
-            let participants = workers.cast_unsigned() + 1;
-            let made = Segment::create(context, source, snapshot, plan, centroids, participants);
+            let team = team_shape(plan, workers.cast_unsigned(), patience_s);
+            let made = Segment::create(context, source, snapshot, plan, centroids, team);
             let Some(segment) = made else {
                 leader.end();
                 return None;
@@ -101,15 +111,25 @@ impl Team {
     ) -> Result<Built> {
         let (segment, shared) = (self.segment, self.segment.shared);
         let tally = Tally::shown(Phase::Assigning, &shared.assigned_rows, plan.estimated_rows);
+        let mut batches = LeaderBatches::new(segment.slots, OwnBatch::new(plan.dims(), &mut *nearest));
         // SAFETY: the relations are open.
-        unsafe { assign(segment, source, plan, &mut *nearest, tally) }?;
-        drop(nearest);
+        unsafe { assign(segment, source, plan, &mut batches, tally) }?;
         // SAFETY: the context lives. A worker that never started would be waited for without end below.
         unsafe { pg_sys::WaitForParallelWorkersToAttach(self.leader.context) };
-        shared.wait_until(|| {
-            tally.show();
-            shared.scanned.load(Ordering::SeqCst) == self.participants
-        });
+        let all_scanned = || shared.scanned.load(Ordering::SeqCst) == self.participants;
+        while !all_scanned() {
+            interrupt::check();
+            batches.serve()?;
+            shared.wait_until(|| {
+                tally.show();
+                all_scanned() || batches.is_awaited()
+            });
+        }
+        if segment.slots.is_some() {
+            pgrx::debug1!("found lists for {} rows of workers", batches.served());
+        }
+        drop(batches);
+        drop(nearest);
         let placement = place(plan, segment.list_rows())?;
         announce_writing(&placement);
         // SAFETY: the index is open and its main fork empty; workers do not write before `merged` is set.
@@ -157,6 +177,18 @@ impl Leader {
     }
 }
 
+fn team_shape(plan: &Plan, workers: u32, patience_s: Option<f64>) -> TeamShape {
+    let memory_bytes = usize::try_from(plan.memory_kb).unwrap_or(0).saturating_mul(1024);
+    let slots = patience_s.and_then(|_| SlotShape::new(workers as usize, plan.dims(), memory_bytes));
+    let rows = slots.map_or(0, SlotShape::rows) as f64;
+    let patience = Duration::try_from_secs_f64(rows * patience_s.unwrap_or_default());
+    TeamShape {
+        workers,
+        slots,
+        patience: patience.unwrap_or(Duration::MAX),
+    }
+}
+
 /// Reads, assigns and sorts a participant's share of the table.
 ///
 /// # Safety
@@ -165,13 +197,13 @@ unsafe fn assign(
     segment: Segment<'_>,
     source: Source,
     plan: &Plan,
-    nearest: &mut dyn Nearest,
+    batches: &mut dyn Batches,
     tally: Tally<'_>,
 ) -> Result<()> {
     let shared = segment.shared;
     let part = |range| Part::Worker(segment.sort(range));
     let sorts = RangeSorts::begin(shared.ranges(), shared.work_mem_kb, part);
-    let mut assigner = Assigner::new(plan, segment.centroids, nearest, sorts, tally);
+    let mut assigner = Assigner::new(plan, segment.centroids, batches, sorts, tally);
     // SAFETY: as the caller's; the scan is ended by the server's function that `scan` calls.
     let seen = unsafe {
         let scan = pg_sys::table_beginscan_parallel(source.table, segment.scan);
@@ -255,8 +287,24 @@ unsafe fn work(segment: Segment<'_>) -> Result<()> {
         &mut interrupt::keep_waiting,
     )?;
     let tally = Tally::silent(Phase::Assigning, &shared.assigned_rows);
+    let mut own;
+    let mut handed;
+    let batches: &mut dyn Batches = match segment.slots {
+        Some(slots) => {
+            // SAFETY: set once when the process starts.
+            let number = unsafe { pg_sys::ParallelWorkerNumber };
+            let number =
+                usize::try_from(number).map_err(|_| Error::new(ErrorKind::Internal, "not a worker"))?;
+            handed = HandedBatches::new(slots.of_worker(number), shared.patience, &mut *nearest);
+            &mut handed
+        }
+        None => {
+            own = OwnBatch::new(plan.dims(), &mut *nearest);
+            &mut own
+        }
+    };
     // SAFETY: opened above.
-    unsafe { assign(segment, source, &plan, &mut *nearest, tally) }?;
+    unsafe { assign(segment, source, &plan, batches, tally) }?;
     drop(nearest);
     shared.wait_until(|| shared.merged.load(Ordering::SeqCst) > 0);
     let placement = place(&plan, segment.list_rows())?;

@@ -6,6 +6,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{c_long, c_void};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 use vectorgpu_core::Result;
@@ -14,6 +15,7 @@ use vectorgpu_core::metric::{Metric, Storage};
 use super::assign::Source;
 use super::plan::Plan;
 use super::ranges::ListRanges;
+use super::slots::{SlotShape, Slots};
 use crate::pg::bulk;
 
 const KEY_SHARED: u64 = 1;
@@ -21,6 +23,7 @@ const KEY_TABLE_SCAN: u64 = 2;
 const KEY_SORTS: u64 = 3;
 const KEY_CENTROIDS: u64 = 4;
 const KEY_LIST_ROWS: u64 = 5;
+const KEY_SLOTS: u64 = 6;
 /// How long a participant sleeps before it looks, and shows progress, again.
 const WAIT_MS: c_long = 100;
 
@@ -39,6 +42,13 @@ pub(super) struct Shared {
     ranges: u32,
     seed: u64,
     sort_bytes: usize,
+    workers: usize,
+    /// Rows of a slot; 0: there are no slots.
+    slot_rows: usize,
+    /// How long a worker waits for the leader to begin with a slot.
+    pub(super) patience: Duration,
+    /// Slots that are handed over, and with nobody yet.
+    pub(super) full_slots: AtomicU32,
     /// A participant's memory, for all its sorts or for the merge of one range.
     pub(super) work_mem_kb: i32,
     /// Participants that have put all their rows into the sorts.
@@ -59,12 +69,15 @@ pub(super) struct Segment<'a> {
     pub(super) shared: &'a Shared,
     pub(super) scan: pg_sys::ParallelTableScanDesc,
     pub(super) centroids: &'a [f32],
+    /// Where workers hand rows to the leader, if they do.
+    pub(super) slots: Option<Slots<'a>>,
     list_rows: &'a [AtomicU64],
     sorts: *mut c_void,
 }
 
 impl Shared {
-    fn new(source: Source, plan: &Plan, participants: u32, sort_bytes: usize) -> Self {
+    fn new(source: Source, plan: &Plan, team: TeamShape, sort_bytes: usize) -> Self {
+        let participants = team.workers + 1;
         // SAFETY: the relations are open, and their creator is this process.
         let (table, index, concurrent, logged) = unsafe {
             (
@@ -89,7 +102,11 @@ impl Shared {
             ranges: ListRanges::new(plan.lists, participants).count(),
             seed: plan.seed,
             sort_bytes,
-            work_mem_kb: plan.memory_kb / i32::try_from(participants).unwrap_or(i32::MAX),
+            workers: team.workers as usize,
+            slot_rows: team.slots.map_or(0, SlotShape::rows),
+            patience: team.patience,
+            full_slots: AtomicU32::new(0),
+            work_mem_kb: team.work_mem_kb(plan),
             scanned: AtomicU32::new(0),
             merged: AtomicU32::new(0),
             next_range: AtomicU32::new(0),
@@ -118,6 +135,10 @@ impl Shared {
         })
     }
 
+    fn slot_shape(&self) -> Option<SlotShape> {
+        SlotShape::with_rows(self.workers, self.dims as usize, self.slot_rows)
+    }
+
     /// How lists are cut into ranges.
     pub(super) fn ranges(&self) -> ListRanges {
         ListRanges::new(self.lists, self.ranges)
@@ -137,17 +158,51 @@ impl Shared {
 
     /// Sleeps until `ready` says so, which is asked after each announcement and every 100 ms. Processes interrupts,
     /// and so raises what another participant has raised.
-    pub(super) fn wait_until(&self, mut ready: impl FnMut() -> bool) {
+    pub(super) fn wait_until(&self, ready: impl FnMut() -> bool) {
+        self.wait_for(Duration::MAX, ready);
+    }
+
+    /// As [`Shared::wait_until`], but not longer than about `patience`; whether it is ready.
+    pub(super) fn wait_for(&self, patience: Duration, mut ready: impl FnMut() -> bool) -> bool {
+        let started = Instant::now();
+        let mut is_ready = true;
         let event = pg_sys::WaitEventIPC::WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN;
         // SAFETY: as in `announce`; preparing before the first look makes sure that no announcement is missed. An
         // error that leaves the sleep cancels it when the transaction aborts.
         unsafe {
             pg_sys::ConditionVariablePrepareToSleep(self.changed.get());
             while !ready() {
-                pg_sys::ConditionVariableTimedSleep(self.changed.get(), WAIT_MS, event);
+                let left = patience.saturating_sub(started.elapsed());
+                if left.is_zero() {
+                    is_ready = false;
+                    break;
+                }
+                let left_ms = c_long::try_from(left.as_millis()).unwrap_or(c_long::MAX);
+                let wait_ms = left_ms.clamp(1, WAIT_MS);
+                pg_sys::ConditionVariableTimedSleep(self.changed.get(), wait_ms, event);
             }
             pg_sys::ConditionVariableCancelSleep();
         }
+        is_ready
+    }
+}
+
+/// Who takes part in a build, and how.
+#[derive(Clone, Copy)]
+pub(super) struct TeamShape {
+    pub(super) workers: u32,
+    /// Where workers hand rows to the leader, if they do.
+    pub(super) slots: Option<SlotShape>,
+    /// How long a worker waits for the leader to begin with a slot.
+    pub(super) patience: Duration,
+}
+
+impl TeamShape {
+    /// A participant's memory: slots take theirs from all of it.
+    fn work_mem_kb(self, plan: &Plan) -> i32 {
+        let slots_kb = self.slots.map_or(0, |slots| slots.bytes().div_ceil(1024));
+        let left_kb = plan.memory_kb - i32::try_from(slots_kb).unwrap_or(i32::MAX);
+        left_kb.max(0) / i32::try_from(self.workers + 1).unwrap_or(i32::MAX)
     }
 }
 
@@ -159,6 +214,7 @@ struct Sizes {
     sorts: usize,
     centroids: usize,
     list_rows: usize,
+    slots: usize,
 }
 
 impl<'a> Segment<'a> {
@@ -172,8 +228,9 @@ impl<'a> Segment<'a> {
         snapshot: pg_sys::Snapshot,
         plan: &Plan,
         centroids: &[f32],
-        participants: u32,
+        team: TeamShape,
     ) -> Option<Self> {
+        let participants = team.workers + 1;
         let workers = participants.cast_signed();
         let ranges = ListRanges::new(plan.lists, participants).count();
         // SAFETY: the sequence of nbtsort.c; every chunk is estimated before the segment is made, and every reference
@@ -187,6 +244,7 @@ impl<'a> Segment<'a> {
                 sorts: sort * ranges as usize,
                 centroids: size_of_val(centroids),
                 list_rows: plan.lists as usize * size_of::<AtomicU64>(),
+                slots: team.slots.map_or(0, SlotShape::bytes),
             };
             sizes.estimate(&raw mut (*context).estimator);
             pg_sys::InitializeParallelDSM(context);
@@ -195,7 +253,8 @@ impl<'a> Segment<'a> {
             }
             let toc = (*context).toc;
             let shared: *mut Shared = allocate(toc, KEY_SHARED, size_of::<Shared>()).cast();
-            shared.write(Shared::new(source, plan, participants, sizes.sort));
+            shared.write(Shared::new(source, plan, team, sizes.sort));
+            let shared: &Shared = &*shared;
             let scan: pg_sys::ParallelTableScanDesc = allocate(toc, KEY_TABLE_SCAN, sizes.scan).cast();
             pg_sys::table_parallelscan_initialize(source.table, scan, snapshot);
             let sorts = allocate(toc, KEY_SORTS, sizes.sorts);
@@ -207,9 +266,14 @@ impl<'a> Segment<'a> {
             shared_centroids.copy_from_nonoverlapping(centroids.as_ptr(), centroids.len());
             let list_rows: *mut AtomicU64 = allocate(toc, KEY_LIST_ROWS, sizes.list_rows).cast();
             (0..plan.lists as usize).for_each(|list| list_rows.add(list).write(AtomicU64::new(0)));
+            let slots = team.slots.map(|shape| {
+                let memory = allocate(toc, KEY_SLOTS, sizes.slots).cast();
+                Slots::create(shared, shape, memory)
+            });
             Some(Self {
-                shared: &*shared,
+                shared,
                 scan,
+                slots,
                 centroids: std::slice::from_raw_parts(shared_centroids, centroids.len()),
                 list_rows: std::slice::from_raw_parts(list_rows, plan.lists as usize),
                 sorts,
@@ -228,9 +292,14 @@ impl<'a> Segment<'a> {
             let centroids: *const f32 = pg_sys::shm_toc_lookup(toc, KEY_CENTROIDS, false).cast();
             let list_rows: *const AtomicU64 = pg_sys::shm_toc_lookup(toc, KEY_LIST_ROWS, false).cast();
             let lists = shared.lists as usize;
+            let slots = shared.slot_shape().map(|shape| {
+                let memory = pg_sys::shm_toc_lookup(toc, KEY_SLOTS, false).cast();
+                Slots::attach(shared, shape, memory)
+            });
             let attached = Self {
                 shared,
                 scan: pg_sys::shm_toc_lookup(toc, KEY_TABLE_SCAN, false).cast(),
+                slots,
                 centroids: std::slice::from_raw_parts(centroids, lists * shared.dims as usize),
                 list_rows: std::slice::from_raw_parts(list_rows, lists),
                 sorts: pg_sys::shm_toc_lookup(toc, KEY_SORTS, false),
@@ -281,6 +350,7 @@ impl Sizes {
             self.sorts,
             self.centroids,
             self.list_rows,
+            self.slots,
         ];
         for bytes in chunks {
             // SAFETY: as the caller's.

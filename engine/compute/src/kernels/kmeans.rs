@@ -3,17 +3,18 @@
 //! A batch of rows is compared with ranges of lists, in ascending order, and carries its best score between them; so
 //! neither the binding limit nor the length of a submission bounds the number of lists.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
-use vectorgpu_core::backend::{KeepWaiting, NearestBy};
+use vectorgpu_core::backend::{KeepWaiting, NearestBy, Unlabelled};
 
 use super::plan::{QUAD, TILE, batch_rows, learn, workgroups};
 use crate::memory::buffer::Purpose;
 use crate::memory::staging::Source;
-use crate::memory::view::View;
+use crate::memory::view::{COPY_ALIGNMENT, View};
 use crate::pipeline::Pipeline;
 use crate::record::Extent;
 use crate::recording::{End, Recording};
@@ -107,31 +108,34 @@ impl Centroids {
         })
     }
 
-    /// Writes to `labels[i]` the nearest centroid of row `i` of `rows`, `[labels.len(), dims]` row-major.
+    /// Labels the rows of all blocks, `[labels.len(), dims]` row-major each, as if they lay one after the other.
     ///
     /// # Errors
     /// `Cancelled`, `OutOfMemory` or `DeviceLost`.
     pub(crate) fn assign(
         &self,
         runtime: &Runtime,
-        rows: &[f32],
+        blocks: &mut [Unlabelled<'_>],
         batch_bytes: usize,
-        labels: &mut [u32],
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         let stride_bytes = self.quads * QUAD * size_of::<f32>();
         let pipeline = runtime
             .pipelines
             .pipeline(&runtime.context, &KMEANS_ASSIGN, Variant::default())?;
-        let mut done = 0;
-        while done < labels.len() {
+        let mut left: VecDeque<Unlabelled<'_>> = blocks
+            .iter_mut()
+            .map(|block| Unlabelled {
+                rows: block.rows,
+                labels: &mut *block.labels,
+            })
+            .collect();
+        while left.iter().any(|block| !block.labels.is_empty()) {
             let units_max = as_usize(runtime.pace.units(KMEANS_ASSIGN.name))?;
             let affordable = units_max / (TILE * self.dims);
-            let batch_rows = batch_rows(batch_bytes / stride_bytes, affordable).min(labels.len() - done);
-            let batch = &rows[done * self.dims..(done + batch_rows) * self.dims];
-            let batch_labels = &mut labels[done..done + batch_rows];
-            self.assign_batch(runtime, &pipeline, batch, batch_labels, units_max, keep_waiting)?;
-            done += batch_rows;
+            let batch_rows = batch_rows(batch_bytes / stride_bytes, affordable);
+            let mut batch = take_rows(&mut left, batch_rows, self.dims);
+            self.assign_batch(runtime, &pipeline, &mut batch, units_max, keep_waiting)?;
         }
         Ok(())
     }
@@ -140,22 +144,28 @@ impl Centroids {
         &self,
         runtime: &Runtime,
         pipeline: &Rc<Pipeline>,
-        rows: &[f32],
-        labels: &mut [u32],
+        blocks: &mut [Unlabelled<'_>],
         units_max: usize,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         runtime.proceed(keep_waiting)?;
         let stride_bytes = self.quads * QUAD * size_of::<f32>();
         let label = "vectorgpu.kmeans_assign.rows";
-        let labels_bytes = size_of_val(labels);
-        let rows_view = acquire(runtime, label, labels.len() * stride_bytes, keep_waiting)?;
+        let rows = blocks.iter().map(|block| block.labels.len()).sum::<usize>();
+        let labels_bytes = rows * size_of::<u32>();
+        let rows_view = acquire(runtime, label, rows * stride_bytes, keep_waiting)?;
         let best_view = acquire(runtime, label, labels_bytes, keep_waiting)?;
         let labels_view = acquire(runtime, label, labels_bytes, keep_waiting)?;
         let mut recording = Recording::default();
-        let source = Source::rows(bytemuck::cast_slice(rows), self.dims * 4, stride_bytes);
-        runtime.stage(&mut recording, source, End::View(rows_view.clone()), keep_waiting)?;
-        let row_units = labels.len() * self.dims;
+        let mut start = 0;
+        for block in &*blocks {
+            let source = Source::rows(bytemuck::cast_slice(block.rows), self.dims * 4, stride_bytes);
+            let bytes = as_u64(block.labels.len() * stride_bytes)?;
+            let part = rows_view.part(start, bytes, COPY_ALIGNMENT)?;
+            runtime.stage(&mut recording, source, End::View(part), keep_waiting)?;
+            start += bytes;
+        }
+        let row_units = rows * self.dims;
         let mut recorded_units = 0;
         for (segment, list_first, list_count) in self.steps(units_max / row_units) {
             if recorded_units > 0 && recorded_units + row_units * list_count > units_max {
@@ -167,7 +177,7 @@ impl Centroids {
                 runtime.proceed(keep_waiting)?;
             }
             let params = AssignParams {
-                rows: as_u32(labels.len())?,
+                rows: as_u32(rows)?,
                 quads: as_u32(self.quads)?,
                 list_first: as_u32(list_first)?,
                 list_count: as_u32(list_count)?,
@@ -189,11 +199,11 @@ impl Centroids {
             runtime.record(&mut recording, pipeline, &params, &views, extent)?;
             recorded_units += row_units * list_count;
         }
-        let mut unread = &mut *labels;
+        let mut unread = blocks.iter_mut().flat_map(|block| block.labels.iter_mut());
         let elapsed = runtime.run_and_read(recording, &labels_view, keep_waiting, &mut |bytes| {
-            let (piece, rest) = std::mem::take(&mut unread).split_at_mut(bytes.len() / size_of::<u32>());
-            bytemuck::cast_slice_mut(piece).copy_from_slice(bytes);
-            unread = rest;
+            for (read, unread) in bytes.as_chunks().0.iter().zip(&mut unread) {
+                *unread = u32::from_le_bytes(*read);
+            }
         })?;
         learn(runtime, pipeline, as_u64(recorded_units)?, elapsed);
         Ok(())
@@ -208,6 +218,29 @@ impl Centroids {
                 .map(move |list_first| (segment, list_first, step.min(segment.count - list_first)))
         })
     }
+}
+
+/// Takes up to `rows` rows of `dims` dimensions off the front of `left`.
+fn take_rows<'a>(left: &mut VecDeque<Unlabelled<'a>>, rows: usize, dims: usize) -> Vec<Unlabelled<'a>> {
+    let (mut taken, mut room) = (Vec::new(), rows);
+    while room > 0
+        && let Some(block) = left.pop_front()
+    {
+        let count = room.min(block.labels.len());
+        let (rows, rows_left) = block.rows.split_at(count * dims);
+        let (labels, labels_left) = block.labels.split_at_mut(count);
+        room -= count;
+        if !labels_left.is_empty() {
+            left.push_front(Unlabelled {
+                rows: rows_left,
+                labels: labels_left,
+            });
+        }
+        if count > 0 {
+            taken.push(Unlabelled { rows, labels });
+        }
+    }
+    taken
 }
 
 /// What the product is multiplied with before it is taken off the norm.

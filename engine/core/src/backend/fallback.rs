@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Score;
 
@@ -124,6 +124,23 @@ impl Nearest for FallbackNearest {
         }
         self.second.assign(rows, labels, keep_waiting)
     }
+
+    fn assign_each(
+        &mut self,
+        blocks: &mut [Unlabelled<'_>],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        if let Some(first) = self.first.as_mut() {
+            match first.assign_each(blocks, keep_waiting) {
+                Err(error) if is_device_failure(&error) => {
+                    self.first = None;
+                    (self.on_failure.borrow_mut())(&error);
+                }
+                done => return done,
+            }
+        }
+        self.second.assign_each(blocks, keep_waiting)
+    }
 }
 
 #[cfg(test)]
@@ -240,6 +257,29 @@ mod tests {
             .assign(&[1.0, 9.0], &mut labels, &mut || true)
             .expect("the CPU answers");
         assert_eq!((labels, *failures.borrow()), ([0, 1], 1));
+    }
+
+    #[test]
+    fn of_several_blocks_all_are_the_second_backends() {
+        let (mut backend, failures) = fallback(2, ErrorKind::DeviceLost);
+        let mut nearest = backend
+            .nearest(&[0.0, 10.0], 1, NearestBy::L2, &mut || true)
+            .expect("the first call succeeds");
+        let (mut one, mut two) = ([9; 2], [9; 1]);
+        let mut blocks = [
+            Unlabelled {
+                rows: &[9.0, 1.0],
+                labels: &mut one,
+            },
+            Unlabelled {
+                rows: &[8.0],
+                labels: &mut two,
+            },
+        ];
+        nearest
+            .assign_each(&mut blocks, &mut || true)
+            .expect("the CPU answers");
+        assert_eq!((one, two, *failures.borrow()), ([1, 0], [1], 1));
     }
 
     #[test]

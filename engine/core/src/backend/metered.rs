@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock};
+use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
 use crate::error::Result;
 use crate::estimate::AssignmentWork;
 use crate::metric::Score;
@@ -95,6 +95,18 @@ impl Nearest for MeteredNearest {
             .add(labels.len(), self.dims, self.lists, started.elapsed());
         Ok(())
     }
+
+    fn assign_each(
+        &mut self,
+        blocks: &mut [Unlabelled<'_>],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        self.inner.assign_each(blocks, keep_waiting)?;
+        let rows = blocks.iter().map(|block| block.labels.len()).sum();
+        self.meter.add(rows, self.dims, self.lists, started.elapsed());
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -111,11 +123,15 @@ mod tests {
             .nearest(&centroids, 2, NearestBy::L2, &mut || true)
             .expect("three centroids");
         let mut labels = [9; 2];
-        for _ in 0..2 {
-            nearest
-                .assign(&[0.9, 1.2, 5.0, 5.0], &mut labels, &mut || true)
-                .expect("two rows");
-        }
+        let rows = [0.9, 1.2, 5.0, 5.0];
+        nearest
+            .assign(&rows, &mut labels, &mut || true)
+            .expect("two rows");
+        let block = Unlabelled {
+            rows: &rows,
+            labels: &mut labels,
+        };
+        nearest.assign_each(&mut [block], &mut || true).expect("two rows");
         assert_eq!(labels, [1, 2]);
         let (work, time) = meter.read();
         assert_eq!((work.multiply_adds, work.bytes), (24.0, 32.0));

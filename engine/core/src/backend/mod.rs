@@ -62,6 +62,29 @@ pub trait Nearest {
     /// # Errors
     /// `Cancelled`, or what the device reports.
     fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()>;
+
+    /// As [`Nearest::assign`] for several blocks of rows, which a device takes at once: small ones leave it idle.
+    ///
+    /// # Errors
+    /// As [`Nearest::assign`].
+    fn assign_each(
+        &mut self,
+        blocks: &mut [Unlabelled<'_>],
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        for block in blocks {
+            self.assign(block.rows, block.labels, keep_waiting)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows to label.
+pub struct Unlabelled<'a> {
+    /// `[labels.len(), dims]` row-major.
+    pub rows: &'a [f32],
+    /// Where the labels go.
+    pub labels: &'a mut [u32],
 }
 
 /// One implementor of the index's arithmetic.
