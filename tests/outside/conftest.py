@@ -28,6 +28,9 @@ SETTINGS = {
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] ",
 }
+# What sessions start with, e.g. VECTORGPU_DEVICE=gpu: every test that does not choose a device runs on that one.
+if device := os.environ.get("VECTORGPU_DEVICE"):
+    SETTINGS |= {"vectorgpu.device": device, "vectorgpu.allow_software_gpu": "on"}
 
 
 @pytest.fixture(scope="session")
