@@ -19,9 +19,10 @@ use vectorgpu_core::backend::KeepWaiting;
 
 use crate::array::Array;
 use crate::memory::view::{COPY_ALIGNMENT, RangeError};
-use crate::recording::{Command, End, Recording};
+use crate::recording::{Command, Dispatch, End, Recording};
 use crate::runtime::Runtime;
 use crate::submit::Submission;
+use crate::transfer::Expected;
 use crate::wait::Settled;
 
 /// Submissions that may be under way while the next one is recorded.
@@ -46,6 +47,18 @@ pub struct Pending {
     runtime: Rc<Runtime>,
     submission: Submission,
     started: Option<Instant>,
+}
+
+/// A step that was handed to the device together with the copy of its results.
+///
+/// Owns what it needs and borrows nothing, so the host may do anything meanwhile, other steps included. Dropping it gives the
+/// results up; the step runs on.
+pub(crate) struct PendingResults {
+    runtime: Rc<Runtime>,
+    results: Expected,
+    work: Vec<(&'static str, u64)>,
+    warm: bool,
+    started: Instant,
 }
 
 /// A submission of a step and what is in it.
@@ -111,34 +124,9 @@ impl Step {
         keep_waiting: &mut KeepWaiting<'_>,
         sink: &mut dyn FnMut([T; N]),
     ) -> Result<()> {
-        let Self { runtime, recording } = self;
-        let mut rest = recording.commands.into_iter().peekable();
-        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
-        let mut last = Recording::default();
-        let mut under_way: VecDeque<Submission> = VecDeque::new();
-        loop {
-            let part = take_part(&runtime, &mut rest, dispatches_max);
-            dispatches_max = later_max;
-            if rest.peek().is_none() {
-                last.commands.extend(part.commands);
-                break;
-            }
-            runtime.proceed(keep_waiting)?;
-            under_way.push_back(runtime.submit(part, keep_waiting)?);
-            if under_way.len() > UNDER_WAY_MAX
-                && let Some(oldest) = under_way.pop_front()
-            {
-                runtime.wait(&oldest, keep_waiting)?;
-            }
-        }
-        let work: Vec<_> = last
-            .dispatches()
-            .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units))
-            .collect();
-        let warm = last
-            .dispatches()
-            .all(|dispatch| dispatch.pipeline.warm.replace(true));
-        let alone = under_way.is_empty();
+        let runtime = Rc::clone(&self.runtime);
+        let (last, alone) = self.submit_all_but_last(keep_waiting)?;
+        let (work, warm) = work_of(&last);
         let taken_bytes = N * size_of::<T>();
         let mut take = |bytes: &[u8]| {
             let mut elements = [T::zeroed(); N];
@@ -166,6 +154,52 @@ impl Step {
             runtime.pace.learn_all(&work, elapsed, !alone);
         }
         Ok(())
+    }
+
+    /// Hands the step and the copy of `results` to the device. Waits only while more than two submissions of it would be under
+    /// way.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub(crate) fn submit_and_expect<T: Pod>(
+        self,
+        results: &Array<T>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<PendingResults> {
+        let runtime = Rc::clone(&self.runtime);
+        let (last, _) = self.submit_all_but_last(keep_waiting)?;
+        let (work, warm) = work_of(&last);
+        let started = Instant::now();
+        let results = runtime.run_and_expect(last, results.view(), keep_waiting)?;
+        Ok(PendingResults {
+            runtime,
+            results,
+            work,
+            warm,
+            started,
+        })
+    }
+
+    /// Submits all but the last part of the step; returns that, and whether it is all of it.
+    fn submit_all_but_last(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<(Recording, bool)> {
+        let Self { runtime, recording } = self;
+        let mut rest = recording.commands.into_iter().peekable();
+        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
+        let mut under_way: VecDeque<Submission> = VecDeque::new();
+        loop {
+            let part = take_part(&runtime, &mut rest, dispatches_max);
+            dispatches_max = later_max;
+            if rest.peek().is_none() {
+                return Ok((part, under_way.is_empty()));
+            }
+            runtime.proceed(keep_waiting)?;
+            under_way.push_back(runtime.submit(part, keep_waiting)?);
+            if under_way.len() > UNDER_WAY_MAX
+                && let Some(oldest) = under_way.pop_front()
+            {
+                runtime.wait(&oldest, keep_waiting)?;
+            }
+        }
     }
 
     /// Hands the step to the device. Waits only while more than two submissions of it would be under way.
@@ -196,13 +230,7 @@ impl Step {
             runtime.proceed(keep_waiting)?;
             let next = take_part(&runtime, &mut rest, dispatches_max);
             dispatches_max = later_max;
-            let work = next
-                .dispatches()
-                .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units))
-                .collect();
-            let warm = next
-                .dispatches()
-                .all(|dispatch| dispatch.pipeline.warm.replace(true));
+            let (work, warm) = work_of(&next);
             let started = Instant::now();
             let submission = runtime.submit(next, keep_waiting)?;
             under_way.push_back(Part {
@@ -244,6 +272,15 @@ fn take_part(runtime: &Runtime, rest: &mut Peekable<IntoIter<Command>>, dispatch
     part
 }
 
+/// What is in `recording`, by kernel, and whether each of its kernels has run before.
+fn work_of(recording: &Recording) -> (Vec<(&'static str, u64)>, bool) {
+    let work = recording
+        .dispatches()
+        .map(|dispatch| (dispatch.pipeline.kernel, dispatch.units));
+    let warm = |dispatch: &Dispatch| dispatch.pipeline.warm.replace(true);
+    (work.collect(), recording.dispatches().all(warm))
+}
+
 fn finish(runtime: &Runtime, part: &Part, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
     let was_done = runtime.is_done(&part.submission);
     runtime.wait(&part.submission, keep_waiting)?;
@@ -254,6 +291,43 @@ fn finish(runtime: &Runtime, part: &Part, keep_waiting: &mut KeepWaiting<'_>) ->
             .learn_all(&part.work, part.started.elapsed(), was_done);
     }
     Ok(())
+}
+
+impl PendingResults {
+    /// Waits until the device is done with the step.
+    ///
+    /// # Errors
+    /// `Cancelled` (the step runs on) or `DeviceLost`.
+    pub(crate) fn wait(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        self.runtime.wait(self.results.submission(), keep_waiting)
+    }
+
+    /// Waits for the results, and gives `sink` their elements, taken together `N` at a time, in order.
+    ///
+    /// # Errors
+    /// As [`PendingResults::wait`].
+    pub(crate) fn take<T: Pod, const N: usize>(
+        self,
+        keep_waiting: &mut KeepWaiting<'_>,
+        sink: &mut dyn FnMut([T; N]),
+    ) -> Result<()> {
+        let Self { runtime, results, .. } = self;
+        let started = self.started;
+        let mut elapsed = None;
+        runtime.take_expected(&results, keep_waiting, &mut |bytes| {
+            elapsed = Some(started.elapsed());
+            for piece in bytes.chunks_exact(N * size_of::<T>()) {
+                let mut elements = [T::zeroed(); N];
+                bytemuck::cast_slice_mut(&mut elements).copy_from_slice(piece);
+                sink(elements);
+            }
+        })?;
+        if let Some(elapsed) = elapsed.filter(|_| self.warm) {
+            // It may have waited for other steps, and been done long before anyone asked.
+            runtime.pace.learn_all(&self.work, elapsed, true);
+        }
+        Ok(())
+    }
 }
 
 impl Pending {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::memory::block::Block;
 use crate::memory::buffer::{DeviceBuffer, Purpose};
 use crate::memory::read_back;
 use crate::memory::staging::{self, NextSlot, Source};
@@ -15,11 +16,30 @@ use crate::recording::{End, Recording};
 use crate::runtime::{Runtime, as_u64, as_usize};
 use crate::submit::Submission;
 
+/// Account of results that are expected.
+const EXPECTED_LABEL: &str = "vectorgpu.results";
+
 /// A piece of a result under way.
 struct Piece {
     slot: Rc<DeviceBuffer>,
     bytes: u64,
     submission: Submission,
+}
+
+/// A result under way in memory of its own, beside which other results may be asked for and read.
+///
+/// Dropping it gives the result up: its memory is used again once the device is done with it.
+pub(crate) struct Expected {
+    piece: Piece,
+    /// Keeps the piece's buffer out of the pool.
+    _block: Rc<Block>,
+}
+
+impl Expected {
+    /// What leaves the result behind.
+    pub(crate) fn submission(&self) -> &Submission {
+        &self.piece.submission
+    }
 }
 
 impl Runtime {
@@ -100,6 +120,50 @@ impl Runtime {
         }
         self.collect_profile()?;
         Ok(first.unwrap_or_else(|| started.elapsed()))
+    }
+
+    /// Runs `recording`, then has all of `source` copied to where [`Runtime::take_expected`] finds it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Cancelled`, or as [`crate::context::Context::guarded`].
+    pub(crate) fn run_and_expect(
+        &self,
+        mut recording: Recording,
+        source: &View,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Expected> {
+        let bytes = source.bytes();
+        // Not a slot of the ring: that would go to whoever reads next.
+        let block = self.acquire(EXPECTED_LABEL, Purpose::ReadBack, bytes, keep_waiting)?;
+        let target = View::front(&block, bytes)?;
+        recording.copy(End::View(source.clone()), End::View(target), bytes);
+        let submission = self.submit(recording, keep_waiting)?;
+        let slot = Rc::clone(block.buffer());
+        self.context
+            .guarded("mapping results", |_| slot.start_mapping(wgpu::MapMode::Read))?;
+        let piece = Piece {
+            slot,
+            bytes,
+            submission,
+        };
+        Ok(Expected { piece, _block: block })
+    }
+
+    /// Waits for a result, and gives `sink` its bytes.
+    ///
+    /// # Errors
+    /// As [`Runtime::wait`], or as [`crate::context::Context::guarded`].
+    pub(crate) fn take_expected(
+        &self,
+        expected: &Expected,
+        keep_waiting: &mut KeepWaiting<'_>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
+        let piece = &expected.piece;
+        let settled = || piece.slot.mapping().is_settled();
+        self.wait_until(&settled, Some(&piece.submission), keep_waiting)?;
+        self.take_piece(piece, sink)?;
+        self.collect_profile()
     }
 
     /// Gives `sink` all bytes of `source` in order, in pieces, as a future.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, ManyHits};
+use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, ManyHits, PendingMany};
 use vectorgpu_core::quantize::list_row::{ListQuery, QueryCodes};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -22,7 +22,7 @@ use crate::kernels::top_k::{FEW_BLOCK, FEW_MAX, Span};
 use crate::memory::staging::Source;
 use crate::memory::view::View;
 use crate::runtime::{Runtime, as_u32, as_usize};
-use crate::step::Step;
+use crate::step::{PendingResults, Step};
 
 /// Most bytes of keys at a time.
 const KEYS_BYTES_MAX: u64 = 512 << 20;
@@ -65,23 +65,31 @@ struct Plan {
 }
 
 impl IndexCopies {
-    /// See `ListCopies::nearest_of_many`; `wanted` is at most [`WANTED_MAX`].
+    /// See `ListCopies::begin_many`; `wanted` is at most [`WANTED_MAX`].
     pub(super) fn search_many(
         &self,
         queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
-        found: &mut ManyHits,
         keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
+    ) -> Result<PendingHits> {
         let held = self.lists_of(lists)?;
         let runtime = &self.cache.runtime;
         let limit = KEYS_BYTES_MAX
             .min(runtime.budget.limit_bytes() / 8)
             .min(runtime.capabilities().binding_bytes);
         let most = as_usize(limit / 4)?.max(FEW_BLOCK);
+        let mut pending = PendingHits {
+            parts: Vec::new(),
+            wanted,
+            exact: self.shape.rows.vectors,
+        };
         let mut first = 0;
         while first < queries.len() {
+            if let Some((before_last, _)) = pending.parts.iter().rev().nth(1) {
+                // Each holds its keys until the device is done with them.
+                before_last.wait(keep_waiting)?;
+            }
             let end = held.fitting(lists, first, most);
             let plan = held.plan(lists, first..end)?;
             let rows = (first..end).map(|query| held.rows(&lists[query]));
@@ -95,11 +103,12 @@ impl IndexCopies {
                 wanted,
                 keep_waiting,
             )?;
-            let exact = self.shape.rows.vectors;
-            take_hits(step, &hits, &rows, wanted, exact, found, keep_waiting)?;
+            pending
+                .parts
+                .push((step.submit_and_expect(&hits, keep_waiting)?, rows));
             first = end;
         }
-        Ok(())
+        Ok(pending)
     }
 
     fn lists_of(&self, lists: &[Vec<u32>]) -> Result<Lists> {
@@ -408,18 +417,45 @@ fn later_passes(counts: &[usize], wanted: usize) -> Result<Vec<Vec<Span>>> {
     Ok(passes)
 }
 
-/// Runs the step and sorts the hits out by query; `rows` says how many rows each was compared with.
+/// Hits that the device is at, of some of the queries after the other.
+pub(super) struct PendingHits {
+    /// With how many rows each of their queries is compared.
+    parts: Vec<(PendingResults, Vec<u64>)>,
+    wanted: usize,
+    exact: bool,
+}
+
+impl PendingHits {
+    /// Waits for the hits, and sorts them out by query.
+    pub(super) fn take(self, found: &mut ManyHits, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        for (hits, rows) in self.parts {
+            take_hits(hits, &rows, self.wanted, self.exact, found, keep_waiting)?;
+        }
+        Ok(())
+    }
+}
+
+impl PendingMany for PendingHits {
+    fn finish(self: Box<Self>, keep_waiting: &mut KeepWaiting<'_>) -> Result<ManyHits> {
+        let mut found = ManyHits::default();
+        self.take(&mut found, keep_waiting)?;
+        Ok(found)
+    }
+}
+
+/// Sorts the hits out by query; `rows` says how many rows each was compared with.
 fn take_hits(
-    step: Step,
-    hits: &Array<u32>,
+    hits: PendingResults,
     rows: &[u64],
     wanted: usize,
     exact: bool,
     found: &mut ManyHits,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
+    found.hits.reserve(rows.len() * wanted);
+    found.queries.reserve(rows.len());
     let (mut place, mut cut, mut count) = (0, f32::NEG_INFINITY, 0);
-    step.run_and_read(hits, keep_waiting, &mut |hit: [u32; HIT_WORDS]| {
+    hits.take(keep_waiting, &mut |hit: [u32; HIT_WORDS]| {
         let [key, low, high, there, score, norm_sq, ..] = hit;
         if there != 0 {
             let key = f32::from_bits(key);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits};
+use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -165,15 +165,33 @@ impl ListCopies for IndexCopies {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         if (1..=WANTED_MAX).contains(&wanted) {
-            self.search_many(queries, lists, wanted, found, keep_waiting)?;
+            let pending = self.search_many(queries, lists, wanted, keep_waiting)?;
             self.cache.tick();
-            return Ok(());
+            return pending.take(found, keep_waiting);
         }
         for (query, lists) in queries.iter().zip(lists) {
             let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
             found.queries.push((found.hits.len(), searched));
         }
         Ok(())
+    }
+
+    fn begin_many(
+        &mut self,
+        queries: &[ListQuery<'_>],
+        lists: &[Vec<u32>],
+        wanted: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn PendingMany>> {
+        if (1..=WANTED_MAX).contains(&wanted) {
+            let pending = self.search_many(queries, lists, wanted, keep_waiting)?;
+            // What the device was given it finds as it is now, whatever becomes of the lists.
+            self.cache.tick();
+            return Ok(Box::new(pending));
+        }
+        let mut found = ManyHits::default();
+        self.nearest_of_many(queries, lists, wanted, &mut found, keep_waiting)?;
+        Ok(Box::new(found))
     }
 
     fn failed(&mut self, error: Error) -> Result<()> {

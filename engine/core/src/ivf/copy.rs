@@ -133,11 +133,46 @@ pub trait ListCopies {
         Ok(())
     }
 
+    /// Begins what [`Self::nearest_of_many`] does, so that the host can do something else meanwhile: copies may be changed,
+    /// dropped and searched before it is finished. Without a device that works by itself it is done at once.
+    ///
+    /// # Errors
+    /// As [`Self::nearest`].
+    fn begin_many(
+        &mut self,
+        queries: &[ListQuery<'_>],
+        lists: &[Vec<u32>],
+        wanted: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn PendingMany>> {
+        let mut found = ManyHits::default();
+        self.nearest_of_many(queries, lists, wanted, &mut found, keep_waiting)?;
+        Ok(Box::new(found))
+    }
+
     /// Told that `error` ended a search; decides whether the pages are read instead.
     ///
     /// # Errors
     /// The error, when they are not.
     fn failed(&mut self, error: Error) -> Result<()>;
+}
+
+/// A search for many queries that was begun. Dropping it gives it up.
+///
+/// Implementors: the GPU's, which owns what it needs and borrows nothing, and hits that are there already. So an interrupt may
+/// be processed while one is pending.
+pub trait PendingMany {
+    /// Waits for what is found.
+    ///
+    /// # Errors
+    /// As [`ListCopies::nearest`].
+    fn finish(self: Box<Self>, keep_waiting: &mut KeepWaiting<'_>) -> Result<ManyHits>;
+}
+
+impl PendingMany for ManyHits {
+    fn finish(self: Box<Self>, _keep_waiting: &mut KeepWaiting<'_>) -> Result<ManyHits> {
+        Ok(*self)
+    }
 }
 
 /// What collects the rows of a list as they are read.
