@@ -6,8 +6,9 @@
 use pgrx::pg_sys;
 use vectorgpu_core::Result;
 use vectorgpu_core::exact::Neighbour;
+use vectorgpu_core::ivf::search::many::FoundOfMany;
 
-use crate::am::{self, AT_ONCE, ManySearch, OrderedScan};
+use crate::am::{self, ManySearch, OrderedScan};
 use crate::pg::relation::OpenIndex;
 use crate::pg::setting::SettingScope;
 use crate::types::vector::VectorBuilder;
@@ -27,14 +28,19 @@ pub(super) fn open_index(oid: pg_sys::Oid) -> Result<OpenIndex> {
 
 /// Searches of one index for the same number of rows.
 pub(super) struct Searcher<'a> {
-    scan: OrderedScan<'a>,
     many: Option<ManySearch<'a>>,
+    scans: Scans<'a>,
+    /// Dropped last: the probes are as wanted as long as anything searches.
+    _settings: SettingScope,
+}
+
+/// What looks rows up, and searches for each query by itself where that has to be.
+struct Scans<'a> {
+    scan: OrderedScan<'a>,
     k: usize,
     /// The query that the scan is at, which reads it as a datum.
     query: Option<VectorBuilder>,
     found: Vec<Neighbour>,
-    /// Dropped last: the probes are as wanted as long as anything searches.
-    _settings: SettingScope,
 }
 
 impl<'a> Searcher<'a> {
@@ -56,11 +62,13 @@ impl<'a> Searcher<'a> {
             None
         };
         Ok(Self {
-            scan: OrderedScan::begin(open)?,
             many,
-            k,
-            query: None,
-            found: Vec::new(),
+            scans: Scans {
+                scan: OrderedScan::begin(open)?,
+                k,
+                query: None,
+                found: Vec::new(),
+            },
             _settings: settings,
         })
     }
@@ -78,33 +86,49 @@ impl<'a> Searcher<'a> {
         queries: &[&[f32]],
         take: &mut dyn FnMut(&[Neighbour]),
     ) -> Result<()> {
-        for queries in queries.chunks(AT_ONCE) {
-            let at_once = match &mut self.many {
-                Some(many) if queries.len() > 1 => many.nearest(queries, self.k)?,
-                _ => Vec::new(),
-            };
-            for (place, elements) in queries.iter().enumerate() {
-                let query = match &mut self.query {
-                    Some(query) if query.len() == elements.len() => {
-                        query.copy_from_slice(elements);
-                        query
-                    }
-                    query => query.insert(VectorBuilder::from_elements(elements)),
-                };
-                let query = query.as_vector();
-                let (scan, k, found) = (&mut self.scan, self.k, &mut self.found);
-                let of_query = |place| at_once.get(place).and_then(Option::as_ref);
-                if let Some(next) = of_query(place + 1) {
-                    scan.ask_ahead(&next.rows);
-                }
-                let found_at_once =
-                    of_query(place).is_some_and(|rows| scan.nearest_among(&query, rows, k, found));
-                if !found_at_once {
-                    scan.nearest(&query, k, found);
-                }
-                take(found);
-            }
+        let scans = &mut self.scans;
+        let Some(many) = self.many.as_mut().filter(|_| queries.len() > 1) else {
+            scans.answer(queries, &[], take);
+            return Ok(());
+        };
+        let (mut answers, mut left) = (many.answers(queries, scans.k), queries);
+        while let Some(found) = answers.next_part()? {
+            let (part, later) = left.split_at(found.len());
+            scans.answer(part, &found, take);
+            left = later;
         }
         Ok(())
+    }
+}
+
+impl Scans<'_> {
+    /// Hands the rows nearest to each of `queries` to `take`: those among `found` where they suffice, else what a scan finds.
+    fn answer(
+        &mut self,
+        queries: &[&[f32]],
+        found: &[Option<FoundOfMany>],
+        take: &mut dyn FnMut(&[Neighbour]),
+    ) {
+        let of_query = |place| found.get(place).and_then(Option::as_ref);
+        for (place, elements) in queries.iter().enumerate() {
+            let query = match &mut self.query {
+                Some(query) if query.len() == elements.len() => {
+                    query.copy_from_slice(elements);
+                    query
+                }
+                query => query.insert(VectorBuilder::from_elements(elements)),
+            };
+            let query = query.as_vector();
+            let (scan, k, rows) = (&mut self.scan, self.k, &mut self.found);
+            if let Some(next) = of_query(place + 1) {
+                scan.ask_ahead(&next.rows);
+            }
+            let found_at_once =
+                of_query(place).is_some_and(|found| scan.nearest_among(&query, found, k, rows));
+            if !found_at_once {
+                scan.nearest(&query, k, rows);
+            }
+            take(rows);
+        }
     }
 }

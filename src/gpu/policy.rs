@@ -17,6 +17,7 @@ use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::estimate::{AssignmentWork, Choice, Estimate, Rates, Savings};
 use vectorgpu_core::ivf::cost::{self, Scan};
 use vectorgpu_core::ivf::layout::Meta;
+use vectorgpu_core::ivf::search::many::ManyCopies;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::ledger::{self, Job};
@@ -251,6 +252,25 @@ pub(crate) struct ManyPlace {
 pub(crate) struct ManyCopied {
     pub(crate) lists: IndexCopies,
     pub(crate) centroids: IndexCopies,
+}
+
+impl ManyCopied {
+    /// Both, to be searched.
+    pub(crate) fn both(&mut self) -> ManyCopies<'_> {
+        ManyCopies {
+            lists: &mut self.lists,
+            centroids: Some(&mut self.centroids),
+        }
+    }
+}
+
+impl ManyPlace {
+    /// Goes on without the GPU, which has failed.
+    pub(crate) fn give_up(&mut self) {
+        self.copies = None;
+        self.why = "the GPU failed";
+        self.book.device = ledger::Device::Cpu;
+    }
 }
 
 /// Where many searches at once of an open `index` compute.

@@ -7,6 +7,7 @@ a built layer; without it cargo builds one.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -270,3 +271,58 @@ def test_cursor_over_a_lost_gpu_ends_cleanly(session, faulty, layer):
             session.execute("FETCH 200 FROM c")
     assert layer.reported("faults") > 0
     assert_gpu_works_again(session, layer, faulty.dsn())
+
+
+def search_many(connection: psycopg.Connection) -> list[tuple]:
+    """A search for some parts of queries."""
+    vectors = "(SELECT array_agg(embedding ORDER BY id) || array_agg(embedding ORDER BY -id) AS vectors FROM items) q"
+    return connection.execute(f"SELECT s.* FROM {vectors}, vectorgpu.search('items_ivf', q.vectors, 5, 2) s").fetchall()
+
+
+@pytest.fixture(scope="module")
+def found_on_cpu(faulty: Cluster) -> list[tuple]:
+    """What `search_many` finds without a GPU."""
+    with psycopg.connect(faulty.dsn(), autocommit=True) as connection:
+        connection.execute("SET vectorgpu.device = 'cpu'")
+        return search_many(connection)
+
+
+@pytest.mark.parametrize("number", [2, 4, 6, 7, 8, 9, 10, 11, 12, 14, 17])
+def test_searches_for_many_queries_on_a_gpu_that_is_lost_are_right_or_a_clean_error(
+    session, faulty, layer, found_on_cpu, number
+):
+    layer.set_plan(f"vkQueueSubmit {number} lost")
+    try:
+        assert search_many(session) == found_on_cpu
+        assert not layer.reported("faults"), "the loss went unnoticed"
+    except CLEAN:
+        assert layer.reported("faults") > 0
+    assert_gpu_works_again(session, layer, faulty.dsn())
+
+
+def test_searches_for_many_queries_go_on_under_auto_with_one_warning(session, faulty, layer, found_on_cpu):
+    layer.set_plan("")
+    session.execute("SELECT vectorgpu.calibrate()")
+    path = faulty.data / "vectorgpu" / "calibration.json"
+    measured = path.read_text()
+    rates = {"gpu_start_s": 1e-9, "gpu_search_s": 1e-9} | {
+        f"gpu_{what}_bytes_per_s": 1e18 for what in ("scan", "copy", "upload")
+    }
+    path.write_text(json.dumps(json.loads(measured) | rates | {"gpu_multiply_adds_per_s": 1e18}))
+    lost = 0
+    try:
+        for number in (6, 8, 10, 11, 12, 13, 14, 15, 16, 18, 20, 25):
+            notices: list[str] = []
+            layer.set_plan(f"vkQueueSubmit {number} lost")
+            with psycopg.connect(faulty.dsn(), autocommit=True) as connection:
+                connection.execute("SET vectorgpu.allow_software_gpu = on")
+                connection.add_notice_handler(lambda notice, kept=notices: kept.append(notice.message_primary))
+                assert search_many(connection) == found_on_cpu
+                faults = layer.reported("faults")
+                lost += faults
+                assert len(notices) == faults, notices
+                assert all("the CPU goes on" in notice for notice in notices)
+                layer.set_plan("")
+    finally:
+        path.write_text(measured)
+    assert lost > 3, "the GPU was there to be lost"

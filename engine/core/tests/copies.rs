@@ -7,7 +7,9 @@ use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::layout::Tid;
-use vectorgpu_core::ivf::search::many::{FoundForEach, ManyCopies, nearest_of_many, ranking_metric};
+use vectorgpu_core::ivf::search::many::{
+    Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many, ranking_metric,
+};
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
@@ -271,16 +273,28 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                     lists: &mut lists,
                     centroids: Some(&mut centroids),
                 };
-                let found = nearest_of_many(
-                    &index.store,
-                    &index.meta,
-                    &mut copies,
-                    &queries,
+                let wanted = ManyQueries {
+                    queries: &queries,
                     probes,
-                    10,
-                    &mut || true,
-                )
-                .expect("sound");
+                    k: 10,
+                };
+                let go_on = &mut || true;
+                let found = nearest_of_many(&index.store, &index.meta, &mut copies, wanted, go_on);
+                let found = found.expect("sound");
+                // Two parts of the queries, one a step ahead of the other.
+                let (front, rest) = queries.split_at(13);
+                let mut begin = |queries| {
+                    let wanted = ManyQueries { queries, ..wanted };
+                    Choosing::begin(&index.store, &index.meta, &mut copies, wanted, go_on).expect("sound")
+                };
+                let (front, rest) = (begin(front), begin(rest));
+                let [front, rest] = [front, rest].map(|choosing: Choosing<'_>| -> Finding<'_> {
+                    let finding = choosing.find(&index.store, &index.meta, &mut copies, &mut || true);
+                    finding.expect("sound")
+                });
+                let finish =
+                    |finding: Finding<'_>| finding.finish(metric, &mut || true).expect("sound").queries;
+                assert_eq!([finish(front), finish(rest)].concat(), found.queries);
                 let in_pages =
                     nearest_of_many_in_pages(&index.store, &index.meta, &queries, probes, 10, &mut || true);
                 check_pages(&index, &queries, probes, in_pages.expect("sound"));

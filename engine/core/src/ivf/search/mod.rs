@@ -16,6 +16,7 @@ pub mod many;
 pub mod many_pages;
 mod rabitq;
 mod rank;
+mod rank_on_device;
 mod rank_together;
 
 use std::ops::ControlFlow;
