@@ -11,7 +11,7 @@ use support::{engine, engines, engines_and_units, go_on};
 use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, ListCache, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, prewarm};
+use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, SentQueries, prewarm};
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
@@ -356,6 +356,83 @@ fn check_many(engine: &Engine, metric: Metric, (dims, rows, count): (usize, usiz
             .nearest_of_many(&queries, &lists, wanted, &mut found, &mut go_on)
             .unwrap();
         compare_many(&found, &alone, wanted, slack);
+    }
+}
+
+#[test]
+fn what_was_begun_is_found_whatever_happens_meanwhile() {
+    for (engine, _) in engines_and_units("what_was_begun_is_found_whatever_happens_meanwhile") {
+        let index = Index::build(Metric::L2, Storage::F32, 20, 600, 6, 3);
+        let cache = engine.list_cache();
+        let mut copies = copies_of(&cache, &index, 1);
+        prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+        let mut random = Random(8);
+        let values: Vec<Vec<f32>> = (0..200).map(|_| random.vector(20)).collect();
+        let queries: Vec<ListQuery<'_>> = values
+            .iter()
+            .map(|query| ListQuery::new(Metric::L2, query).unwrap())
+            .collect();
+        let lists = vec![(0..6).collect::<Vec<u32>>(); queries.len()];
+        let sent = &mut SentQueries::default();
+        let begin = |copies: &mut IndexCopies, part: std::ops::Range<usize>, sent: &mut SentQueries| {
+            let pending = copies.begin_many(&queries[part.clone()], &lists[part], 10, sent, &mut go_on);
+            pending.unwrap()
+        };
+        let mut expected = ManyHits::default();
+        copies
+            .nearest_of_many(&queries[..100], &lists[..100], 10, &mut expected, &mut go_on)
+            .unwrap();
+        let first = begin(&mut copies, 0..100, &mut *sent);
+        // The same queries again, as the device has them; others, of the same number; and some that nobody waits for.
+        let again = begin(&mut copies, 0..100, sent);
+        drop(begin(&mut copies, 50..150, &mut SentQueries::default()));
+        let others = begin(&mut copies, 100..200, &mut SentQueries::default());
+        for list in 0..6 {
+            copies.discard(list);
+        }
+        // In the memory that the lists had, and through the rings that results and queries take.
+        one_list(&cache, Metric::L2, 20, &vec![9.0; 20 * 600]);
+        let (others, again) = (
+            others.finish(&mut go_on).unwrap(),
+            again.finish(&mut go_on).unwrap(),
+        );
+        let first = first.finish(&mut go_on).unwrap();
+        assert_eq!(others.queries.len(), 100);
+        for found in [&first, &again] {
+            assert_eq!(found.queries, expected.queries);
+            assert_eq!(found.hits, expected.hits);
+        }
+        assert_ne!(others.hits, expected.hits);
+        *sent = SentQueries::default();
+        let memory = engine.memory();
+        let in_use: Vec<_> = memory
+            .in_use()
+            .filter(|usage| usage.label != "vectorgpu.lists.test")
+            .collect();
+        assert!(in_use.is_empty(), "{in_use:?}");
+    }
+}
+
+#[test]
+fn what_was_begun_on_a_lost_device_is_an_error() {
+    for (engine, _) in engines_and_units("what_was_begun_on_a_lost_device_is_an_error") {
+        let cache = engine.list_cache();
+        let (mut copies, _) = one_list(&cache, Metric::L2, 3, &[1.0; 30]);
+        let query = ListQuery::new(Metric::L2, &[1.0, 2.0, 3.0]).unwrap();
+        let sent = &mut SentQueries::default();
+        let pending = [(); 2].map(|()| {
+            copies
+                .begin_many(&[query], &[vec![0]], 3, sent, &mut go_on)
+                .unwrap()
+        });
+        engine.simulate_loss().unwrap();
+        for pending in pending {
+            // What the device had done before is right; else it is known to be lost.
+            let lost = pending.finish(&mut go_on).err();
+            assert!(lost.is_none_or(|error| error.kind() == ErrorKind::DeviceLost));
+        }
+        let after = copies.begin_many(&[query], &[vec![0]], 3, sent, &mut go_on).err();
+        assert_eq!(after.map(|error| error.kind()), Some(ErrorKind::DeviceLost));
     }
 }
 

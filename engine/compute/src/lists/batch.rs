@@ -5,10 +5,10 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, ManyHits, PendingMany};
+use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, ManyHits, PendingMany, SentQueries};
 use vectorgpu_core::quantize::list_row::{ListQuery, QueryCodes};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -52,6 +52,20 @@ struct Size {
     rows: u64,
 }
 
+/// Queries in device memory.
+#[derive(Clone)]
+struct QueryViews {
+    device: Weak<Runtime>,
+    count: usize,
+    octets: usize,
+    /// `[count, octets * 8]` f32.
+    values: View,
+    /// What they are scored by, with its records: codes, or the values.
+    scored: View,
+    heads: View,
+    are_codes: bool,
+}
+
 /// What some of the queries need.
 #[derive(Default)]
 struct Plan {
@@ -71,6 +85,7 @@ impl IndexCopies {
         queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
+        sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<PendingHits> {
         let held = self.lists_of(lists)?;
@@ -95,10 +110,16 @@ impl IndexCopies {
             let rows = (first..end).map(|query| held.rows(&lists[query]));
             let rows: Vec<u64> = rows.collect();
             let mut step = Step::new(Rc::clone(runtime));
+            let known = QueryViews::known(sent, runtime, self.shape.rows.octets(), first..end);
+            let views = match known {
+                Some(views) => views,
+                None => step.stage_queries(&queries[first..end], self.shape.rows.octets(), keep_waiting)?,
+            };
             let hits = step.search_many(
                 &self.shape,
                 &held.tiles,
-                &queries[first..end],
+                &views,
+                end - first,
                 &plan,
                 wanted,
                 keep_waiting,
@@ -106,6 +127,10 @@ impl IndexCopies {
             pending
                 .parts
                 .push((step.submit_and_expect(&hits, keep_waiting)?, rows));
+            if (first, end) == (0, queries.len()) {
+                // Only now is it sure that they are there for later steps.
+                views.leave(sent);
+            }
             first = end;
         }
         Ok(pending)
@@ -218,6 +243,20 @@ impl Lists {
     }
 }
 
+impl QueryViews {
+    /// What `sent` holds, if those are the queries of `wanted`, all of them, on this device.
+    fn known(sent: &SentQueries, runtime: &Rc<Runtime>, octets: usize, wanted: Range<usize>) -> Option<Self> {
+        let views: &Self = sent.0.as_ref()?.downcast_ref()?;
+        let is_here = views.device.as_ptr() == Rc::as_ptr(runtime);
+        (is_here && views.octets == octets && wanted == (0..views.count)).then(|| views.clone())
+    }
+
+    /// Leaves them in `sent`.
+    fn leave(self, sent: &mut SentQueries) {
+        sent.0 = Some(Rc::new(self));
+    }
+}
+
 impl Plan {
     /// Adds the blocks of a part of a list and its `count` queries, which begin in the map at `map_at`.
     fn add_part(&mut self, part: &Part, map_at: usize, count: usize) -> Result<()> {
@@ -259,18 +298,14 @@ impl Plan {
 }
 
 impl Step {
-    /// Records the search, and returns where the hits will be: `[queries, wanted]`.
-    fn search_many(
+    /// Device memory with these queries, once the step runs.
+    fn stage_queries(
         &mut self,
-        shape: &IndexShape,
-        tiles: &Tiles,
         queries: &[ListQuery<'_>],
-        plan: &Plan,
-        wanted: usize,
+        octets: usize,
         keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<Array<u32>> {
+    ) -> Result<QueryViews> {
         let runtime = Rc::clone(&self.runtime);
-        let octets = shape.rows.octets();
         let elements: Vec<&[u8]> = queries
             .iter()
             .map(|query| bytemuck::cast_slice(query.values))
@@ -290,6 +325,30 @@ impl Step {
                 (values.clone(), heads)
             }
         };
+        Ok(QueryViews {
+            device: Rc::downgrade(&runtime),
+            count: queries.len(),
+            octets,
+            values,
+            scored,
+            heads,
+            are_codes,
+        })
+    }
+
+    /// Records the search, and returns where the hits will be: `[count, wanted]`.
+    #[expect(clippy::too_many_arguments, reason = "what is searched, and for what")]
+    fn search_many(
+        &mut self,
+        shape: &IndexShape,
+        tiles: &Tiles,
+        queries: &QueryViews,
+        count: usize,
+        plan: &Plan,
+        wanted: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Array<u32>> {
+        let runtime = Rc::clone(&self.runtime);
         let map = self.stage_words(bytemuck::cast_slice(&plan.map), keep_waiting)?;
         let table = self.stage_words(bytemuck::cast_slice(&tiles.table), keep_waiting)?;
         let blocks = plan.blocks.concat();
@@ -305,11 +364,11 @@ impl Step {
         let keys = room::<f32>(&runtime, plan.places.max(1), keep_waiting)?;
         let call = ListKeys {
             metric: shape.metric,
-            octets,
+            octets: queries.octets,
             tiles: &table,
-            queries: &scored,
-            are_codes,
-            heads: &heads,
+            queries: &queries.scored,
+            are_codes: queries.are_codes,
+            heads: &queries.heads,
             map: &map,
             blocks: &blocks,
             keys: keys.view(),
@@ -320,11 +379,11 @@ impl Step {
             first += blocks.len();
         }
         let (chosen_keys, chosen_rows) = self.choose(&keys, &spans, wanted, keep_waiting)?;
-        let count = queries.len() * wanted;
+        let count = count * wanted;
         let found = room::<u32>(&runtime, count * HIT_WORDS, keep_waiting)?;
         let fetch = ListFetch {
             metric: shape.metric,
-            queries: &values,
+            queries: &queries.values,
             dims: shape.rows.dims,
             tile_rows: tiles.tile_rows,
             tiles: &table,

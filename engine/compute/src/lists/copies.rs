@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany};
+use vectorgpu_core::ivf::copy::{
+    CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany, SentQueries,
+};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -165,7 +167,8 @@ impl ListCopies for IndexCopies {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         if (1..=WANTED_MAX).contains(&wanted) {
-            let pending = self.search_many(queries, lists, wanted, keep_waiting)?;
+            let sent = &mut SentQueries::default();
+            let pending = self.search_many(queries, lists, wanted, sent, keep_waiting)?;
             self.cache.tick();
             return pending.take(found, keep_waiting);
         }
@@ -181,10 +184,11 @@ impl ListCopies for IndexCopies {
         queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
+        sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Box<dyn PendingMany>> {
         if (1..=WANTED_MAX).contains(&wanted) {
-            let pending = self.search_many(queries, lists, wanted, keep_waiting)?;
+            let pending = self.search_many(queries, lists, wanted, sent, keep_waiting)?;
             // What the device was given it finds as it is now, whatever becomes of the lists.
             self.cache.tick();
             return Ok(Box::new(pending));

@@ -4,6 +4,9 @@
 //! may hold a few rows more than its version says; whoever finds a later version reads on from where the copy ends.
 //! Nothing is locked while the device takes rows.
 
+use std::any::Any;
+use std::rc::Rc;
+
 use crate::backend::KeepWaiting;
 use crate::error::{Error, Result};
 use crate::metric::Storage;
@@ -61,6 +64,10 @@ pub struct ManyHits {
     /// Where each query's hits end, and [`CopiesSearched`] for it.
     pub queries: Vec<(usize, CopiesSearched)>,
 }
+
+/// What a device has of some queries, if anything: whatever it is, it goes when this is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct SentQueries(pub Option<Rc<dyn Any>>);
 
 /// Most rows of each query that copies find for many queries at once.
 pub const AT_ONCE_MAX: usize = 64;
@@ -136,6 +143,9 @@ pub trait ListCopies {
     /// Begins what [`Self::nearest_of_many`] does, so that the host can do something else meanwhile: copies may be changed,
     /// dropped and searched before it is finished. Without a device that works by itself it is done at once.
     ///
+    /// What is sent to the device of the queries it leaves in `sent`, for other copies in the same device's memory that are
+    /// searched for the same queries, under the same metric.
+    ///
     /// # Errors
     /// As [`Self::nearest`].
     fn begin_many(
@@ -143,6 +153,7 @@ pub trait ListCopies {
         queries: &[ListQuery<'_>],
         lists: &[Vec<u32>],
         wanted: usize,
+        _sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Box<dyn PendingMany>> {
         let mut found = ManyHits::default();

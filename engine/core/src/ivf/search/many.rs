@@ -14,7 +14,7 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows};
 use crate::vector::check_equal_dims;
 
-use super::super::copy::{self, CopyHit, ListCopies, PendingMany, Refreshed};
+use super::super::copy::{self, CopyHit, ListCopies, PendingMany, Refreshed, SentQueries};
 use super::super::layout::{Meta, Tid};
 use super::super::store::PageStore;
 use super::super::window::Entry;
@@ -153,6 +153,8 @@ impl<'q> Choosing<'q> {
     ) -> Result<Finding<'q>> {
         let (wanted, prepared, mut counts) = (self.wanted, self.prepared, self.counts);
         let started = Instant::now();
+        let ranking = self.ranking.as_ref();
+        let mut sent = ranking.map_or_else(SentQueries::default, |ranking| ranking.sent.clone());
         let mut lists = chosen_lists(store, meta, self.ranking, &prepared, wanted.probes, keep_waiting)?;
         counts.times.rank += started.elapsed();
         counts.lists = lists.iter().map(|lists| lists.len() as u64).sum();
@@ -165,9 +167,10 @@ impl<'q> Choosing<'q> {
         for lists in &mut lists {
             lists.retain(|list| fresh[*list as usize] == Fresh::Yes);
         }
-        let pending = copies
-            .lists
-            .begin_many(&prepared, &lists, wanted.k + SPARE, keep_waiting)?;
+        let pending =
+            copies
+                .lists
+                .begin_many(&prepared, &lists, wanted.k + SPARE, &mut sent, keep_waiting)?;
         counts.times.scan = started.elapsed();
         Ok(Finding {
             wanted,

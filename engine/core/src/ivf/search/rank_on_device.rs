@@ -9,7 +9,7 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 
 use super::super::centroids;
-use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany};
+use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany, SentQueries};
 use super::super::layout::Meta;
 use super::super::store::PageStore;
 use super::many::{ManyCopies, ranking_metric};
@@ -26,6 +26,8 @@ pub(super) struct Ranking {
     pending: Box<dyn PendingMany>,
     /// Whether the device was asked for each query.
     asked: Vec<bool>,
+    /// What the device has of the queries, where lists are ranked by the metric of rows.
+    pub(super) sent: SentQueries,
 }
 
 impl Ranking {
@@ -65,8 +67,12 @@ impl Ranking {
         }
         let wanted = (probes as usize + SPARE_LISTS).min(copy::AT_ONCE_MAX);
         let lists = vec![vec![CENTROIDS]; ranked.len()];
-        let pending = centroids.begin_many(&ranked, &lists, wanted, keep_waiting)?;
-        Ok(Some(Self { pending, asked }))
+        let mut sent = SentQueries::default();
+        let pending = centroids.begin_many(&ranked, &lists, wanted, &mut sent, keep_waiting)?;
+        if metric != meta.metric {
+            sent = SentQueries::default();
+        }
+        Ok(Some(Self { pending, asked, sent }))
     }
 
     /// Waits for the lists; `None` for a query whose lists are in doubt.
