@@ -40,8 +40,9 @@ struct Lists {
     /// Those of each list, one list after the other.
     parts: Vec<Part>,
     sizes: Vec<Size>,
-    /// By number of a list: which of the sizes it has.
-    numbers: Vec<Option<u32>>,
+    /// Which of the sizes the lists of each query have, one query after the other, and where each query's end.
+    numbers: Vec<u32>,
+    ends: Vec<usize>,
 }
 
 /// What a list takes.
@@ -105,10 +106,9 @@ impl IndexCopies {
                 // Each holds its keys until the device is done with them.
                 before_last.wait(keep_waiting)?;
             }
-            let end = held.fitting(lists, first, most);
-            let plan = held.plan(lists, first..end)?;
-            let rows = (first..end).map(|query| held.rows(&lists[query]));
-            let rows: Vec<u64> = rows.collect();
+            let end = held.fitting(first, most);
+            let plan = held.plan(first..end)?;
+            let rows: Vec<u64> = (first..end).map(|query| held.rows(query)).collect();
             let mut step = Step::new(Rc::clone(runtime));
             let known = QueryViews::known(sent, runtime, self.shape.rows.octets(), first..end);
             let views = match known {
@@ -137,20 +137,27 @@ impl IndexCopies {
     }
 
     fn lists_of(&self, lists: &[Vec<u32>]) -> Result<Lists> {
-        let mut numbers: Vec<Option<u32>> = Vec::new();
+        // By number of a list, which of the sizes it has. Only lists that there are, so numbers are small.
+        let mut known: Vec<Option<u32>> = Vec::new();
         let mut copies: Vec<Rc<RefCell<ListCopy>>> = Vec::new();
-        for &list in lists.iter().flatten() {
-            let place = as_usize(u64::from(list))?;
-            if numbers.get(place).is_some_and(Option::is_some) {
-                continue;
+        let mut numbers = Vec::with_capacity(lists.iter().map(Vec::len).sum());
+        let mut ends = Vec::with_capacity(lists.len());
+        for lists in lists {
+            for &list in lists {
+                let place = as_usize(u64::from(list))?;
+                if let Some(Some(number)) = known.get(place) {
+                    numbers.push(*number);
+                    continue;
+                }
+                let number = as_u32(copies.len())?;
+                copies.push(self.finished(list)?);
+                if known.len() <= place {
+                    known.resize(place + 1, None);
+                }
+                known[place] = Some(number);
+                numbers.push(number);
             }
-            // Only lists that there are, so numbers are small.
-            let copy = self.finished(list)?;
-            if numbers.len() <= place {
-                numbers.resize(place + 1, None);
-            }
-            numbers[place] = Some(as_u32(copies.len())?);
-            copies.push(copy);
+            ends.push(numbers.len());
         }
         let (tiles, parts_of_each) = Tiles::in_blocks(&copies, BLOCK)?;
         let (mut parts, mut sizes) = (Vec::new(), Vec::with_capacity(copies.len()));
@@ -167,6 +174,7 @@ impl IndexCopies {
             parts,
             sizes,
             numbers,
+            ends,
         })
     }
 }
@@ -177,40 +185,43 @@ fn places_of(part: &Part) -> usize {
 }
 
 impl Lists {
-    /// Which of the sizes each of `lists` has.
-    fn numbers<'a>(&'a self, lists: &'a [u32]) -> impl Iterator<Item = usize> {
-        let number = |list: &u32| self.numbers.get(*list as usize).copied().flatten();
-        lists.iter().filter_map(number).map(|number| number as usize)
+    /// Which of the sizes the lists of a query have.
+    fn numbers(&self, query: usize) -> impl Iterator<Item = usize> {
+        self.numbers_of(query..query + 1)
     }
 
-    fn rows(&self, lists: &[u32]) -> u64 {
-        self.numbers(lists).map(|number| self.sizes[number].rows).sum()
+    /// The same of some queries.
+    fn numbers_of(&self, queries: Range<usize>) -> impl Iterator<Item = usize> {
+        let end_before = |query: usize| if query == 0 { 0 } else { self.ends[query - 1] };
+        let numbers = &self.numbers[end_before(queries.start)..end_before(queries.end)];
+        numbers.iter().map(|number| *number as usize)
+    }
+
+    fn rows(&self, query: usize) -> u64 {
+        self.numbers(query).map(|number| self.sizes[number].rows).sum()
     }
 
     /// The end of the queries from `first` on whose keys take at most `most` places; one query at the least.
-    fn fitting(&self, lists: &[Vec<u32>], first: usize, most: usize) -> usize {
+    fn fitting(&self, first: usize, most: usize) -> usize {
         let mut places = 0;
-        for (query, lists) in lists.iter().enumerate().skip(first) {
-            let numbers = self.numbers(lists);
-            places += numbers.map(|number| self.sizes[number].places).sum::<usize>();
+        for query in first..self.ends.len() {
+            let sizes = self.numbers(query).map(|number| self.sizes[number].places);
+            places += sizes.sum::<usize>();
             if places > most && query > first {
                 return query;
             }
         }
-        lists.len()
+        self.ends.len()
     }
 
-    fn plan(&self, lists: &[Vec<u32>], queries: Range<usize>) -> Result<Plan> {
+    fn plan(&self, queries: Range<usize>) -> Result<Plan> {
         let mut counts = vec![0; self.sizes.len()];
-        for number in lists[queries.clone()]
-            .iter()
-            .flat_map(|lists| self.numbers(lists))
-        {
-            counts[number] += 1;
-        }
+        self.numbers_of(queries.clone())
+            .for_each(|number| counts[number] += 1);
         let mut plan = Plan {
             blocks: vec![Vec::new(); self.tiles.segments()],
             span_counts: Vec::with_capacity(queries.len()),
+            spans: Vec::with_capacity(self.numbers_of(queries.clone()).count()),
             ..Plan::default()
         };
         // Where the next query of each list goes in the map, and where its keys go in each part.
@@ -228,10 +239,10 @@ impl Lists {
         }
         as_u32(plan.places)?;
         plan.map.resize(map_len, 0);
-        for (query, lists) in (0..).zip(&lists[queries]) {
+        for (place, query) in (0..).zip(queries) {
             let before = plan.spans.len();
-            for number in self.numbers(lists) {
-                plan.map[map_at[number]] = query;
+            for number in self.numbers(query) {
+                plan.map[map_at[number]] = place;
                 map_at[number] += 1;
                 for part in self.sizes[number].parts.clone() {
                     plan.add_spans(&self.parts[part], &mut keys_at[part])?;
