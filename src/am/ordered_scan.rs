@@ -132,10 +132,11 @@ impl<'a> OrderedScan<'a> {
         rows.len() == k && (farthest < found.bound || found.bound == f64::INFINITY)
     }
 
-    /// Asks for the memory that looking up `rows` will read.
-    pub(crate) fn ask_ahead(&self, rows: &[Found]) {
+    /// Asks for the memory that looking up the first `k` of `rows` will read: of those, one that is not visible is rare.
+    pub(crate) fn ask_ahead(&self, rows: &[Found], k: usize) {
         if let Some(heap) = &self.heap {
             rows.iter()
+                .take(k)
                 .filter(|row| row.exact)
                 .for_each(|row| heap.ask_ahead(row.tid));
         }

@@ -121,7 +121,7 @@ impl Scans<'_> {
             let query = query.as_vector();
             let (scan, k, rows) = (&mut self.scan, self.k, &mut self.found);
             if let Some(next) = of_query(place + 1) {
-                scan.ask_ahead(&next.rows);
+                scan.ask_ahead(&next.rows, k);
             }
             let found_at_once =
                 of_query(place).is_some_and(|found| scan.nearest_among(&query, found, k, rows));
