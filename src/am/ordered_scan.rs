@@ -95,16 +95,16 @@ impl<'a> OrderedScan<'a> {
     }
 
     /// Puts the `k` visible rows nearest to `query` among `found` into `rows`, as [`Self::nearest`] does. `false` when others
-    /// may be nearer, or they are too few.
+    /// may be nearer, or they are too few. The query is only needed where a distance is not exact.
     pub(crate) fn nearest_among(
         &mut self,
-        query: &Vector<'_>,
+        query: Option<&Vector<'_>>,
         found: &FoundOfMany,
         k: usize,
         rows: &mut Vec<Neighbour>,
     ) -> bool {
         rows.clear();
-        self.query = query.as_datum();
+        self.query = query.map_or(pg_sys::Datum::null(), Vector::as_datum);
         let mut farthest = f64::INFINITY;
         for row in &found.rows {
             // Rows come by their bounds, and no more than the k nearest can be among the first.

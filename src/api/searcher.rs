@@ -11,7 +11,7 @@ use vectorgpu_core::ivf::search::many::FoundOfMany;
 use crate::am::{self, ManySearch, OrderedScan};
 use crate::pg::relation::OpenIndex;
 use crate::pg::setting::SettingScope;
-use crate::types::vector::VectorBuilder;
+use crate::types::vector::{Vector, VectorBuilder};
 
 /// Most rows of each that are found so; a scan of its own finds more.
 const AT_ONCE_ROWS_MAX: usize = 56;
@@ -111,24 +111,31 @@ impl Scans<'_> {
     ) {
         let of_query = |place| found.get(place).and_then(Option::as_ref);
         for (place, elements) in queries.iter().enumerate() {
-            let query = match &mut self.query {
-                Some(query) if query.len() == elements.len() => {
-                    query.copy_from_slice(elements);
-                    query
-                }
-                query => query.insert(VectorBuilder::from_elements(elements)),
-            };
-            let query = query.as_vector();
             let (scan, k, rows) = (&mut self.scan, self.k, &mut self.found);
             if let Some(next) = of_query(place + 1) {
                 scan.ask_ahead(&next.rows, k);
             }
-            let found_at_once =
-                of_query(place).is_some_and(|found| scan.nearest_among(&query, found, k, rows));
-            if !found_at_once {
-                scan.nearest(&query, k, rows);
+            let answered = of_query(place).is_some_and(|found| {
+                // Where the index has the operator's values, nothing is computed from the query.
+                let is_needed = found.rows.iter().any(|row| !row.exact);
+                let query = is_needed.then(|| as_vector(&mut self.query, elements));
+                scan.nearest_among(query.as_ref(), found, k, rows)
+            });
+            if !answered {
+                scan.nearest(&as_vector(&mut self.query, elements), k, rows);
             }
             take(rows);
         }
     }
+}
+
+/// A vector of these elements, in `memory`.
+fn as_vector<'m>(memory: &'m mut Option<VectorBuilder>, elements: &[f32]) -> Vector<'m> {
+    let vector = memory.get_or_insert_with(|| VectorBuilder::from_elements(elements));
+    if vector.len() == elements.len() {
+        vector.copy_from_slice(elements);
+    } else {
+        *vector = VectorBuilder::from_elements(elements);
+    }
+    vector.as_vector()
 }
