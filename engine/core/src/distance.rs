@@ -89,16 +89,7 @@ pub fn of_order(order: u64) -> f64 {
 
 /// Computes the Euclidean norm, summed in f64.
 pub fn norm(a: &[f32]) -> f64 {
-    // Several partial sums, so that the compiler can use wide registers.
-    let mut sums = [0.0f64; 8];
-    let (groups, tail) = a.as_chunks::<8>();
-    for group in groups {
-        for (sum, x) in sums.iter_mut().zip(group) {
-            *sum += f64::from(*x) * f64::from(*x);
-        }
-    }
-    let tail: f64 = tail.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    (sums.iter().sum::<f64>() + tail).sqrt()
+    kernels().square(a).sqrt()
 }
 
 /// Computes the angle between two vectors of length 1 as a share of pi, in `[0, 1]`.

@@ -13,7 +13,9 @@ use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
+use super::{
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate, wide,
+};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -36,6 +38,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_i8,
     encode_bits,
     encode_residual,
+    square,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -266,6 +269,11 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
     encode::residual(w, c, digits)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn square(a: &[f32]) -> f64 {
+    wide::square(a)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

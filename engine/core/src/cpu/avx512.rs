@@ -14,7 +14,9 @@ use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CodeKernels, CosineParts, Kernels};
-use super::{AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate};
+use super::{
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate, wide,
+};
 
 pub(super) static KERNELS: Kernels = AVX512;
 
@@ -56,6 +58,7 @@ const AVX512: Kernels = Kernels {
     encode_i8,
     encode_bits,
     encode_residual,
+    square,
     encode_f16,
     decode_f16,
     tile_width: TILE_WIDTH,
@@ -266,6 +269,11 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
     encode::residual(w, c, digits)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn square(a: &[f32]) -> f64 {
+    wide::square(a)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

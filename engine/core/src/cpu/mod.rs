@@ -23,6 +23,7 @@ mod rotate;
 mod scalar;
 mod screen;
 mod table;
+mod wide;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -11,7 +11,7 @@ use super::encode::ResidualProducts;
 use super::nearest::{LaneBest, fold_lanes};
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate, wide};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -34,6 +34,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_i8,
     encode_bits,
     encode_residual,
+    square,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -167,6 +168,10 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 
 fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
     encode::residual(w, c, digits)
+}
+
+fn square(a: &[f32]) -> f64 {
+    wide::square(a)
 }
 
 fn rotate(x: &mut [f32], signs: &[u32]) {

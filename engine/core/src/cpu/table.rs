@@ -78,6 +78,7 @@ pub struct Kernels {
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_residual: ResidualKernel,
+    pub(super) square: unsafe fn(&[f32]) -> f64,
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
     pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
     pub(super) tile_width: usize,
@@ -348,6 +349,12 @@ impl Kernels {
         assert!(w.len() == c.len() && w.len() == digits.len(), "vector length");
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
         unsafe { (self.encode_residual)(w, c, digits) }
+    }
+
+    /// `|a|^2`, summed in f64.
+    pub fn square(&self, a: &[f32]) -> f64 {
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.square)(a) }
     }
 
     /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.
