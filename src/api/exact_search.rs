@@ -51,7 +51,7 @@ fn search_all(
         let elements = queries.iter().map(Vector::elements);
         let mut search = ExactSearch::new(metric, dims, k, elements)?;
         column.for_each(&mut |tid, vector| search.push(tid.0, vector, &mut interrupt::keep_waiting))?;
-        for found in search.finish(&mut interrupt::keep_waiting)? {
+        for found in search.finish(&mut interrupt::keep_waiting)?.nearest {
             number += 1;
             return_found(rows, number, &found);
         }

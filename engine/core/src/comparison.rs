@@ -137,6 +137,32 @@ impl<'q> Nearest<'q> {
             .map_or(f64::INFINITY, |row| row.distance)
     }
 
+    /// Whether a row may be among the nearest whose distance is `bound` or more; NaN is the largest of all.
+    pub(crate) fn may_take(&self, bound: f64) -> bool {
+        let is_full = self.rows.len() >= self.wanted;
+        let farthest = self.rows.peek().filter(|_| is_full);
+        // A row as far as the farthest one takes its place where its id is smaller.
+        farthest.is_none_or(|row| distance::order(bound) <= distance::order(row.distance))
+    }
+
+    /// Takes the row at `place` of `rows`, which are what they stand for, if it is among the nearest.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn take(&mut self, metric: Metric, rows: &Rows, place: usize) -> Result<()> {
+        let dims = self.values.len();
+        let values = bytemuck::cast_slice(&rows.values[place * dims..][..dims]);
+        let score = kernels().row(metric.score(), Element::F32, self.values, values);
+        let distance = self.bounds.key(metric, true, score, rows.norms[place], 0.0);
+        let id = rows.ids[place];
+        self.push(Neighbour { id, distance })
+    }
+
+    /// The query.
+    pub(crate) fn query(&self) -> &'q [f32] {
+        self.values
+    }
+
     fn push(&mut self, row: Neighbour) -> Result<()> {
         if self.rows.len() < self.wanted {
             self.rows.try_reserve(1).map_err(|error| {

@@ -1,14 +1,24 @@
 //! Exact search without an index: every row against every query, in one pass over the rows.
 //!
-//! Rows are gathered into blocks, which are compared with all queries (`comparison.rs`). Must not know where rows come from. Invariant: distances are bit for bit those of the SQL operators, so the answers are those of a sort.
+//! Rows are gathered into blocks, which are compared with all queries (`comparison.rs`), or searched by a device
+//! (`exact/by_copies.rs`). Must not know where rows come from. Invariant: distances are bit for bit those of the SQL
+//! operators, so the answers are those of a sort, whatever computes.
+
+use std::time::{Duration, Instant};
 
 use crate::backend::KeepWaiting;
 use crate::comparison::{Comparison, Nearest, Rows};
 pub use crate::comparison::{NEIGHBOUR_BYTES, Neighbour};
 use crate::distance;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ivf::copy::ListCopies;
 use crate::metric::Metric;
 use crate::vector::check_equal_dims;
+
+mod by_copies;
+
+use by_copies::ByCopies;
+pub use by_copies::{COPIES_K_MAX, block_rows};
 
 /// Bytes of rows that are compared together.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -17,11 +27,16 @@ const BLOCK_BYTES: usize = 1 << 20;
 pub struct ExactSearch<'q> {
     metric: Metric,
     dims: usize,
-    /// All queries.
-    members: Vec<usize>,
+    k: usize,
     nearest: Vec<Nearest<'q>>,
     comparison: Comparison,
+    /// The queries that the comparison holds.
+    compared: Vec<usize>,
     rows: Rows,
+    /// Rows of a block.
+    block_rows: usize,
+    by_copies: Option<ByCopies<'q>>,
+    elapsed: Duration,
 }
 
 impl<'q> ExactSearch<'q> {
@@ -36,14 +51,14 @@ impl<'q> ExactSearch<'q> {
     /// for (id, row) in [(1, [3.0, 4.0]), (2, [0.0, 1.0]), (3, [9.0, 9.0])] {
     ///     search.push(id, &row, &mut || true)?;
     /// }
-    /// let nearest = search.finish(&mut || true)?;
+    /// let nearest = search.finish(&mut || true)?.nearest;
     /// let found: Vec<_> = nearest[0].iter().map(|row| (row.id, row.distance)).collect();
     /// assert_eq!(found, [(2, 1.0), (1, 5.0)]);
     /// # Ok::<(), vectorgpu_core::Error>(())
     /// ```
     ///
     /// # Errors
-    /// `DataException` for a query of other dimensions, `OutOfMemory`.
+    /// `DataException` for a query of other dimensions.
     ///
     /// # Panics
     /// When `dims` or `k` is 0.
@@ -58,55 +73,120 @@ impl<'q> ExactSearch<'q> {
             check_equal_dims(dims, values.len())?;
             Ok(Nearest::new(values, k))
         });
-        let nearest: Vec<Nearest<'q>> = nearest.collect::<Result<_>>()?;
-        let members: Vec<usize> = (0..nearest.len()).collect();
-        let mut comparison = Comparison::new(metric, true, dims);
-        comparison.take(&members, &nearest)?;
         Ok(Self {
             metric,
             dims,
-            members,
-            nearest,
-            comparison,
+            k,
+            nearest: nearest.collect::<Result<_>>()?,
+            comparison: Comparison::new(metric, true, dims),
+            compared: Vec::new(),
             rows: Rows::default(),
+            block_rows: (BLOCK_BYTES / (dims * size_of::<f32>())).max(1),
+            by_copies: None,
+            elapsed: Duration::ZERO,
         })
+    }
+
+    /// Has blocks of `block_rows` rows searched through copies of them from now on, which are the list 0 of `copies`;
+    /// [`block_rows`] gives their number. Nothing changes where more than [`COPIES_K_MAX`] rows are wanted. What the device
+    /// leaves uncertain, and what it fails in where [`ListCopies::failed`] lets it, is compared here.
+    ///
+    /// # Panics
+    /// When `block_rows` is 0.
+    pub fn use_copies(&mut self, copies: &'q mut dyn ListCopies, block_rows: usize) {
+        assert!(block_rows > 0, "blocks have rows");
+        if self.k <= COPIES_K_MAX {
+            self.by_copies = Some(ByCopies::new(
+                self.metric,
+                self.dims,
+                self.k,
+                &self.nearest,
+                copies,
+            ));
+            self.block_rows = block_rows;
+        }
     }
 
     /// Takes a row.
     ///
     /// # Errors
-    /// `DataException` for other dimensions than the queries', `OutOfMemory`, `Cancelled`.
+    /// `DataException` for other dimensions than the queries', `OutOfMemory`, `Cancelled`; what the copies report.
     pub fn push(&mut self, id: u64, vector: &[f32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
         check_equal_dims(self.dims, vector.len())?;
+        self.rows.values.try_reserve(self.dims).map_err(|error| {
+            Error::new(ErrorKind::OutOfMemory, "no memory for a block of rows").with_detail(error.to_string())
+        })?;
         self.rows.values.extend_from_slice(vector);
         let norm_sq = match self.metric {
             Metric::Cosine => distance::norm_squared(vector),
             Metric::L2 | Metric::InnerProduct => 0.0,
         };
         self.rows.push(id, norm_sq, 0.0);
-        if size_of_val(self.rows.values.as_slice()) >= BLOCK_BYTES {
+        if self.rows.ids.len() >= self.block_rows {
             self.flush(keep_waiting)?;
         }
         Ok(())
     }
 
-    /// The rows found for each query, in the queries' order, each nearest first.
+    /// The rows found.
     ///
     /// # Errors
-    /// `OutOfMemory`, `Cancelled`.
-    pub fn finish(mut self, keep_waiting: &mut KeepWaiting<'_>) -> Result<Vec<Vec<Neighbour>>> {
+    /// As [`Self::push`].
+    pub fn finish(mut self, keep_waiting: &mut KeepWaiting<'_>) -> Result<ExactFound> {
         self.flush(keep_waiting)?;
+        if let Some(device) = self.by_copies.take() {
+            device.end();
+        }
         let nearest = self.nearest.into_iter();
-        Ok(nearest.map(|nearest| nearest.rows.into_sorted_vec()).collect())
+        Ok(ExactFound {
+            nearest: nearest.map(|nearest| nearest.rows.into_sorted_vec()).collect(),
+            elapsed: self.elapsed,
+        })
     }
 
     /// Compares the rows gathered.
     fn flush(&mut self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        self.comparison
-            .compare(&self.rows, &self.members, &mut self.nearest, keep_waiting)?;
+        let started = Instant::now();
+        let mut left: Vec<usize> = Vec::new();
+        match &mut self.by_copies {
+            None => left.extend(0..self.nearest.len()),
+            Some(device) => {
+                let searched = device.search(&self.rows, &mut self.nearest, &mut left, keep_waiting);
+                if let Err(error) = searched {
+                    device.failed(error)?;
+                    self.by_copies = None;
+                    self.block_rows = (BLOCK_BYTES / (self.dims * size_of::<f32>())).max(1);
+                }
+            }
+        }
+        self.compare(left, keep_waiting)?;
         self.rows.clear();
+        self.elapsed += started.elapsed();
         Ok(())
     }
+
+    /// Compares the rows gathered with some of the queries.
+    fn compare(&mut self, queries: Vec<usize>, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        if queries.is_empty() || self.rows.ids.is_empty() {
+            return Ok(());
+        }
+        if self.compared != queries {
+            self.compared.clear();
+            self.comparison.take(&queries, &self.nearest)?;
+            self.compared = queries;
+        }
+        self.comparison
+            .compare(&self.rows, &self.compared, &mut self.nearest, keep_waiting)
+    }
+}
+
+/// What an exact search found.
+#[derive(Debug, Clone)]
+pub struct ExactFound {
+    /// The rows of each query, in the queries' order, each nearest first.
+    pub nearest: Vec<Vec<Neighbour>>,
+    /// How long rows were compared with queries; handing them over took more.
+    pub elapsed: Duration,
 }
 
 #[cfg(test)]
@@ -137,7 +217,7 @@ mod tests {
                 for (id, row) in (0..).zip(&table) {
                     search.push(id, row, &mut || true).unwrap();
                 }
-                let found = search.finish(&mut || true).unwrap();
+                let found = search.finish(&mut || true).unwrap().nearest;
                 for (query, found) in queries.iter().zip(found) {
                     let mut expected: Vec<_> = (0..)
                         .zip(&table)
