@@ -224,7 +224,8 @@ impl Runtime {
         self.side_segments.reclaim(completed);
     }
 
-    fn free_idle(&self) -> bool {
+    /// Frees what nothing uses; whether there was any.
+    pub(crate) fn free_idle(&self) -> bool {
         let freed = self.pool.trim() + self.segments.trim() + self.side_segments.trim();
         self.count_evictions(freed);
         freed > 0

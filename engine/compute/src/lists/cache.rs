@@ -224,7 +224,10 @@ impl ListCache {
                 }
             };
             let count = extent.room().min(rows.len() - done);
-            extent.append(&self.runtime, rows, done, count, keep_waiting)?;
+            // Nothing was appended where there was no memory to send it.
+            self.evicting(keep_waiting, &mut |keep_waiting| {
+                extent.append(&self.runtime, rows, done, count, keep_waiting)
+            })?;
             done += count;
         }
         copy.borrow_mut().extents = extents;
@@ -250,19 +253,40 @@ impl ListCache {
         capacity: usize,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Extent> {
+        self.evicting(keep_waiting, &mut |keep_waiting| {
+            Extent::reserve(&self.runtime, &shape.label, shape.rows, capacity, keep_waiting)
+        })
+    }
+
+    /// Does `act` again while it runs out of memory and a copy can be dropped, or, once, what is only kept for re-use.
+    fn evicting<T>(
+        &self,
+        keep_waiting: &mut KeepWaiting<'_>,
+        act: &mut dyn FnMut(&mut KeepWaiting<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut is_first = true;
         loop {
-            match Extent::reserve(&self.runtime, &shape.label, shape.rows, capacity, keep_waiting) {
-                Err(error) if error.kind() == ErrorKind::OutOfMemory && self.evict() => {
-                    // What it held is free once the device is done with it.
-                    self.runtime.wait_idle(keep_waiting)?;
-                }
+            let error = match act(&mut *keep_waiting) {
+                Err(error) if error.kind() == ErrorKind::OutOfMemory => error,
                 done => return done,
+            };
+            if !self.evict() && !std::mem::take(&mut is_first) {
+                return Err(error);
             }
+            self.free_dropped(&mut *keep_waiting)?;
         }
     }
 
+    /// Frees the memory of copies that were dropped: once the device is done with them.
+    pub(super) fn free_dropped(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        self.runtime.wait_idle(keep_waiting)?;
+        self.runtime.reclaim();
+        self.runtime.free_idle();
+        Ok(())
+    }
+
     /// Drops the copy used least recently, unless all are in use.
-    fn evict(&self) -> bool {
+    pub(super) fn evict(&self) -> bool {
         let mut indexes = self.indexes.borrow_mut();
         let now = self.clock.get();
         let oldest = indexes

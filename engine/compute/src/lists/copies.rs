@@ -14,7 +14,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use super::batch::WANTED_MAX;
 use super::cache::{IndexShape, ListCache, ListCopy};
 use super::extent::RowShape;
-use crate::runtime::as_u64;
+use crate::runtime::{as_u64, as_usize};
 
 /// Told of the error that ended a search; says whether the pages are to be read instead.
 pub type OnFailure = Box<dyn FnMut(&Error) -> bool>;
@@ -36,10 +36,18 @@ pub struct CopiedIndex<'a> {
     pub label: &'a str,
 }
 
+/// Of the memory limit, what a block may take that is searched and dropped: searches of it need as much.
+const BLOCK_PART: u64 = 4;
+
+/// Copies of lists that make room together.
+const EVICTED_TOGETHER: usize = 256;
+
 /// The copies of one index's lists on one engine's GPU.
 pub struct IndexCopies {
     pub(super) cache: Rc<ListCache>,
     index: u64,
+    /// Whether copies go with this.
+    is_passing: bool,
     pub(super) shape: IndexShape,
     on_failure: OnFailure,
 }
@@ -64,9 +72,34 @@ impl IndexCopies {
         Ok(Self {
             cache: Rc::clone(cache),
             index: index.number,
+            is_passing: false,
             shape: cache.shape(&index, vectors),
             on_failure,
         })
+    }
+
+    /// Copies of rows that are no index's, under a number that nothing else has; they are dropped with this.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_passing(
+        cache: &Rc<ListCache>,
+        rows: CopiedIndex<'_>,
+        on_failure: OnFailure,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Self> {
+        let mut copies = Self::open(cache, rows, on_failure, keep_waiting)?;
+        copies.is_passing = true;
+        Ok(copies)
+    }
+
+    /// Rows that can be copied, searched and dropped again, block by block, within the memory limit.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub fn block_rows(&self) -> Result<usize> {
+        let limit = self.cache.runtime.budget.limit_bytes() / BLOCK_PART;
+        as_usize(limit / self.row_bytes()?)
     }
 
     /// Has device memory allocated in few large pieces for `rows` rows that are about to be copied.
@@ -85,6 +118,19 @@ impl IndexCopies {
         as_u64(self.shape.rows.row_bytes())
     }
 
+    /// Drops some copies of others that no search is using; whether there were any. Indexes' own copies do not drive each
+    /// other out for what a search only needs meanwhile: a query searched alone needs less.
+    fn make_room(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<bool> {
+        if !self.is_passing || !self.cache.evict() {
+            return Ok(false);
+        }
+        for _ in 1..EVICTED_TOGETHER {
+            self.cache.evict();
+        }
+        self.cache.free_dropped(keep_waiting)?;
+        Ok(true)
+    }
+
     /// The copy of a list, which is whole.
     pub(super) fn finished(&self, list: u32) -> Result<Rc<RefCell<ListCopy>>> {
         let copy = self.cache.copy(self.index, list);
@@ -95,6 +141,14 @@ impl IndexCopies {
     /// Lets the copies used so far make room for others again.
     pub fn release(&self) {
         self.cache.tick();
+    }
+}
+
+impl Drop for IndexCopies {
+    fn drop(&mut self) {
+        if self.is_passing {
+            self.cache.forget(self.index);
+        }
     }
 }
 
@@ -167,10 +221,25 @@ impl ListCopies for IndexCopies {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         if (1..=WANTED_MAX).contains(&wanted) {
-            let sent = &mut SentQueries::default();
-            let pending = self.search_many(queries, lists, wanted, sent, keep_waiting)?;
-            self.cache.tick();
-            return pending.take(found, keep_waiting);
+            let (hits, answered) = (found.hits.len(), found.queries.len());
+            loop {
+                let searched = self
+                    .search_many(queries, lists, wanted, &mut SentQueries::default(), keep_waiting)
+                    .and_then(|pending| pending.take(found, keep_waiting));
+                match searched {
+                    // What is kept for later searches must not keep this one from its memory.
+                    Err(error)
+                        if error.kind() == ErrorKind::OutOfMemory && self.make_room(keep_waiting)? =>
+                    {
+                        found.hits.truncate(hits);
+                        found.queries.truncate(answered);
+                    }
+                    done => {
+                        self.cache.tick();
+                        return done;
+                    }
+                }
+            }
         }
         for (query, lists) in queries.iter().zip(lists) {
             let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
