@@ -221,6 +221,31 @@ pub(crate) fn estimated_rows(relation: pg_sys::Relation) -> Option<u64> {
     (rows >= 0.0).then_some(rows as u64)
 }
 
+/// Pages of a table and of what is TOASTed of it.
+///
+/// # Safety
+/// `table` is open.
+pub(crate) unsafe fn pages_with_toast(table: pg_sys::Relation) -> u64 {
+    let pages = |relation| {
+        // SAFETY: the caller's relation is open.
+        u64::from(unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM)
+        })
+    };
+    // SAFETY: as the caller's; the TOAST table is opened and closed here.
+    unsafe {
+        let toast_oid = (*(*table).rd_rel).reltoastrelid;
+        if toast_oid == pg_sys::InvalidOid {
+            return pages(table);
+        }
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let toast = pg_sys::table_open(toast_oid, lock);
+        let both = pages(table) + pages(toast);
+        pg_sys::table_close(toast, lock);
+        both
+    }
+}
+
 /// The relation's name.
 pub(crate) fn relation_name(relation: pg_sys::Relation) -> String {
     // SAFETY: the caller's relation is open; the name is a NUL-terminated NameData.

@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 use super::assign::Source;
 use super::plan::Plan;
+use crate::pg::relation::pages_with_toast;
 
 /// Sort memory that is worth a participant, as in the server's own index builds.
 const PARTICIPANT_MEMORY_KB: i32 = 32 * 1024;
@@ -57,27 +58,4 @@ pub(super) unsafe fn worker_count(source: Source, plan: &Plan) -> i32 {
         workers -= 1;
     }
     workers
-}
-
-/// # Safety
-/// `table` is open.
-unsafe fn pages_with_toast(table: pg_sys::Relation) -> u64 {
-    let pages = |relation| {
-        // SAFETY: the caller's relation is open.
-        u64::from(unsafe {
-            pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM)
-        })
-    };
-    // SAFETY: as the caller's; the TOAST table is opened and closed here.
-    unsafe {
-        let toast_oid = (*(*table).rd_rel).reltoastrelid;
-        if toast_oid == pg_sys::InvalidOid {
-            return pages(table);
-        }
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let toast = pg_sys::table_open(toast_oid, lock);
-        let both = pages(table) + pages(toast);
-        pg_sys::table_close(toast, lock);
-        both
-    }
 }
