@@ -67,7 +67,7 @@ COMMENT ON VIEW vectorgpu.kernel_times IS 'device time by kernel, measured in th
 
 CREATE FUNCTION vectorgpu.device_estimates(OUT job text, OUT device text, OUT runs int8, OUT estimated_cpu_ms float8,
     OUT estimated_gpu_ms float8, OUT actual_ms float8) RETURNS SETOF record
-    AS 'MODULE_PATHNAME', 'device_estimates_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 8;
+    AS 'MODULE_PATHNAME', 'device_estimates_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION vectorgpu.device_estimates() IS
     'estimated and actual times of this session''s work by device; see the view vectorgpu.estimates';
 
@@ -124,7 +124,7 @@ CREATE FUNCTION vectorgpu.exact_search(relation regclass, column_name text, quer
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'exact_search_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100000 ROWS 1000;
 COMMENT ON FUNCTION vectorgpu.exact_search(regclass, text, vector[], int4, text) IS
-    'for each of the queries the k nearest of all rows of a table, without an index';
+    'for each of the queries the k nearest of all rows of a table, without an index; on a GPU as vectorgpu.device says';
 
 CREATE FUNCTION vectorgpu.kmeans(relation regclass, column_name text, k int4, metric text DEFAULT 'l2',
     seed int8 DEFAULT 0, OUT cluster int4, OUT centroid vector, OUT rows int8)

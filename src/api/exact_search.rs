@@ -3,13 +3,15 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use vectorgpu_core::Result;
-use vectorgpu_core::exact::{ExactSearch, NEIGHBOUR_BYTES};
+use vectorgpu_core::estimate::ExactWork;
+use vectorgpu_core::exact::{COPIES_K_MAX, ExactSearch, NEIGHBOUR_BYTES, block_rows};
 use vectorgpu_core::limits::MAX_RESULTS;
 use vectorgpu_core::metric::Metric;
 
 use super::vector_column::VectorColumn;
 use super::{return_found, within};
 use crate::error::OrRaise;
+use crate::gpu::policy::ExactPlace;
 use crate::pg::interrupt;
 use crate::pg::result_rows::ResultRows;
 use crate::pg::setting::work_mem_bytes;
@@ -17,7 +19,8 @@ use crate::types::array::ArrayArgument;
 use crate::types::vector::Vector;
 
 /// `vectorgpu.exact_search(regclass, text, vector[], int4, text)`: for each query the `k` nearest of all rows that the
-/// statement's snapshot sees. Reads the table once for as many queries as fit their results into `work_mem`.
+/// statement's snapshot sees. Reads the table once for as many queries as fit their results into `work_mem`. Compares on a
+/// GPU where `vectorgpu.device` says so and `k` is at most [`COPIES_K_MAX`]; what is found is the same.
 #[pg_extern(sql = false)]
 fn exact_search(
     relation: pg_sys::Oid,
@@ -44,14 +47,38 @@ fn search_all(
     #[expect(unsafe_code, reason = "an array says its element type only at run time")]
     // SAFETY: the only SQL function over this one takes vector[].
     let queries = unsafe { queries.vectors() }?;
+    let Some(first) = queries.first() else {
+        return Ok(());
+    };
+    let mut work = ExactWork {
+        rows: column.rows_about(first.len()),
+        dims: first.len(),
+        queries: queries.len() as f64,
+    };
+    let mut place = if k <= COPIES_K_MAX {
+        ExactPlace::choose(metric, &work)?
+    } else {
+        ExactPlace::on_cpu()
+    };
     let together = (work_mem_bytes() / (k * NEIGHBOUR_BYTES)).max(1);
     let mut number = 0;
     for queries in queries.chunks(together) {
         let dims = queries[0].len();
         let elements = queries.iter().map(Vector::elements);
         let mut search = ExactSearch::new(metric, dims, k, elements)?;
-        column.for_each(&mut |tid, vector| search.push(tid.0, vector, &mut interrupt::keep_waiting))?;
-        for found in search.finish(&mut interrupt::keep_waiting)?.nearest {
+        if let Some(copies) = place.copies() {
+            let rows = block_rows(dims, copies.block_rows()?);
+            search.use_copies(copies, rows);
+        }
+        let mut count = 0_u64;
+        column.for_each(&mut |tid, vector| {
+            count += 1;
+            search.push(tid.0, vector, &mut interrupt::keep_waiting)
+        })?;
+        let found = search.finish(&mut interrupt::keep_waiting)?;
+        (work.rows, work.queries) = (count as f64, queries.len() as f64);
+        place.close(&work, found.elapsed);
+        for found in found.nearest {
             number += 1;
             return_found(rows, number, &found);
         }

@@ -7,6 +7,9 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::pg::table_scan::TableColumn;
 use crate::types::vector::Vector;
 
+/// Bytes of a row besides its vector: two headers, a line pointer, a number.
+const ROW_BYTES: usize = 44;
+
 /// An open column whose type is `vector`.
 pub(super) struct VectorColumn(TableColumn);
 
@@ -29,6 +32,15 @@ impl VectorColumn {
     /// About how many rows the table has, where that is known.
     pub(super) fn estimated_rows(&self) -> Option<u64> {
         self.0.estimated_rows()
+    }
+
+    /// About how many rows the table has: where that is not known, as many vectors of `dims` dimensions as fill its pages.
+    pub(super) fn rows_about(&self, dims: usize) -> f64 {
+        let by_pages = || {
+            let bytes = self.0.pages_with_toast() as f64 * f64::from(pg_sys::BLCKSZ);
+            bytes / (size_of::<f32>() * dims + ROW_BYTES) as f64
+        };
+        self.estimated_rows().map_or_else(by_pages, |rows| rows as f64)
     }
 
     /// Hands every visible row that has a vector to `take`.

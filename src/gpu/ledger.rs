@@ -18,6 +18,8 @@ pub(crate) enum Job {
     Scan,
     /// Many searches at once.
     Searches,
+    /// `vectorgpu.exact_search`.
+    ExactSearch,
 }
 
 /// Where it ran.
@@ -45,7 +47,13 @@ const WEIGHT: f64 = 0.125;
 
 impl Job {
     /// Every kind.
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Kmeans, Self::Scan, Self::Searches];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Build,
+        Self::Kmeans,
+        Self::Scan,
+        Self::Searches,
+        Self::ExactSearch,
+    ];
 
     /// The name in SQL.
     pub(crate) const fn name(self) -> &'static str {
@@ -54,6 +62,7 @@ impl Job {
             Self::Kmeans => "kmeans",
             Self::Scan => "scan",
             Self::Searches => "search",
+            Self::ExactSearch => "exact_search",
         }
     }
 }

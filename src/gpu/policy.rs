@@ -25,7 +25,11 @@ use super::{calibration, lifecycle, residency};
 use crate::guc::{self, Device};
 use crate::pg::{interrupt, relation};
 
-/// How much faster the GPU has to be for a build, opening it included.
+mod exact_search;
+
+pub(crate) use exact_search::ExactPlace;
+
+/// How much faster the GPU has to be for a build or an exact search, opening it included.
 const CLEARLY_FASTER: f64 = 1.5;
 /// Indexes whose savings are known; a session that scans more begins anew.
 const ACCOUNTS_MAX: usize = 1024;
@@ -393,7 +397,7 @@ pub(crate) fn build_backend(job: Job, work: AssignmentWork) -> Result<(Box<dyn B
             book.device = ledger::Device::Gpu;
             Box::new(lifecycle::engine(&choice)?.backend())
         }
-        Device::Auto => match faster_engine(job, work, &mut book)? {
+        Device::Auto => match faster_engine(job, &|rates| rates.assignment(work), &mut book.rates)? {
             Some(engine) => {
                 book.device = ledger::Device::Gpu;
                 let fell_back = Rc::clone(&book.fell_back);
@@ -410,10 +414,14 @@ pub(crate) fn build_backend(job: Job, work: AssignmentWork) -> Result<(Box<dyn B
     Ok((Box::new(Metered::new(backend, book.meter.clone())), book))
 }
 
-/// The GPU, where it is clearly faster for `work`.
-fn faster_engine(job: Job, work: AssignmentWork, book: &mut BuildBook) -> Result<Option<Rc<Engine>>> {
+/// The GPU, where it is clearly faster for a piece of work with this estimate; `rates` are those that were measured, then.
+fn faster_engine(
+    job: Job,
+    estimate: &dyn Fn(&Rates) -> Estimate,
+    rates: &mut Rates,
+) -> Result<Option<Rc<Engine>>> {
     let is_faster = |rates: &Rates, opening_s: f64| {
-        let estimate = ledger::corrected(job, rates.assignment(work));
+        let estimate = ledger::corrected(job, estimate(rates));
         let faster = estimate.cpu_s > CLEARLY_FASTER * (estimate.gpu_s + opening_s);
         log::debug!(
             target: "vectorgpu::policy",
@@ -423,20 +431,20 @@ fn faster_engine(job: Job, work: AssignmentWork, book: &mut BuildBook) -> Result
         faster
     };
     let is_open = lifecycle::is_open(&DeviceChoice::Auto);
-    let opening_s = if is_open { 0.0 } else { book.rates.gpu.start_s };
-    if !is_faster(&book.rates, opening_s) {
+    let opening_s = if is_open { 0.0 } else { rates.gpu.start_s };
+    if !is_faster(rates, opening_s) {
         return Ok(None);
     }
     let Ok(engine) = lifecycle::engine(&DeviceChoice::Auto) else {
         return Ok(None);
     };
     match calibration::rates_with(&engine) {
-        Ok(rates) => book.rates = rates,
+        Ok(measured) => *rates = measured,
         Err(error) if is_device_failure(&error) => {
             warn(&error);
             return Ok(None);
         }
         Err(error) => return Err(error),
     }
-    Ok(is_faster(&book.rates, 0.0).then_some(engine))
+    Ok(is_faster(rates, 0.0).then_some(engine))
 }

@@ -181,6 +181,13 @@ pub(crate) fn label(index: pg_sys::Oid) -> String {
     format!("vectorgpu.lists.{}", index.to_u32())
 }
 
+/// A number that no index has or had.
+pub(super) fn new_number() -> u64 {
+    let number = LAST_NUMBER.get() + 1 + CENTROIDS;
+    LAST_NUMBER.set(number);
+    number
+}
+
 /// The number of an index, and that of another one of the same OID before it.
 fn number_of(index: pg_sys::Oid, identity: Identity) -> (u64, Option<u64>) {
     KNOWN.with_borrow_mut(|known| {
@@ -190,8 +197,7 @@ fn number_of(index: pg_sys::Oid, identity: Identity) -> (u64, Option<u64>) {
             Some(place) => Some(known.swap_remove(place).number),
             None => None,
         };
-        let number = LAST_NUMBER.get() + 1 + CENTROIDS;
-        LAST_NUMBER.set(number);
+        let number = new_number();
         known.push(Known {
             index,
             identity,

@@ -7,7 +7,9 @@ use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::interrupt;
-use super::relation::{check_not_foreign, check_row_security, check_select, estimated_rows, relation_name};
+use super::relation::{
+    check_not_foreign, check_row_security, check_select, estimated_rows, pages_with_toast, relation_name,
+};
 
 /// An open table or materialised view and one of its columns; its lock is held to the end of the transaction.
 pub(crate) struct TableColumn {
@@ -80,6 +82,12 @@ impl TableColumn {
     /// Rows of the table as of the last VACUUM or ANALYZE, if there was one.
     pub(crate) fn estimated_rows(&self) -> Option<u64> {
         estimated_rows(self.table)
+    }
+
+    /// Pages of the table and of what is TOASTed of it.
+    pub(crate) fn pages_with_toast(&self) -> u64 {
+        // SAFETY: the table is open.
+        unsafe { pages_with_toast(self.table) }
     }
 
     /// Hands every visible row's TID (block, offset) and value to `take`, NULLs left out.

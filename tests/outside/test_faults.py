@@ -231,6 +231,33 @@ def test_loss_while_workers_hand_rows_over_ends_them_too(session, layer, number)
     assert items.verify(session, "built_ivf") == 10 * ROWS
 
 
+def exact_search(connection: psycopg.Connection) -> list[tuple]:
+    """A search of every row for a few, without an index."""
+    return connection.execute("""
+        SELECT query, rank, tid, distance FROM vectorgpu.exact_search(
+            'items', 'embedding', ARRAY(SELECT embedding FROM items WHERE id < 40 ORDER BY id), 5)
+    """).fetchall()
+
+
+@pytest.mark.parametrize("plan", LOSSES + REFUSALS)
+def test_exact_search_on_a_failing_gpu_is_right_or_a_clean_error(session, faulty, layer, plan):
+    session.execute("SET vectorgpu.device = 'cpu'")
+    expected = exact_search(session)
+    use_gpu(session)
+    layer.set_plan(plan)
+    for _ in range(20):
+        try:
+            assert exact_search(session) == expected
+        except CLEAN:
+            assert layer.reported("faults") > 0
+            break
+        if layer.reported("faults"):
+            assert not plan.endswith("lost"), "the loss went unnoticed"
+            break
+    assert layer.reported("faults") or not plan.endswith("lost"), "twenty searches make more calls than that"
+    assert_gpu_works_again(session, layer, faulty.dsn())
+
+
 @pytest.mark.parametrize("plan", UNOPENED)
 def test_a_gpu_that_does_not_open_is_a_clean_error_and_the_next_session_has_it(session, faulty, layer, plan):
     layer.set_plan(plan)

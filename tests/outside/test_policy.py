@@ -191,6 +191,73 @@ def test_opening_and_copying_have_to_be_earned(auto):
     assert connection.execute("SELECT engines_opened FROM vectorgpu.stats").fetchone() == (0,)
 
 
+# 500 queries of 20,000 rows: 130 ms of the CPU by the rates of FAST.
+EXACT = """
+    SELECT query, rank, tid, distance FROM vectorgpu.exact_search(
+        'items', 'embedding', ARRAY(SELECT embedding FROM items WHERE id < 500 ORDER BY id), 5)
+"""
+
+
+def exact_search(connection: psycopg.Connection) -> str:
+    """Searches without an index, asserts that the CPU finds the same, and returns which device did it."""
+    before = entries(connection)
+    found = connection.execute(EXACT).fetchall()
+    after = entries(connection)
+    keys = [("exact_search", "cpu"), ("exact_search", "gpu")]
+    devices = [key[1] for key in keys if after.get(key) != before.get(key)]
+    connection.execute("SET vectorgpu.device = cpu")
+    assert found == connection.execute(EXACT).fetchall()
+    connection.execute("RESET vectorgpu.device")
+    return " ".join(devices)
+
+
+def test_an_exact_search_runs_on_a_gpu_that_repays_opening_it(auto):
+    connection = auto()
+    assert exact_search(connection) == "gpu"
+    for slow in ({"gpu_start_s": 1e3}, {"gpu_copy_bytes_per_s": 1e3}, {"gpu_multiply_adds_per_s": 1e6}):
+        connection = auto(**slow)
+        assert exact_search(connection) == "cpu"
+        assert connection.execute("SELECT engines_opened FROM vectorgpu.stats").fetchone() == (0,)
+    connection = auto()
+    connection.execute("SET vectorgpu.device = cpu")
+    connection.execute(EXACT)
+    assert ("exact_search", "gpu") not in entries(connection)
+
+
+def test_an_exact_search_leaves_a_gpu_that_turns_out_slower_than_estimated(auto):
+    # Half of what the CPU is estimated to take.
+    connection = auto(gpu_multiply_adds_per_s=5e9)
+    devices = [exact_search(connection) for _ in range(6)]
+    assert devices[0] == "gpu"
+    runs, _, estimated_ms, actual_ms = entries(connection)["exact_search", "gpu"]
+    # Where it is really faster, as on a GPU of silicon, it may stay.
+    if actual_ms > 4 * estimated_ms:
+        assert "cpu" in devices and runs < 6
+
+
+def test_an_exact_search_that_does_not_fit_the_gpu_goes_on_on_the_cpu_after_one_warning(auto):
+    connection = auto()
+    connection.execute("SET vectorgpu.vram_limit = '16MB'")
+    connection.execute("SET vectorgpu.staging_size = '1MB'")
+    connection.execute(
+        "CREATE TEMP TABLE wide AS SELECT array_fill(n::real, ARRAY[16000])::vector(16000) AS embedding"
+        " FROM generate_series(1, 200) n"
+    )
+    notices: list[str] = []
+    connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    # Two passes: the second one does not try again.
+    connection.execute("SET work_mem = '64kB'")
+    sql = """
+        SELECT query, rank, tid, distance FROM vectorgpu.exact_search(
+            'wide', 'embedding', (SELECT array_agg(embedding) FROM wide), 30) ORDER BY 1, 2
+    """
+    found = connection.execute(sql).fetchall()
+    assert len(notices) == 1 and "the CPU goes on" in notices[0], notices
+    assert ("exact_search", "gpu") not in entries(connection)
+    connection.execute("SET vectorgpu.device = cpu")
+    assert found == connection.execute(sql).fetchall()
+
+
 def create_large_table(connection: psycopg.Connection, rows: int) -> None:
     """Makes the table `large` of 96 dimensions and its index."""
     connection.execute("DROP TABLE IF EXISTS large")

@@ -25,6 +25,11 @@ const READ_BYTES_PER_S: f64 = 4e9;
 /// Looking at a list's head page.
 const LIST_S: f64 = 1e-6;
 
+/// A key, and about how many bytes of vectors and of keys a search without an index has on a device at a time.
+const KEY_BYTES: f64 = 4.0;
+const BLOCK_BYTES: f64 = 64e6;
+const KEYS_BYTES: f64 = 128e6;
+
 /// What one core of the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CpuRates {
@@ -74,6 +79,17 @@ pub struct AssignmentWork {
     pub multiply_adds: f64,
     /// Bytes of the rows.
     pub bytes: f64,
+}
+
+/// Rows that are all compared with all queries, without an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ExactWork {
+    /// The rows.
+    pub rows: f64,
+    /// Their dimensions.
+    pub dims: usize,
+    /// The queries.
+    pub queries: f64,
 }
 
 impl CpuRates {
@@ -151,6 +167,25 @@ impl Rates {
         }
     }
 
+    /// Comparing all rows with all queries; reading them is the same for both. On the GPU, rows are copied block by block, and
+    /// the key of each pair is written and read.
+    pub fn exact_search(&self, work: &ExactWork) -> Estimate {
+        let dims = work.dims as f64;
+        let pairs = work.rows * work.queries;
+        let pair_s = PAIR_S + dims / (self.cpu.multiply_adds_per_s * PAIRS_SHARE);
+        let vector_bytes = work.rows * dims * 4.0;
+        let searches = (vector_bytes / BLOCK_BYTES)
+            .max(pairs * KEY_BYTES / KEYS_BYTES)
+            .ceil();
+        let pair_on_gpu_s = dims / self.gpu.multiply_adds_per_s + 2.0 * KEY_BYTES / self.gpu.scan_bytes_per_s;
+        Estimate {
+            cpu_s: pairs * pair_s,
+            gpu_s: vector_bytes / self.gpu.copy_bytes_per_s
+                + searches * self.gpu.search_s
+                + pairs * pair_on_gpu_s,
+        }
+    }
+
     /// Making copies of `rows` rows in the GPU's memory.
     pub fn copying_s(&self, rows: f64, dims: u32) -> f64 {
         rows * f64::from(dims) * 4.0 / self.gpu.copy_bytes_per_s
@@ -213,10 +248,35 @@ mod tests {
     }
 
     #[test]
+    fn an_exact_search_is_the_gpus_where_many_queries_share_its_rows() {
+        let rates = Rates::ASSUMED;
+        let work = |queries| ExactWork {
+            rows: 1e6,
+            dims: 768,
+            queries,
+        };
+        assert!(
+            rates.exact_search(&work(1.0)).saved_s() < 0.0,
+            "copying takes longer"
+        );
+        assert!(rates.exact_search(&work(10_000.0)).saved_s() > 0.0);
+        let none = rates.exact_search(&ExactWork {
+            rows: 0.0,
+            ..work(9.0)
+        });
+        assert_eq!((none.cpu_s, none.gpu_s), (0.0, 0.0));
+    }
+
+    #[test]
     fn a_slower_core_and_a_slower_gpu_take_longer() {
         let work = AssignmentWork {
             multiply_adds: 1e12,
             bytes: 1e9,
+        };
+        let exact = ExactWork {
+            rows: 1e6,
+            dims: 96,
+            queries: 100.0,
         };
         let (mut slow, scan) = (Rates::ASSUMED, scan(1e6, 1000, 20));
         slow.cpu.multiply_adds_per_s /= 2.0;
@@ -226,6 +286,7 @@ mod tests {
             (slow.assignment(work), Rates::ASSUMED.assignment(work)),
             (slow.search(&scan), Rates::ASSUMED.search(&scan)),
             (slow.searches(&scan, 9.0), Rates::ASSUMED.searches(&scan, 9.0)),
+            (slow.exact_search(&exact), Rates::ASSUMED.exact_search(&exact)),
         ] {
             assert!(slow.cpu_s > fast.cpu_s && slow.gpu_s > fast.gpu_s);
         }
