@@ -254,7 +254,11 @@ impl ListCopies for Careless {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { 200 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn a_device_that_says_little_or_fails_costs_no_answer(
         seed in any::<u64>(), dims in 1_usize..12, k in 1_usize..20, rows in 0_usize..200, block in 1_usize..90,
