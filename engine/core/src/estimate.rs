@@ -25,6 +25,10 @@ const READ_BYTES_PER_S: f64 = 4e9;
 /// Looking at a list's head page.
 const LIST_S: f64 = 1e-6;
 
+/// The same where all rows are compared with all queries: nearly all pairs end with their product. Measured on a core with AVX-512,
+/// 20,000 rows of 32, 128 and 768 dimensions, 1,000 queries: 2.1, 3.4 and 15 ns a pair.
+const ALL_PAIRS_SHARE: f64 = 0.9;
+const ALL_PAIRS_S: f64 = 1.5e-9;
 /// A key, and about how many bytes of vectors and of keys a search without an index has on a device at a time.
 const KEY_BYTES: f64 = 4.0;
 const BLOCK_BYTES: f64 = 64e6;
@@ -172,14 +176,14 @@ impl Rates {
     pub fn exact_search(&self, work: &ExactWork) -> Estimate {
         let dims = work.dims as f64;
         let pairs = work.rows * work.queries;
-        let pair_s = PAIR_S + dims / (self.cpu.multiply_adds_per_s * PAIRS_SHARE);
+        let pair_s = ALL_PAIRS_S + dims / (self.cpu.multiply_adds_per_s * ALL_PAIRS_SHARE);
         let vector_bytes = work.rows * dims * 4.0;
         let searches = (vector_bytes / BLOCK_BYTES)
             .max(pairs * KEY_BYTES / KEYS_BYTES)
             .ceil();
         let pair_on_gpu_s = dims / self.gpu.multiply_adds_per_s + 2.0 * KEY_BYTES / self.gpu.scan_bytes_per_s;
         Estimate {
-            cpu_s: pairs * pair_s,
+            cpu_s: pairs * pair_s + vector_bytes / READ_BYTES_PER_S,
             gpu_s: vector_bytes / self.gpu.copy_bytes_per_s
                 + searches * self.gpu.search_s
                 + pairs * pair_on_gpu_s,
