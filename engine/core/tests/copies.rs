@@ -6,12 +6,14 @@ use ivf_index::copies::MemoryCopies;
 use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::ivf::layout::Tid;
+use vectorgpu_core::ivf::copy::prewarm;
+use vectorgpu_core::ivf::layout::{ListHead, Tid};
 use vectorgpu_core::ivf::search::many::{
     Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many, ranking_metric,
 };
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
+use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::ListRows;
 
@@ -133,6 +135,23 @@ fn a_list_that_takes_all_pages_is_copied_whole() {
     // A group is a page, and there are so many that the reader pauses between them.
     let index = Index::build(Metric::L2, Storage::F16, 784, 1500, 1, 9);
     check(&index, &MemoryCopies::new(Metric::L2, false), 1);
+}
+
+#[test]
+fn no_room_is_made_for_more_rows_than_an_index_can_hold() {
+    let index = Index::build(Metric::L2, Storage::F32, 8, 100, 1, 9);
+    let mut head = index.store.exclusive(index.meta.groups_first).expect("a group");
+    let mut edit = |pages: &mut [&mut [u8]]| {
+        let mut list = ListHead::read(pages[0]);
+        list.rows += 1 << 40;
+        list.write(pages[0]);
+    };
+    index.store.apply(&mut [&mut head], &mut edit).expect("memory");
+    drop(head);
+    let mut copies = MemoryCopies::new(Metric::L2, false);
+    let error = prewarm(&index.store, &index.meta, &mut copies, &mut || true).expect_err("a damaged head");
+    assert_eq!(error.kind(), ErrorKind::CorruptIndex);
+    assert_eq!(copies.device.borrow().begun, 0);
 }
 
 #[test]

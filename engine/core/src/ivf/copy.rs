@@ -255,6 +255,7 @@ pub fn refresh<S: PageStore>(
                 appended: false,
                 rows,
             } => {
+                check_rows(store, shape, list, rows)?;
                 copies.begin(list, rows, keep_waiting)?;
                 None
             }
@@ -274,6 +275,19 @@ pub fn refresh<S: PageStore>(
         }
     }
     Ok(Refreshed::NoCopy)
+}
+
+/// Checks what a list says of its rows before a device makes room for them.
+fn check_rows<S: PageStore>(store: &S, shape: &Shape, list: u32, rows: u64) -> Result<()> {
+    let groups = u64::from(store.blocks()? / shape.group_blocks().max(1));
+    let most = groups * shape.rows as u64;
+    if rows <= most {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "list {list} of the index says that it has {rows} rows, where the index has room for {most}"
+    ))
+    .with_hint("REINDEX the index."))
 }
 
 /// Makes copies of all lists of an index, or brings them up to date.
