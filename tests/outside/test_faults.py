@@ -342,6 +342,7 @@ def test_searches_for_many_queries_go_on_under_auto_with_one_warning(session, fa
             notices: list[str] = []
             layer.set_plan(f"vkQueueSubmit {number} lost")
             with psycopg.connect(faulty.dsn(), autocommit=True) as connection:
+                connection.execute("SET vectorgpu.device = 'auto'")
                 connection.execute("SET vectorgpu.allow_software_gpu = on")
                 connection.add_notice_handler(lambda notice, kept=notices: kept.append(notice.message_primary))
                 assert search_many(connection) == found_on_cpu

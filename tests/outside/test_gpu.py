@@ -387,7 +387,7 @@ def no_vulkan(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 def test_without_vulkan_everything_runs_on_the_cpu_and_says_little(make_cluster, no_vulkan):
-    cluster = make_cluster(environment=no_vulkan)
+    cluster = make_cluster({"vectorgpu.device": "auto"}, no_vulkan)
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         assert connection.execute("SELECT count(*) FROM vectorgpu.devices()").fetchone()[0] <= 1

@@ -27,6 +27,8 @@ FAST = {
     "gpu_upload_bytes_per_s": 1e18,
     "gpu_multiply_adds_per_s": 1e18,
 }
+# Whatever the other tests run on.
+AUTO = {"vectorgpu.device": "auto"}
 LAST = "SELECT device, why, lists_copied, estimated_cpu_us, estimated_gpu_us FROM vectorgpu.last_scan()"
 
 Auto = Callable[..., psycopg.Connection]
@@ -35,7 +37,7 @@ Auto = Callable[..., psycopg.Connection]
 @pytest.fixture(scope="module")
 def calibrated(bindir: Path, gpu_device: str) -> Iterator[Cluster]:
     """A server that has measured the machine, and has a table with an index."""
-    cluster = new_cluster(bindir, "policy", {}, {})
+    cluster = new_cluster(bindir, "policy", AUTO, {})
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vectorgpu")
         items.create_items(connection, items.uniform(ROWS, DIMS))
@@ -358,7 +360,7 @@ def test_the_first_work_that_a_gpu_might_do_faster_measures_it(auto, calibrated,
 
 def test_a_machine_whose_gpu_is_gone_goes_on_silently(calibrated, make_cluster, auto):
     auto().close()
-    cluster = make_cluster(environment={"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"})
+    cluster = make_cluster(AUTO, environment={"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"})
     folder = calibration_file(cluster).parent
     folder.mkdir(mode=0o700)
     shutil.copy(calibration_file(calibrated), folder)

@@ -339,7 +339,9 @@ def test_many_queries_at_once_with_odd_ones_among_them(gpu_connection):
     gpu_connection.execute("SET vectorgpu.profile = on")
     on_gpu = searched(gpu_connection, queries, 3, 5)
     kernels = {kernel for (kernel,) in gpu_connection.execute("SELECT kernel FROM vectorgpu.kernel_times")}
-    assert {"list_keys", "top_few_spans", "list_fetch"} <= kernels
+    # Which of the two depends on the device.
+    assert kernels & {"list_keys", "list_keys_cooperative"}
+    assert {"top_few_spans", "list_fetch"} <= kernels
     gpu_connection.execute("SET vectorgpu.device = 'cpu'")
     on_cpu = searched(gpu_connection, queries, 3, 5)
     assert [(row[:2], str(row[3])) for row in on_gpu] == [(row[:2], str(row[3])) for row in on_cpu]
