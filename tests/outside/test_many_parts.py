@@ -12,9 +12,9 @@ import pytest
 from conftest import use_gpu
 from progress import Statement, wait_until
 
-DIMS, LISTS = 16, 20
+DIMS, LISTS = 16, 10
 # Three parts on a GPU, two on the CPU.
-QUERIES = 5_000
+QUERIES = 4_200
 GPU = {"vectorgpu.device": "gpu", "vectorgpu.allow_software_gpu": "on"}
 SEARCH = "SELECT s.* FROM queries, vectorgpu.search('items_ivf', vectors, %s, %s) s"
 # Some 20 MB of rows.
@@ -24,8 +24,8 @@ LONG_SEARCH = "SELECT count(*) FROM queries, vectorgpu.search('items_ivf', vecto
 @pytest.fixture
 def many_queries(gpu_connection: psycopg.Connection) -> psycopg.Connection:
     """A table with an index, rows as near as others among them, and `queries`, of which some are the same."""
-    rows = items.uniform(2_000, DIMS)
-    rows[1_000:1_100] = rows[:100]
+    rows = items.uniform(1_000, DIMS)
+    rows[500:600] = rows[:100]
     items.create_items(gpu_connection, rows)
     items.create_index(gpu_connection, LISTS, storage="f32")
     gpu_connection.execute("DELETE FROM items WHERE mod(id, 7) = 0")
@@ -56,7 +56,7 @@ def assert_works(connection: psycopg.Connection) -> None:
 
 
 def test_all_parts_find_what_each_query_finds_alone(many_queries, gpu_device):
-    for k, probes in ((1, 1), (10, 3), (5, LISTS), (56, 2)):
+    for k, probes in ((1, 1), (10, 3), (5, LISTS)):
         use_gpu(many_queries)
         on_gpu = many_queries.execute(SEARCH, (k, probes)).fetchall()
         assert many_queries.execute("SELECT device FROM vectorgpu.last_scan()").fetchone() == (gpu_device,)
@@ -96,7 +96,7 @@ def test_an_error_while_parts_are_under_way_leaves_nothing(many_queries):
         many_queries.execute(LONG_SEARCH)
     many_queries.execute("RESET temp_file_limit")
     assert_works(many_queries)
-    for timeout_ms in (20, 100, 200, 300, 400, 600):
+    for timeout_ms in (20, 150, 300, 600):
         many_queries.execute("SELECT set_config('statement_timeout', %s, false)", (f"{timeout_ms}ms",))
         with contextlib.suppress(psycopg.errors.QueryCanceled):
             many_queries.execute(LONG_SEARCH)
@@ -115,9 +115,9 @@ def start_long_search(dsn: str) -> Statement:
 
 @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
 def test_a_session_is_stopped_while_parts_are_under_way(many_queries, database, function):
-    for attempt in range(8):
+    for wait_s in (0, 0.2, 0.5, 1.0):
         statement = start_long_search(database)
-        time.sleep(0.15 * attempt)
+        time.sleep(wait_s)
         many_queries.execute(f"SELECT {function}(%s)", (statement.pid,))
         statement.join(timeout=30)
         assert not statement.is_alive()
