@@ -113,16 +113,7 @@ struct FallbackNearest {
 
 impl Nearest for FallbackNearest {
     fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        if let Some(first) = self.first.as_mut() {
-            match first.assign(rows, labels, keep_waiting) {
-                Err(error) if is_device_failure(&error) => {
-                    self.first = None;
-                    (self.on_failure.borrow_mut())(&error);
-                }
-                done => return done,
-            }
-        }
-        self.second.assign(rows, labels, keep_waiting)
+        self.assign_each(&mut [Unlabelled { rows, labels }], keep_waiting)
     }
 
     fn assign_each(

@@ -89,11 +89,7 @@ impl Backend for Metered {
 
 impl Nearest for MeteredNearest {
     fn assign(&mut self, rows: &[f32], labels: &mut [u32], keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        let started = Instant::now();
-        self.inner.assign(rows, labels, keep_waiting)?;
-        self.meter
-            .add(labels.len(), self.dims, self.lists, started.elapsed());
-        Ok(())
+        self.assign_each(&mut [Unlabelled { rows, labels }], keep_waiting)
     }
 
     fn assign_each(
