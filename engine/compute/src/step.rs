@@ -128,11 +128,7 @@ impl Step {
         let (last, alone) = self.submit_all_but_last(keep_waiting)?;
         let (work, warm) = work_of(&last);
         let taken_bytes = N * size_of::<T>();
-        let mut take = |bytes: &[u8]| {
-            let mut elements = [T::zeroed(); N];
-            bytemuck::cast_slice_mut(&mut elements).copy_from_slice(bytes);
-            sink(elements);
-        };
+        let mut take = |bytes: &[u8]| sink(elements_of(bytes));
         let mut cut = Vec::new();
         let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, &mut |bytes| {
             let mut bytes = bytes;
@@ -272,6 +268,13 @@ fn take_part(runtime: &Runtime, rest: &mut Peekable<IntoIter<Command>>, dispatch
     part
 }
 
+/// The elements that `bytes` are, of any alignment.
+fn elements_of<T: Pod, const N: usize>(bytes: &[u8]) -> [T; N] {
+    let mut elements = [T::zeroed(); N];
+    bytemuck::cast_slice_mut(&mut elements).copy_from_slice(bytes);
+    elements
+}
+
 /// What is in `recording`, by kernel, and whether each of its kernels has run before.
 fn work_of(recording: &Recording) -> (Vec<(&'static str, u64)>, bool) {
     let work = recording
@@ -316,11 +319,8 @@ impl PendingResults {
         let mut elapsed = None;
         runtime.take_expected(&results, keep_waiting, &mut |bytes| {
             elapsed = Some(started.elapsed());
-            for piece in bytes.chunks_exact(N * size_of::<T>()) {
-                let mut elements = [T::zeroed(); N];
-                bytemuck::cast_slice_mut(&mut elements).copy_from_slice(piece);
-                sink(elements);
-            }
+            let together = bytes.chunks_exact(N * size_of::<T>());
+            together.for_each(|bytes| sink(elements_of(bytes)));
         })?;
         if let Some(elapsed) = elapsed.filter(|_| self.warm) {
             // It may have waited for other steps, and been done long before anyone asked.

@@ -128,24 +128,16 @@ impl Runtime {
     /// `OutOfMemory`, `Cancelled`, or as [`crate::context::Context::guarded`].
     pub(crate) fn run_and_expect(
         &self,
-        mut recording: Recording,
+        recording: Recording,
         source: &View,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Expected> {
         let bytes = source.bytes();
         // Not a slot of the ring: that would go to whoever reads next.
         let block = self.acquire(EXPECTED_LABEL, Purpose::ReadBack, bytes, keep_waiting)?;
-        let target = View::front(&block, bytes)?;
-        recording.copy(End::View(source.clone()), End::View(target), bytes);
-        let submission = self.submit(recording, keep_waiting)?;
+        let target = End::View(View::front(&block, bytes)?);
         let slot = Rc::clone(block.buffer());
-        self.context
-            .guarded("mapping results", |_| slot.start_mapping(wgpu::MapMode::Read))?;
-        let piece = Piece {
-            slot,
-            bytes,
-            submission,
-        };
+        let piece = self.copy_out(recording, source, target, slot, keep_waiting)?;
         Ok(Expected { piece, _block: block })
     }
 
@@ -184,18 +176,22 @@ impl Runtime {
     }
 
     /// Runs `recording`, then copies `source`, which fits a slot, and asks for the host's view of the copy.
-    fn ask(
+    fn ask(&self, recording: Recording, source: &View, keep_waiting: &mut KeepWaiting<'_>) -> Result<Piece> {
+        let slot = self.free_slot(keep_waiting)?;
+        let target = End::Ring(Rc::clone(&slot), 0);
+        self.copy_out(recording, source, target, slot, keep_waiting)
+    }
+
+    /// The same to `target`, which is the front of `slot`.
+    fn copy_out(
         &self,
         mut recording: Recording,
         source: &View,
+        target: End,
+        slot: Rc<DeviceBuffer>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Piece> {
-        let slot = self.free_slot(keep_waiting)?;
-        recording.copy(
-            End::View(source.clone()),
-            End::Ring(Rc::clone(&slot), 0),
-            source.bytes(),
-        );
+        recording.copy(End::View(source.clone()), target, source.bytes());
         let submission = self.submit(recording, keep_waiting)?;
         self.context
             .guarded("mapping results", |_| slot.start_mapping(wgpu::MapMode::Read))?;

@@ -123,14 +123,14 @@ impl Centroids {
         let pipeline = runtime
             .pipelines
             .pipeline(&runtime.context, &KMEANS_ASSIGN, Variant::default())?;
-        let mut left: VecDeque<Unlabelled<'_>> = blocks
-            .iter_mut()
+        let with_rows = blocks.iter_mut().filter(|block| !block.labels.is_empty());
+        let mut left: VecDeque<Unlabelled<'_>> = with_rows
             .map(|block| Unlabelled {
                 rows: block.rows,
                 labels: &mut *block.labels,
             })
             .collect();
-        while left.iter().any(|block| !block.labels.is_empty()) {
+        while !left.is_empty() {
             let units_max = as_usize(runtime.pace.units(KMEANS_ASSIGN.name))?;
             let affordable = units_max / (TILE * self.dims);
             let batch_rows = batch_rows(batch_bytes / stride_bytes, affordable);
@@ -220,7 +220,7 @@ impl Centroids {
     }
 }
 
-/// Takes up to `rows` rows of `dims` dimensions off the front of `left`.
+/// Takes up to `rows` rows of `dims` dimensions off the front of `left`, whose blocks all have rows.
 fn take_rows<'a>(left: &mut VecDeque<Unlabelled<'a>>, rows: usize, dims: usize) -> Vec<Unlabelled<'a>> {
     let (mut taken, mut room) = (Vec::new(), rows);
     while room > 0
@@ -236,9 +236,7 @@ fn take_rows<'a>(left: &mut VecDeque<Unlabelled<'a>>, rows: usize, dims: usize) 
                 labels: labels_left,
             });
         }
-        if count > 0 {
-            taken.push(Unlabelled { rows, labels });
-        }
+        taken.push(Unlabelled { rows, labels });
     }
     taken
 }
