@@ -9,7 +9,7 @@ use vectorgpu_core::Result;
 use vectorgpu_core::backend::Nearest;
 use vectorgpu_core::ivf::layout::Tid;
 
-use super::slots::{OF_WORKER, Slot, Slots};
+use super::slots::{OF_WORKER, Slot, SlotShape, Slots};
 use crate::pg::interrupt;
 
 /// Bytes of vectors in a batch: enough to use the kernel well, few enough to stay in the cache's reach.
@@ -178,8 +178,7 @@ pub(super) struct HandedBatches<'a> {
     slots: [Slot<'a>; OF_WORKER],
     /// Of the rows in each slot.
     tids: [Vec<Tid>; OF_WORKER],
-    dims: usize,
-    room: usize,
+    shape: SlotShape,
     /// The slot that is filled; others are with the leader if they have rows.
     filled: usize,
     patience: Duration,
@@ -193,12 +192,10 @@ impl<'a> HandedBatches<'a> {
         patience: Duration,
         nearest: &'a mut dyn Nearest,
     ) -> Self {
-        let shape = slots[0].shape();
         Self {
+            shape: slots[0].shape(),
             slots,
             tids: [const { Vec::new() }; OF_WORKER],
-            dims: shape.dims(),
-            room: shape.rows(),
             filled: 0,
             patience,
             nearest,
@@ -209,14 +206,14 @@ impl<'a> HandedBatches<'a> {
 impl Batches for HandedBatches<'_> {
     fn push(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
         let tids = &mut self.tids[self.filled];
-        let at = tids.len() * self.dims;
-        self.slots[self.filled].values()[at..at + self.dims].copy_from_slice(vector);
+        let at = tids.len() * self.shape.dims();
+        self.slots[self.filled].values()[at..at + self.shape.dims()].copy_from_slice(vector);
         tids.push(tid);
         Ok(())
     }
 
     fn is_full(&self) -> bool {
-        self.tids[self.filled].len() == self.room
+        self.tids[self.filled].len() == self.shape.rows()
     }
 
     fn turn(&mut self) -> Result<Option<Labelled<'_>>> {

@@ -42,9 +42,7 @@ pub(super) struct Shared {
     ranges: u32,
     seed: u64,
     sort_bytes: usize,
-    workers: usize,
-    /// Rows of a slot; 0: there are no slots.
-    slot_rows: usize,
+    slots: Option<SlotShape>,
     /// How long a worker waits for the leader to begin with a slot.
     pub(super) patience: Duration,
     /// Slots that are handed over, and with nobody yet.
@@ -102,8 +100,7 @@ impl Shared {
             ranges: ListRanges::new(plan.lists, participants).count(),
             seed: plan.seed,
             sort_bytes,
-            workers: team.workers as usize,
-            slot_rows: team.slots.map_or(0, SlotShape::rows),
+            slots: team.slots,
             patience: team.patience,
             full_slots: AtomicU32::new(0),
             work_mem_kb: team.work_mem_kb(plan),
@@ -133,10 +130,6 @@ impl Shared {
             table_pages: 0,
             memory_kb: self.work_mem_kb,
         })
-    }
-
-    fn slot_shape(&self) -> Option<SlotShape> {
-        SlotShape::with_rows(self.workers, self.dims as usize, self.slot_rows)
     }
 
     /// How lists are cut into ranges.
@@ -292,7 +285,7 @@ impl<'a> Segment<'a> {
             let centroids: *const f32 = pg_sys::shm_toc_lookup(toc, KEY_CENTROIDS, false).cast();
             let list_rows: *const AtomicU64 = pg_sys::shm_toc_lookup(toc, KEY_LIST_ROWS, false).cast();
             let lists = shared.lists as usize;
-            let slots = shared.slot_shape().map(|shape| {
+            let slots = shared.slots.map(|shape| {
                 let memory = pg_sys::shm_toc_lookup(toc, KEY_SLOTS, false).cast();
                 Slots::attach(shared, shape, memory)
             });

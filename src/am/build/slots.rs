@@ -5,9 +5,9 @@
 //! worker itself where it has waited for as long as that takes on the CPU. Only who has it may touch its rows and labels,
 //! so each change of the state hands them over.
 
-use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use std::{array, slice};
 
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::{Nearest, Unlabelled};
@@ -48,12 +48,6 @@ impl SlotShape {
         let bytes = ROWS_BYTES.min(memory_bytes / MEMORY_PART / count.max(1));
         let rows = bytes / (dims.max(1) * size_of::<f32>());
         (count > 0 && rows >= ROWS_MIN).then_some(Self { count, rows, dims })
-    }
-
-    /// Of slots with `rows` rows each; `None` for 0, which says that there are none.
-    pub(super) fn with_rows(workers: usize, dims: usize, rows: usize) -> Option<Self> {
-        let count = workers * OF_WORKER;
-        (rows > 0).then_some(Self { count, rows, dims })
     }
 
     /// Rows of a slot.
@@ -140,7 +134,7 @@ impl<'a> Slots<'a> {
     /// When there is no such worker.
     pub(super) fn of_worker(self, worker: usize) -> [Slot<'a>; OF_WORKER] {
         assert!((worker + 1) * OF_WORKER <= self.shape.count, "a worker's number");
-        [0, 1].map(|place| Slot {
+        array::from_fn(|place| Slot {
             slots: self,
             number: worker * OF_WORKER + place,
         })
