@@ -60,3 +60,15 @@ def wait_for_build(watcher: psycopg.Connection, statement: Statement, phase: str
         return row is not None and phase in row[0]
 
     wait_until(reached, f"a build in phase '{phase}'")
+
+
+def workers(watcher: psycopg.Connection) -> int:
+    """Parallel workers that run in the cluster."""
+    return watcher.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND pid <> pg_backend_pid()"
+    ).fetchone()[0]
+
+
+def wait_for_no_workers(watcher: psycopg.Connection) -> None:
+    """Waits until no parallel worker runs in the cluster."""
+    wait_until(lambda: workers(watcher) == 0, "the end of all workers")

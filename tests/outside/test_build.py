@@ -6,7 +6,7 @@ import items
 import numpy as np
 import psycopg
 import pytest
-from progress import Statement, wait_for_build, wait_until
+from progress import Statement, wait_for_build, wait_for_no_workers
 
 ROWS, DIMS, LISTS = 20_000, 48, 60
 
@@ -97,7 +97,7 @@ def test_error_in_a_worker_ends_the_build_and_all_workers(parallel):
     """)
     with pytest.raises(psycopg.errors.DivisionByZero):
         build(parallel, "refused", column=f"(refused_by_workers(id, embedding)::vector({DIMS}))")
-    wait_until(lambda: workers(parallel) == 0, "the end of all workers")
+    wait_for_no_workers(parallel)
     assert build(parallel, "accepted") == 2
     assert items.verify(parallel, "accepted") == ROWS
 
@@ -118,15 +118,8 @@ def test_cancelled_parallel_build_ends_with_its_workers(connection, database, fu
     error = statement.finish()
     expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
     assert isinstance(error, expected), error
-    wait_until(lambda: workers(connection) == 0, "the end of all workers")
+    wait_for_no_workers(connection)
     assert connection.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
-
-
-def workers(connection: psycopg.Connection) -> int:
-    """Parallel workers that run in the cluster."""
-    return connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND pid <> pg_backend_pid()"
-    ).fetchone()[0]
 
 
 @pytest.mark.parametrize("threshold", ["0", "1GB"], ids=["synced", "logged_at_commit"])

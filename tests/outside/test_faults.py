@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pytest
 from cluster import Cluster, server_account
 from conftest import TARGET, new_cluster, put_away, use_gpu
 from items import Scan
-from progress import wait_until
+from progress import wait_for_no_workers, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYER = ROOT / "tests" / "fault_layer"
@@ -169,13 +169,11 @@ def test_the_layer_is_loaded_and_harmless_without_a_plan(session, layer):
     assert layer.reported("faults") == 0
 
 
-@pytest.mark.parametrize("plan", LOSSES + REFUSALS)
-def test_scan_on_a_failing_gpu_is_right_or_a_clean_error(session, faulty, layer, plan):
-    layer.set_plan(plan)
-    expected = truth(session)
+def assert_right_or_clean(layer: Layer, plan: str, check: Callable[[], None]) -> None:
+    """Has `check` search and compare until the plan's fault comes: answers are right, or a clean error ends them."""
     for _ in range(20):
         try:
-            items.assert_same_answer(search(session), expected)
+            check()
         except CLEAN:
             assert layer.reported("faults") > 0
             break
@@ -183,6 +181,13 @@ def test_scan_on_a_failing_gpu_is_right_or_a_clean_error(session, faulty, layer,
             assert not plan.endswith("lost"), "the loss went unnoticed"
             break
     assert layer.reported("faults") or not plan.endswith("lost"), "twenty searches make more calls than that"
+
+
+@pytest.mark.parametrize("plan", LOSSES + REFUSALS)
+def test_scan_on_a_failing_gpu_is_right_or_a_clean_error(session, faulty, layer, plan):
+    layer.set_plan(plan)
+    expected = truth(session)
+    assert_right_or_clean(layer, plan, lambda: items.assert_same_answer(search(session), expected))
     assert_gpu_works_again(session, layer, faulty.dsn())
 
 
@@ -206,12 +211,18 @@ def test_build_on_a_failing_gpu_succeeds_or_leaves_nothing(session, faulty, laye
     assert items.verify(session, "built_ivf") == ROWS
 
 
+def create_tenfold(connection: psycopg.Connection) -> None:
+    """Makes the table `built` with ten times the rows of `items`."""
+    connection.execute("DROP TABLE IF EXISTS built")
+    connection.execute(f"CREATE TABLE built (id int, embedding vector({DIMS}))")
+    connection.execute("INSERT INTO built SELECT id + n * 10000, embedding FROM items, generate_series(1, 10) AS n")
+
+
 # So many that some come while workers hand their rows over.
 @pytest.mark.parametrize("number", [20, 60, 70, 80, 90, 100])
 def test_loss_while_workers_hand_rows_over_ends_them_too(session, layer, number):
-    session.execute("DROP TABLE IF EXISTS built")
-    session.execute(f"CREATE TABLE built (id int, embedding vector({DIMS})) WITH (parallel_workers = 2)")
-    session.execute("INSERT INTO built SELECT id + n * 10000, embedding FROM items, generate_series(1, 10) AS n")
+    create_tenfold(session)
+    session.execute("ALTER TABLE built SET (parallel_workers = 2)")
     session.execute("SET min_parallel_table_scan_size = 0")
     session.execute("SET maintenance_work_mem = '96MB'")
     layer.set_plan(f"vkQueueSubmit {number} lost")
@@ -220,8 +231,7 @@ def test_loss_while_workers_hand_rows_over_ends_them_too(session, layer, number)
         session.execute(build)
     except CLEAN:
         assert layer.reported("faults") > 0
-        workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
-        wait_until(lambda: session.execute(workers).fetchone() == (0,), "the end of all workers")
+        wait_for_no_workers(session)
         assert session.execute("SELECT to_regclass('built_ivf')").fetchone() == (None,)
         layer.set_plan("")
         session.execute("SET vectorgpu.device = 'cpu'")
@@ -245,16 +255,11 @@ def test_exact_search_on_a_failing_gpu_is_right_or_a_clean_error(session, faulty
     expected = exact_search(session)
     use_gpu(session)
     layer.set_plan(plan)
-    for _ in range(20):
-        try:
-            assert exact_search(session) == expected
-        except CLEAN:
-            assert layer.reported("faults") > 0
-            break
-        if layer.reported("faults"):
-            assert not plan.endswith("lost"), "the loss went unnoticed"
-            break
-    assert layer.reported("faults") or not plan.endswith("lost"), "twenty searches make more calls than that"
+
+    def check() -> None:
+        assert exact_search(session) == expected
+
+    assert_right_or_clean(layer, plan, check)
     assert_gpu_works_again(session, layer, faulty.dsn())
 
 
@@ -276,9 +281,7 @@ def test_a_loss_under_auto_is_no_error(session, layer):
     notices: list[str] = []
     session.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     session.execute("SET vectorgpu.device = 'auto'")
-    session.execute("DROP TABLE IF EXISTS built")
-    session.execute(f"CREATE TABLE built (id int, embedding vector({DIMS}))")
-    session.execute("INSERT INTO built SELECT id + n * 10000, embedding FROM items, generate_series(1, 10) AS n")
+    create_tenfold(session)
     layer.set_plan("vkQueueSubmit 20 lost")
     session.execute("CREATE INDEX built_ivf ON built USING ivf (embedding vector_l2_ops) WITH (lists = 2000)")
     assert items.verify(session, "built_ivf") == 10 * ROWS

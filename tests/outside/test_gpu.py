@@ -15,7 +15,7 @@ import pytest
 from cluster import Cluster
 from conftest import use_gpu
 from items import METRICS, Scan
-from progress import Statement, wait_for_build, wait_until
+from progress import Statement, wait_for_build, wait_for_no_workers, wait_until
 
 GPU = {"vectorgpu.device": "gpu", "vectorgpu.allow_software_gpu": "on", "enable_seqscan": "off"}
 
@@ -225,6 +225,17 @@ def test_terminate_takes_effect_in_a_gpu_search(busy_table, database):
     wait_until(lambda: not Path(f"/proc/{statement.pid}").exists(), "exit of the backend", every_s=0.05)
 
 
+def assert_interrupted(watcher: psycopg.Connection, build: Statement, function: str) -> None:
+    """Stops an index build, and asserts that it ends in time and leaves no index."""
+    started = time.monotonic()
+    watcher.execute(f"SELECT {function}(%s)", (build.pid,))
+    error = build.finish()
+    expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
+    assert isinstance(error, expected), f"the build was not interrupted: {error}"
+    assert build.ended_at - started < CANCEL_LIMIT_S
+    assert watcher.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
+
+
 @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_interrupted_build_leaves_nothing_and_can_be_repeated(busy_table, database, device, function):
@@ -232,13 +243,7 @@ def test_interrupted_build_leaves_nothing_and_can_be_repeated(busy_table, databa
     build = Statement(database, ddl, GPU | {"vectorgpu.device": device})
     build.start()
     wait_for_build(busy_table, build, "k-means")
-    started = time.monotonic()
-    busy_table.execute(f"SELECT {function}(%s)", (build.pid,))
-    error = build.finish()
-    expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
-    assert isinstance(error, expected), f"the build was not interrupted: {error}"
-    assert build.ended_at - started < CANCEL_LIMIT_S
-    assert busy_table.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
+    assert_interrupted(busy_table, build, function)
     busy_table.execute("SET vectorgpu.device = 'cpu'")
     items.create_index(busy_table, 20, storage="f32")
     assert items.verify(busy_table) == 30_000
@@ -328,15 +333,8 @@ def test_interrupted_build_with_workers_that_hand_rows_over_leaves_nothing(busy_
     build = Statement(database, LONG_BUILD.format(lists=200), GPU | HANDING_OVER)
     build.start()
     wait_for_build(busy_table, build, "assigning rows")
-    started = time.monotonic()
-    busy_table.execute(f"SELECT {function}(%s)", (build.pid,))
-    error = build.finish()
-    expected = psycopg.errors.QueryCanceled if "cancel" in function else psycopg.errors.AdminShutdown
-    assert isinstance(error, expected), f"the build was not interrupted: {error}"
-    assert build.ended_at - started < CANCEL_LIMIT_S
-    assert busy_table.execute("SELECT to_regclass('items_ivf')").fetchone() == (None,)
-    workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
-    wait_until(lambda: busy_table.execute(workers).fetchone() == (0,), "the end of all workers")
+    assert_interrupted(busy_table, build, function)
+    wait_for_no_workers(busy_table)
 
 
 def test_parallel_build_workers_stay_on_the_cpu(busy_table, database):
