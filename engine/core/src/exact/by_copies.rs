@@ -8,7 +8,7 @@ use crate::backend::KeepWaiting;
 use crate::comparison::{Nearest, Rows};
 use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits};
+use crate::ivf::copy::{AT_ONCE_MAX, CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, Probed};
 use crate::metric::{Metric, Storage};
 use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
@@ -119,9 +119,13 @@ impl<'q> ByCopies<'q> {
             let queries = &self.queries[*done..self.queries.len().min(*done + at_once)];
             self.found.hits.clear();
             self.found.queries.clear();
-            let lists = vec![vec![BLOCK]; queries.len()];
-            self.copies
-                .nearest_of_many(queries, &lists, self.wanted, &mut self.found, keep_waiting)?;
+            self.copies.nearest_of_many(
+                queries,
+                Probed::Same(&[BLOCK]),
+                self.wanted,
+                &mut self.found,
+                keep_waiting,
+            )?;
             if self.found.queries.len() != queries.len() {
                 return Err(Error::new(ErrorKind::Internal, "a device left out queries"));
             }

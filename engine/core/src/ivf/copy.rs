@@ -69,6 +69,28 @@ pub struct ManyHits {
 #[derive(Debug, Clone, Default)]
 pub struct SentQueries(pub Option<Rc<dyn Any>>);
 
+/// Which lists are searched for which of many queries.
+#[derive(Debug, Clone, Copy)]
+pub enum Probed<'a> {
+    /// The lists of each query, in the queries' order; each query's nearest list first, where that is known.
+    Each(&'a [Vec<u32>]),
+    /// The same lists for every query.
+    Same(&'a [u32]),
+}
+
+impl<'a> Probed<'a> {
+    /// The lists of the query with this number.
+    ///
+    /// # Panics
+    /// When there is no such query.
+    pub fn of(self, query: usize) -> &'a [u32] {
+        match self {
+            Self::Each(lists) => &lists[query],
+            Self::Same(lists) => lists,
+        }
+    }
+}
+
 /// Most rows of each query that copies find for many queries at once.
 pub const AT_ONCE_MAX: usize = 64;
 
@@ -128,13 +150,20 @@ pub trait ListCopies {
     fn nearest_of_many(
         &mut self,
         queries: &[ListQuery<'_>],
-        lists: &[Vec<u32>],
+        lists: Probed<'_>,
         wanted: usize,
         found: &mut ManyHits,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        for (query, lists) in queries.iter().zip(lists) {
-            let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
+        for (number, query) in queries.iter().enumerate() {
+            let searched = self.nearest(
+                query,
+                lists.of(number),
+                wanted,
+                None,
+                &mut found.hits,
+                keep_waiting,
+            )?;
             found.queries.push((found.hits.len(), searched));
         }
         Ok(())
@@ -151,7 +180,7 @@ pub trait ListCopies {
     fn begin_many(
         &mut self,
         queries: &[ListQuery<'_>],
-        lists: &[Vec<u32>],
+        lists: Probed<'_>,
         wanted: usize,
         _sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,

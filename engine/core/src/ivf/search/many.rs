@@ -14,7 +14,7 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows};
 use crate::vector::check_equal_dims;
 
-use super::super::copy::{self, CopyHit, ListCopies, PendingMany, Refreshed, SentQueries};
+use super::super::copy::{self, CopyHit, ListCopies, PendingMany, Probed, Refreshed, SentQueries};
 use super::super::layout::{Meta, Tid};
 use super::super::store::PageStore;
 use super::super::window::Entry;
@@ -155,22 +155,37 @@ impl<'q> Choosing<'q> {
         let started = Instant::now();
         let ranking = self.ranking.as_ref();
         let mut sent = ranking.map_or_else(SentQueries::default, |ranking| ranking.sent.clone());
-        let mut lists = chosen_lists(store, meta, self.ranking, &prepared, wanted.probes, keep_waiting)?;
+        let mut lists = if wanted.probes == meta.lists {
+            Lists::All((0..meta.lists).collect())
+        } else {
+            Lists::Nearest(chosen_lists(
+                store,
+                meta,
+                self.ranking,
+                &prepared,
+                wanted.probes,
+                keep_waiting,
+            )?)
+        };
         counts.times.rank += started.elapsed();
-        counts.lists = lists.iter().map(|lists| lists.len() as u64).sum();
+        counts.lists = prepared.len() as u64 * u64::from(wanted.probes);
         let started = Instant::now();
-        let fresh = refresh(store, meta, copies.lists, &lists, &mut counts, keep_waiting)?;
+        let fresh = refresh(
+            store,
+            meta,
+            copies.lists,
+            lists.numbers(),
+            &mut counts,
+            keep_waiting,
+        )?;
         counts.times.check = started.elapsed();
         let started = Instant::now();
-        let uncertain = |lists: &Vec<u32>| lists.iter().any(|list| fresh[*list as usize] == Fresh::No);
-        let left_out: Vec<bool> = lists.iter().map(uncertain).collect();
-        for lists in &mut lists {
-            lists.retain(|list| fresh[*list as usize] == Fresh::Yes);
-        }
+        let left_out = lists.leave_out(&fresh, prepared.len());
+        let probed = lists.probed();
         let pending =
             copies
                 .lists
-                .begin_many(&prepared, &lists, wanted.k + SPARE, &mut sent, keep_waiting)?;
+                .begin_many(&prepared, probed, wanted.k + SPARE, &mut sent, keep_waiting)?;
         counts.times.scan = started.elapsed();
         Ok(Finding {
             wanted,
@@ -255,6 +270,46 @@ fn found_of(
     FoundOfMany::certain(rows, bound)
 }
 
+/// The lists that some queries probe.
+enum Lists {
+    /// All of them, for every query.
+    All(Vec<u32>),
+    /// The nearest ones of each query.
+    Nearest(Vec<Vec<u32>>),
+}
+
+impl Lists {
+    fn probed(&self) -> Probed<'_> {
+        match self {
+            Self::All(lists) => Probed::Same(lists),
+            Self::Nearest(lists) => Probed::Each(lists),
+        }
+    }
+
+    /// The lists, some of them more than once.
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        let (all, nearest) = match self {
+            Self::All(lists) => (lists.as_slice(), [].as_slice()),
+            Self::Nearest(lists) => ([].as_slice(), lists.as_slice()),
+        };
+        all.iter().chain(nearest.iter().flatten()).copied()
+    }
+
+    /// Keeps those whose copies can be searched; for each of `queries` queries, whether it loses one that has rows.
+    fn leave_out(&mut self, fresh: &[Fresh], queries: usize) -> Vec<bool> {
+        let fresh = |list: u32| fresh[list as usize];
+        let keep = |lists: &mut Vec<u32>| {
+            let is_uncertain = lists.iter().any(|list| fresh(*list) == Fresh::No);
+            lists.retain(|list| fresh(*list) == Fresh::Yes);
+            is_uncertain
+        };
+        match self {
+            Self::All(lists) => vec![keep(lists); queries],
+            Self::Nearest(lists) => lists.iter_mut().map(keep).collect(),
+        }
+    }
+}
+
 /// Whether a list can be searched through its copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fresh {
@@ -269,14 +324,14 @@ fn refresh<S: PageStore>(
     store: &S,
     meta: &Meta,
     copies: &mut dyn ListCopies,
-    lists: &[Vec<u32>],
+    lists: impl Iterator<Item = u32>,
     counts: &mut SearchCounts,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Fresh>> {
     let shape = meta.shape();
     let mut rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
     let mut fresh = vec![Fresh::Unknown; meta.lists as usize];
-    for &list in lists.iter().flatten() {
+    for list in lists {
         let place = &mut fresh[list as usize];
         if *place != Fresh::Unknown {
             continue;

@@ -9,7 +9,7 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 
 use super::super::centroids;
-use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany, SentQueries};
+use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany, Probed, SentQueries};
 use super::super::layout::Meta;
 use super::super::store::PageStore;
 use super::many::{ManyCopies, ranking_metric};
@@ -66,9 +66,14 @@ impl Ranking {
             ranked.extend(query);
         }
         let wanted = (probes as usize + SPARE_LISTS).min(copy::AT_ONCE_MAX);
-        let lists = vec![vec![CENTROIDS]; ranked.len()];
         let mut sent = SentQueries::default();
-        let pending = centroids.begin_many(&ranked, &lists, wanted, &mut sent, keep_waiting)?;
+        let pending = centroids.begin_many(
+            &ranked,
+            Probed::Same(&[CENTROIDS]),
+            wanted,
+            &mut sent,
+            keep_waiting,
+        )?;
         if metric != meta.metric {
             sent = SentQueries::default();
         }
