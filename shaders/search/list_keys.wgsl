@@ -4,7 +4,8 @@
 //   query_heads [n]: records of list_key.wgsl. query_map: numbers of queries. blocks [params.block_end], two vec4 each:
 //   (tile, first place in query_map, queries, first place in keys) and (places from a query to the next, 0, 0, 0); a
 //   block has at most 128 queries. keys[first + i * step + j]: the key of query i and row j of the tile; infinite where
-//   the tile has no row j.
+//   the tile has no row j. With BELOW = 1 that is only room for sums, and keys go to candidates (shared/candidates.wgsl), a row's number
+//   being its tile times 128 plus its place there.
 // METRIC: 0 Euclidean distance, 1 negative inner product, 2 cosine distance.
 // Dispatch: any number of workgroups of 256; they stride over the blocks from params.block_first on. A run takes octets
 //   params.octet_first to params.octet_end of each row, adds to the sums that it finds in keys, except from octet 0, and
@@ -24,6 +25,8 @@ struct Params {
 // @params
 
 // @import list_key
+// @import sort_key
+// @import candidates
 
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
@@ -32,6 +35,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read> query_map: array<u32>;
 @group(0) @binding(5) var<storage, read> blocks: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(7) var<storage, read_write> candidates: array<atomic<u32>>;
+
+// @import keep_below
 
 const WG: u32 = 256u;
 const TILE: u32 = 128u;
@@ -84,10 +90,19 @@ fn convert(block: vec4<u32>, step: u32, tile: vec4<u32>, x: u32, y: u32) {
         let i = place / 32u * 64u + y + place / 8u % 4u;
         let j = place / 4u % 2u * 64u + x + place % 4u;
         if (i < block.z && j < tile.w) {
+            let query = query_map[block.y + i];
+            let at = block.w + i * step + j;
             let head = bitcast<vec4<f32>>(rows[tile.y + j]);
-            let sum = keys[block.w + i * step + j];
-            keys[block.w + i * step + j] = key_of_dot(sum * head.x, head, query_heads[query_map[block.y + i]]);
-        } else if (i < block.z) {
+            let key = key_of_dot(keys[at] * head.x, head, query_heads[query]);
+            if (BELOW == 0u) {
+                keys[at] = key;
+                continue;
+            }
+            let ordered = key_of_float(bitcast<u32>(key));
+            if (ordered < limit_of(query)) {
+                put_candidate(query, add_candidates(query, 1u), block.x * TILE + j, ordered);
+            }
+        } else if (i < block.z && BELOW == 0u) {
             keys[block.w + i * step + j] = infinity();
         }
     }

@@ -2,7 +2,7 @@
 // Needs f16, subgroups of 32, subgroup barriers, and cooperative matrices of 16 x 16 with f16 inputs and f32 sums.
 //
 // Shapes: as in list_keys.wgsl, but query_codes [n, params.octets] octets of f16, and query_heads those of the codes, with
-//   their scale.
+//   their scale. With BELOW = 1 no keys are touched.
 // METRIC: 0 Euclidean distance, 1 negative inner product, 2 cosine distance.
 // Dispatch: any number of workgroups of 128; they stride over the blocks from params.block_first on.
 // Numeric: products of f16 summed in f32 in the order of the matrix unit.
@@ -21,6 +21,8 @@ struct Params {
 // @params
 
 // @import list_key
+// @import sort_key
+// @import candidates
 
 @group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
@@ -29,19 +31,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read> query_map: array<u32>;
 @group(0) @binding(5) var<storage, read> blocks: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(7) var<storage, read_write> candidates: array<atomic<u32>>;
+
+// @import keep_below
+// @import eight_rows
 
 // @import cooperative_tile
 
-const STRIP: u32 = 256u;
+// In vec4.
+const STRIP: u32 = 64u;
 
 // One matrix of sums for each subgroup, on its way to the lanes.
-var<workgroup> strips: array<f32, WG / 32u * STRIP>;
-
-// The records of a lane's four queries: query 16 i + lane / 2 of the subgroup.
-struct Queries {
-    head: array<vec4<f32>, 4>,
-    known: array<bool, 4>,
-}
+var<workgroup> strips: array<vec4<f32>, WG / 32u * STRIP>;
 
 // Queries and rows beyond the end are read from the last one, and their sums not used.
 fn places_of(invocation: u32, block: vec4<u32>, tile: vec4<u32>) -> Places {
@@ -68,47 +69,54 @@ fn load_slab(given: Places, octet: u32) -> Slab {
     return slab;
 }
 
-// The larger factor first, so that nothing vanishes on the way that does not in the end.
-fn scaled(sum: f32, a: f32, b: f32) -> f32 {
-    return sum * max(a, b) * min(a, b);
+fn query_of(block: vec4<u32>, place: u32) -> Query {
+    var query: Query;
+    query.known = place < block.z;
+    query.number = query_map[block.y + min(place, block.z - 1u)];
+    query.head = query_heads[query.number];
+    query.limit = limit_of(query.number);
+    query.limit_value = bitcast<f32>(float_of_key(query.limit));
+    if (query.limit == NO_LIMIT) {
+        query.limit_value = infinity();
+    }
+    return query;
 }
 
-// Makes keys of the sums of 64 queries and the 16 rows from `row`: hands them to the lanes, eight of each query.
-fn convert(
-    strip: u32,
-    lane: u32,
-    tile: vec4<u32>,
-    row: u32,
-    place: u32,
-    step: u32,
-    queries: Queries,
-    s0: coop_mat16x16<f32, C>,
-    s1: coop_mat16x16<f32, C>,
-    s2: coop_mat16x16<f32, C>,
-    s3: coop_mat16x16<f32, C>,
-) {
-    var asked = queries;
-    var heads: array<vec4<f32>, 8>;
-    for (var e = 0u; e < 8u; e++) {
-        heads[e] = bitcast<vec4<f32>>(rows[tile.y + min(row + e, tile.w - 1u)]);
+fn head_of(tile: vec4<u32>, row: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(rows[tile.y + min(row, tile.w - 1u)]);
+}
+
+fn eight_of(block: vec4<u32>, tile: vec4<u32>, row: u32) -> EightRows {
+    return EightRows(
+        four_heads(head_of(tile, row), head_of(tile, row + 1u), head_of(tile, row + 2u), head_of(tile, row + 3u)),
+        four_heads(head_of(tile, row + 4u), head_of(tile, row + 5u), head_of(tile, row + 6u), head_of(tile, row + 7u)),
+        block.x * TILE + row,
+        max(row, tile.w) - row,
+    );
+}
+
+// The larger factor first, so that nothing vanishes on the way that does not in the end.
+fn scaled(sum: vec4<f32>, a: vec4<f32>, b: f32) -> vec4<f32> {
+    return sum * max(a, vec4<f32>(b)) * min(a, vec4<f32>(b));
+}
+
+// Makes keys of the sums of 16 queries and 16 rows: hands them to the lanes, eight of each query.
+fn convert(strip: u32, lane: u32, eight: EightRows, at: u32, query: Query, sums: coop_mat16x16<f32, C>) {
+    subgroupBarrier();
+    coopStoreT(sums, &strips[strip], 4u);
+    subgroupBarrier();
+    if (!query.known) {
+        return;
     }
-    for (var i = 0u; i < 4u; i++) {
-        subgroupBarrier();
-        switch i {
-            case 0u: { coopStoreT(s0, &strips[strip], 16u); }
-            case 1u: { coopStoreT(s1, &strips[strip], 16u); }
-            case 2u: { coopStoreT(s2, &strips[strip], 16u); }
-            default: { coopStoreT(s3, &strips[strip], 16u); }
-        }
-        subgroupBarrier();
-        if (asked.known[i]) {
-            let at = place + 16u * i * step;
-            for (var e = 0u; e < 8u; e++) {
-                let dot = scaled(strips[strip + 8u * lane + e], heads[e].x, asked.head[i].x);
-                let key = key_of_dot(dot, heads[e], asked.head[i]);
-                keys[at + e] = select(infinity(), key, row + e < tile.w);
-            }
-        }
+    let low = scaled(strips[strip + 2u * lane], eight.low.x, query.head.x);
+    let high = scaled(strips[strip + 2u * lane + 1u], eight.high.x, query.head.x);
+    let dots = EightSums(low, high);
+    if (BELOW == 1u) {
+        keep_below(dots, eight, query);
+        return;
+    }
+    for (var e = 0u; e < 8u; e++) {
+        keys[at + e] = select(infinity(), key_of(dots, eight, e, query), e < eight.count);
     }
 }
 
@@ -127,20 +135,34 @@ fn main(
         let block = blocks[2u * number];
         let step = blocks[2u * number + 1u].x;
         let tile = tiles[2u * block.x];
-        var queries: Queries;
         let first = side_query + lane / 2u;
-        for (var i = 0u; i < 4u; i++) {
-            let query = first + 16u * i;
-            queries.known[i] = query < block.z;
-            queries.head[i] = query_heads[query_map[block.y + min(query, block.z - 1u)]];
-        }
         let places = places_of(invocation, block, tile);
         let t = multiply_lines(invocation, places, params.octets, side_query, side_row);
+        let q0 = query_of(block, first);
+        let q1 = query_of(block, first + 16u);
+        let q2 = query_of(block, first + 32u);
+        let q3 = query_of(block, first + 48u);
         let row = side_row + 8u * (lane % 2u);
         let at = block.w + first * step + row;
-        convert(strip, lane, tile, row, at, step, queries, t.s0.c0, t.s1.c0, t.s2.c0, t.s3.c0);
-        convert(strip, lane, tile, row + 16u, at + 16u, step, queries, t.s0.c1, t.s1.c1, t.s2.c1, t.s3.c1);
-        convert(strip, lane, tile, row + 32u, at + 32u, step, queries, t.s0.c2, t.s1.c2, t.s2.c2, t.s3.c2);
-        convert(strip, lane, tile, row + 48u, at + 48u, step, queries, t.s0.c3, t.s1.c3, t.s2.c3, t.s3.c3);
+        var eight = eight_of(block, tile, row);
+        convert(strip, lane, eight, at, q0, t.s0.c0);
+        convert(strip, lane, eight, at + 16u * step, q1, t.s1.c0);
+        convert(strip, lane, eight, at + 32u * step, q2, t.s2.c0);
+        convert(strip, lane, eight, at + 48u * step, q3, t.s3.c0);
+        eight = eight_of(block, tile, row + 16u);
+        convert(strip, lane, eight, at + 16u, q0, t.s0.c1);
+        convert(strip, lane, eight, at + 16u * step + 16u, q1, t.s1.c1);
+        convert(strip, lane, eight, at + 32u * step + 16u, q2, t.s2.c1);
+        convert(strip, lane, eight, at + 48u * step + 16u, q3, t.s3.c1);
+        eight = eight_of(block, tile, row + 32u);
+        convert(strip, lane, eight, at + 32u, q0, t.s0.c2);
+        convert(strip, lane, eight, at + 16u * step + 32u, q1, t.s1.c2);
+        convert(strip, lane, eight, at + 32u * step + 32u, q2, t.s2.c2);
+        convert(strip, lane, eight, at + 48u * step + 32u, q3, t.s3.c2);
+        eight = eight_of(block, tile, row + 48u);
+        convert(strip, lane, eight, at + 48u, q0, t.s0.c3);
+        convert(strip, lane, eight, at + 16u * step + 48u, q1, t.s1.c3);
+        convert(strip, lane, eight, at + 32u * step + 48u, q2, t.s2.c3);
+        convert(strip, lane, eight, at + 48u * step + 48u, q3, t.s3.c3);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, Profiling};
 use vectorgpu_core::Result;
-use vectorgpu_core::ivf::copy::{ListCopies, ManyHits};
+use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, Probed};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
 
@@ -63,10 +63,16 @@ fn measure_many(
             probed
         })
         .collect();
+    let all: Vec<u32> = (0..u32::try_from(lists).unwrap_or_default()).collect();
+    let lists_of = if probes == lists {
+        Probed::Same(&all)
+    } else {
+        Probed::Each(&probed)
+    };
     let once = |copies: &mut IndexCopies| {
         let mut found = ManyHits::default();
         let started = Instant::now();
-        copies.nearest_of_many(&queries, &probed, 16, &mut found, &mut || true)?;
+        copies.nearest_of_many(&queries, lists_of, 16, &mut found, &mut || true)?;
         Ok::<Duration, vectorgpu_core::Error>(started.elapsed())
     };
     once(copies)?;

@@ -2,16 +2,18 @@
 
 #[path = "../../core/tests/ivf_index/mod.rs"]
 mod ivf_index;
+mod many_hits;
 mod support;
 
 use std::rc::Rc;
 
 use ivf_index::{Index, Random, brute_force};
+use many_hits::compare_many;
 use support::{engine, engines, engines_and_units, go_on};
 use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, ListCache, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
-use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, SentQueries, prewarm};
+use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, Probed, SentQueries, prewarm};
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
@@ -149,7 +151,7 @@ fn hits_are_those_of_the_twins() {
                 let mut many = ManyHits::default();
                 let asked = (std::slice::from_ref(&query), &[vec![0]]);
                 copies
-                    .nearest_of_many(asked.0, asked.1, 64, &mut many, &mut go_on)
+                    .nearest_of_many(asked.0, Probed::Each(asked.1), 64, &mut many, &mut go_on)
                     .unwrap();
                 for hit in &many.hits {
                     let expected = products[usize::try_from(hit.tid).unwrap() - 1];
@@ -353,7 +355,7 @@ fn check_many(engine: &Engine, metric: Metric, (dims, rows, count): (usize, usiz
     for wanted in [1, 18, 64] {
         let mut found = ManyHits::default();
         copies
-            .nearest_of_many(&queries, &lists, wanted, &mut found, &mut go_on)
+            .nearest_of_many(&queries, Probed::Each(&lists), wanted, &mut found, &mut go_on)
             .unwrap();
         compare_many(&found, &alone, wanted, slack);
     }
@@ -375,12 +377,24 @@ fn what_was_begun_is_found_whatever_happens_meanwhile() {
         let lists = vec![(0..6).collect::<Vec<u32>>(); queries.len()];
         let sent = &mut SentQueries::default();
         let begin = |copies: &mut IndexCopies, part: std::ops::Range<usize>, sent: &mut SentQueries| {
-            let pending = copies.begin_many(&queries[part.clone()], &lists[part], 10, sent, &mut go_on);
+            let pending = copies.begin_many(
+                &queries[part.clone()],
+                Probed::Each(&lists[part]),
+                10,
+                sent,
+                &mut go_on,
+            );
             pending.unwrap()
         };
         let mut expected = ManyHits::default();
         copies
-            .nearest_of_many(&queries[..100], &lists[..100], 10, &mut expected, &mut go_on)
+            .nearest_of_many(
+                &queries[..100],
+                Probed::Each(&lists[..100]),
+                10,
+                &mut expected,
+                &mut go_on,
+            )
             .unwrap();
         let first = begin(&mut copies, 0..100, &mut *sent);
         // The same queries again, as the device has them; others, of the same number; and some that nobody waits for.
@@ -422,7 +436,7 @@ fn what_was_begun_on_a_lost_device_is_an_error() {
         let sent = &mut SentQueries::default();
         let pending = [(); 2].map(|()| {
             copies
-                .begin_many(&[query], &[vec![0]], 3, sent, &mut go_on)
+                .begin_many(&[query], Probed::Same(&[0]), 3, sent, &mut go_on)
                 .unwrap()
         });
         engine.simulate_loss().unwrap();
@@ -431,27 +445,9 @@ fn what_was_begun_on_a_lost_device_is_an_error() {
             let lost = pending.finish(&mut go_on).err();
             assert!(lost.is_none_or(|error| error.kind() == ErrorKind::DeviceLost));
         }
-        let after = copies.begin_many(&[query], &[vec![0]], 3, sent, &mut go_on).err();
+        let after = copies
+            .begin_many(&[query], Probed::Same(&[0]), 3, sent, &mut go_on)
+            .err();
         assert_eq!(after.map(|error| error.kind()), Some(ErrorKind::DeviceLost));
-    }
-}
-
-fn compare_many(found: &ManyHits, alone: &ManyHits, wanted: usize, slack: f32) {
-    assert_eq!(found.queries.len(), alone.queries.len());
-    let (mut start, mut alone_start) = (0, 0);
-    for ((end, searched), (alone_end, expected)) in found.queries.iter().zip(&alone.queries) {
-        let (hits, all) = (&found.hits[start..*end], &alone.hits[alone_start..*alone_end]);
-        (start, alone_start) = (*end, *alone_end);
-        assert_eq!(searched.rows, expected.rows);
-        assert_eq!(hits.len(), wanted.min(all.len()));
-        assert_eq!(searched.cut.is_some(), hits.len() < all.len());
-        for hit in hits {
-            let same = all.iter().find(|same| same.tid == hit.tid).unwrap();
-            assert_eq!(hit.exact, same.exact);
-            assert!((hit.key - same.key).abs() < slack, "{} for {}", hit.key, same.key);
-        }
-        let cut = searched.cut.unwrap_or(f32::MAX);
-        let mut nearer = all.iter().filter(|hit| hit.key < cut - slack);
-        assert!(nearer.all(|near| hits.iter().any(|hit| hit.tid == near.tid)));
     }
 }

@@ -13,7 +13,7 @@ use super::plan::ranges;
 use crate::adapter::DeviceKind;
 use crate::memory::view::View;
 use crate::record::Extent;
-use crate::runtime::{as_u32, as_u64};
+use crate::runtime::{Runtime, as_u32, as_u64};
 use crate::shader::{Kernel, Variant, kernel};
 use crate::step::Step;
 
@@ -49,13 +49,26 @@ pub(crate) struct ListKeys<'a> {
     pub(crate) tiles: &'a View,
     /// Their elements in f32, or their f16 codes, each padded with zeros to whole octets.
     pub(crate) queries: &'a View,
-    /// Whether it is the codes; see [`Step::scores_query_codes`].
+    /// Whether it is the codes; see [`scores_query_codes`].
     pub(crate) are_codes: bool,
     /// Their records of list_key.wgsl, as the queries' own or as those of the codes.
     pub(crate) heads: &'a View,
     pub(crate) map: &'a View,
     pub(crate) blocks: &'a View,
+    /// Whether keys go to `candidates`, where they are below the query's limit, and not to `keys`.
+    pub(crate) below: bool,
+    /// With `below`, room for as many sums where queries are no codes, else not touched.
     pub(crate) keys: &'a View,
+    /// As `super::candidates` has them; without `below` not touched.
+    pub(crate) candidates: &'a View,
+}
+
+/// Whether this device scores codes of queries, on its matrix units.
+pub(crate) fn scores_query_codes(runtime: &Runtime) -> bool {
+    let capabilities = runtime.capabilities();
+    capabilities.cooperative_matrix
+        && capabilities.kind != DeviceKind::Software
+        && capabilities.workgroup_bytes >= COOPERATIVE_BYTES
 }
 
 /// `Params` of list_keys.wgsl.
@@ -79,14 +92,6 @@ struct CooperativeParams {
 }
 
 impl Step {
-    /// Whether this device scores codes of queries, on its matrix units.
-    pub(crate) fn scores_query_codes(&self) -> bool {
-        let capabilities = self.runtime.capabilities();
-        capabilities.cooperative_matrix
-            && capabilities.kind != DeviceKind::Software
-            && capabilities.workgroup_bytes >= COOPERATIVE_BYTES
-    }
-
     /// Records the keys of the blocks in `range`, whose tiles lie in the segment `rows` (its buffer, whole).
     ///
     /// # Errors
@@ -136,7 +141,7 @@ impl Step {
         depth: usize,
         params: impl Fn(Range<u32>) -> Result<P>,
     ) -> Result<()> {
-        let variant = keys_variant(call.metric);
+        let variant = keys_variant(call.metric, call.below);
         let pipeline = self
             .runtime
             .pipelines
@@ -156,6 +161,7 @@ impl Step {
                 call.map,
                 call.blocks,
                 call.keys,
+                call.candidates,
             ];
             self.runtime
                 .record(&mut self.recording, &pipeline, &params(blocks)?, &views, extent)?;
@@ -164,8 +170,10 @@ impl Step {
     }
 }
 
-fn keys_variant(metric: Metric) -> Variant {
-    Variant::default().constant("METRIC", metric_code(metric))
+fn keys_variant(metric: Metric, below: bool) -> Variant {
+    Variant::default()
+        .constant("METRIC", metric_code(metric))
+        .constant("BELOW", u32::from(below))
 }
 
 /// The kernels of this family.
@@ -176,8 +184,12 @@ pub(crate) const KERNELS: &[&Kernel] = &[&LIST_KEYS, &LIST_KEYS_COOPERATIVE];
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let metrics = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
     let kernels = [&LIST_KEYS, &LIST_KEYS_COOPERATIVE];
-    let of_kernel = |kernel| metrics.map(|metric| (kernel, keys_variant(metric)));
-    kernels.into_iter().flat_map(of_kernel).collect()
+    let ways = metrics
+        .into_iter()
+        .flat_map(|metric| [(metric, false), (metric, true)]);
+    let variants = ways.map(|(metric, below)| keys_variant(metric, below));
+    let of_kernel = |variant: Variant| kernels.map(|kernel| (kernel, variant.clone()));
+    variants.flat_map(of_kernel).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod argmax;
 pub(crate) mod assign;
+pub(crate) mod candidates;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
 mod kmeans_update;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
         argmax::KERNELS,
         assign::KERNELS,
+        candidates::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
         kmeans_update::KERNELS,
@@ -52,6 +54,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
     [
         argmax::variants(),
         assign::variants(),
+        candidates::variants(),
         codes::variants(),
         kmeans::variants(),
         kmeans_update::variants(),

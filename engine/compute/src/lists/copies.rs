@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::ivf::copy::{
-    CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany, SentQueries,
+    CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany, Probed, SentQueries,
 };
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
@@ -215,7 +215,7 @@ impl ListCopies for IndexCopies {
     fn nearest_of_many(
         &mut self,
         queries: &[ListQuery<'_>],
-        lists: &[Vec<u32>],
+        lists: Probed<'_>,
         wanted: usize,
         found: &mut ManyHits,
         keep_waiting: &mut KeepWaiting<'_>,
@@ -241,8 +241,15 @@ impl ListCopies for IndexCopies {
                 }
             }
         }
-        for (query, lists) in queries.iter().zip(lists) {
-            let searched = self.nearest(query, lists, wanted, None, &mut found.hits, keep_waiting)?;
+        for (number, query) in queries.iter().enumerate() {
+            let searched = self.nearest(
+                query,
+                lists.of(number),
+                wanted,
+                None,
+                &mut found.hits,
+                keep_waiting,
+            )?;
             found.queries.push((found.hits.len(), searched));
         }
         Ok(())
@@ -251,7 +258,7 @@ impl ListCopies for IndexCopies {
     fn begin_many(
         &mut self,
         queries: &[ListQuery<'_>],
-        lists: &[Vec<u32>],
+        lists: Probed<'_>,
         wanted: usize,
         sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,

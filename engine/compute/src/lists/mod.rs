@@ -8,6 +8,10 @@ mod batch;
 mod cache;
 mod copies;
 mod extent;
+mod hits;
+mod plan;
+mod plan_each;
+mod plan_same;
 mod search;
 
 pub use cache::{IndexUsage, ListCache};

@@ -43,6 +43,9 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("sort_key"),
     part!("list_key"),
     part!("few"),
+    part!("candidates"),
+    part!("keep_below"),
+    part!("eight_rows"),
 ];
 
 /// Text with a line map.
