@@ -217,19 +217,16 @@ impl Context {
     /// # Errors
     /// As [`Context::guarded`].
     pub(crate) fn poll(&self, wait: Option<(&wgpu::SubmissionIndex, Duration)>) -> Result<()> {
+        self.watch()?.poll(wait)
+    }
+
+    /// The same again and again, for as long as the caller does nothing else: which process this is, is asked once.
+    ///
+    /// # Errors
+    /// `Unsupported` in a forked child, `DeviceLost`.
+    pub(crate) fn watch(&self) -> Result<Watch<'_>> {
         let gpu = self.usable()?;
-        let poll = match wait {
-            None => wgpu::PollType::Poll,
-            Some((index, timeout)) => wgpu::PollType::Wait {
-                submission_index: Some(index.clone()),
-                timeout: Some(timeout),
-            },
-        };
-        match self.scoped("waiting for the GPU", gpu, |gpu| gpu.device.poll(poll))? {
-            Ok(_) | Err(wgpu::PollError::Timeout) => Ok(()),
-            // A submission that the driver refused has no valid index.
-            Err(error @ wgpu::PollError::WrongSubmissionIndex(..)) => Err(self.mark_lost(error.to_string())),
-        }
+        Ok(Watch { context: self, gpu })
     }
 
     /// Numbers the next submission; its completion is seen by [`Context::completed`].
@@ -307,11 +304,21 @@ impl Context {
             let failed = pollster::block_on(internal.pop());
             (value, exhausted.or(rejected).or(failed))
         });
-        let (value, scoped_error) = outcome.inspect_err(|panic| {
-            // wgpu's state is unknown after a panic, and its panics are mostly its way to say "device lost".
+        let (value, error) = self.survived(outcome)?;
+        self.verdict(step, error)?;
+        Ok(value)
+    }
+
+    /// Notes a panic as the device's loss: wgpu's state is unknown after one, and most are its way to say so.
+    fn survived<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|panic| {
             self.loss
                 .mark(panic.detail().unwrap_or("panic in wgpu").to_owned());
-        })?;
+        })
+    }
+
+    /// What a call came to that reported `error`, with what nobody else was told of.
+    fn verdict(&self, step: &str, error: Option<wgpu::Error>) -> Result<()> {
         let uncaptured = self
             .loss
             .uncaptured
@@ -321,8 +328,8 @@ impl Context {
         if self.is_lost() {
             return Err(self.loss_error());
         }
-        match scoped_error.or(uncaptured) {
-            None => Ok(value),
+        match error.or(uncaptured) {
+            None => Ok(()),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::new(
                 ErrorKind::OutOfMemory,
                 format!("the GPU is out of memory while {step}"),
@@ -340,6 +347,42 @@ impl Context {
         match self.loss.reason.get() {
             Some(reason) => error.with_detail(reason.clone()),
             None => error,
+        }
+    }
+}
+
+/// A context that is waited for.
+pub(crate) struct Watch<'a> {
+    context: &'a Context,
+    gpu: &'a Gpu,
+}
+
+impl Watch<'_> {
+    /// As [`Context::poll`], without asking which process this is.
+    ///
+    /// Opens no error scopes, which take longer than looking: wgpu returns what fails in a poll, or panics with it, and what
+    /// any other call reports without a scope comes to the handler of uncaptured errors.
+    ///
+    /// # Errors
+    /// `DeviceLost`, `OutOfMemory`, or `Internal` for what was reported meanwhile.
+    pub(crate) fn poll(&self, wait: Option<(&wgpu::SubmissionIndex, Duration)>) -> Result<()> {
+        let poll = match wait {
+            None => wgpu::PollType::Poll,
+            Some((index, timeout)) => wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(timeout),
+            },
+        };
+        let step = "waiting for the GPU";
+        let outcome = caught(step, || self.gpu.device.poll(poll));
+        let polled = self.context.survived(outcome)?;
+        self.context.verdict(step, None)?;
+        match polled {
+            Ok(_) | Err(wgpu::PollError::Timeout) => Ok(()),
+            // A submission that the driver refused has no valid index.
+            Err(error @ wgpu::PollError::WrongSubmissionIndex(..)) => {
+                Err(self.context.mark_lost(error.to_string()))
+            }
         }
     }
 }
@@ -377,4 +420,41 @@ fn caught<T>(step: &str, call: impl FnOnce() -> T) -> Result<T> {
             .unwrap_or("panic without a message");
         Error::new(ErrorKind::DeviceLost, format!("the GPU failed while {step}")).with_detail(text.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn a_poll_tells_once_of_what_was_reported_outside_every_scope() {
+        let Ok(context) = Context::open(&DeviceChoice::Auto, true, &[], None) else {
+            eprintln!("SKIPPED a_poll_tells_once_of_what_was_reported_outside_every_scope: no Vulkan adapter");
+            return;
+        };
+        let watch = context.watch().unwrap();
+        assert!(watch.poll(None).is_ok());
+        watch.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 3,
+            usage: wgpu::BufferUsages::STORAGE,
+            // Needs a multiple of 4 bytes.
+            mapped_at_creation: true,
+        });
+        assert_eq!(watch.poll(None).unwrap_err().kind(), ErrorKind::Internal);
+        assert!(watch.poll(None).is_ok() && !context.is_lost());
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn a_watched_device_that_is_lost_is_told_of() {
+        let Ok(context) = Context::open(&DeviceChoice::Auto, true, &[], None) else {
+            eprintln!("SKIPPED a_watched_device_that_is_lost_is_told_of: no Vulkan adapter");
+            return;
+        };
+        let watch = context.watch().unwrap();
+        context.simulate_loss().unwrap();
+        assert_eq!(watch.poll(None).unwrap_err().kind(), ErrorKind::DeviceLost);
+    }
 }

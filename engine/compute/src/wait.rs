@@ -151,8 +151,9 @@ impl Runtime {
         started: Instant,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
+        let watch = self.context.watch()?;
         loop {
-            self.context.poll(None)?;
+            watch.poll(None)?;
             if done() {
                 return Ok(());
             }
