@@ -75,6 +75,10 @@ impl<T: Pod> Array<T> {
     /// `OutOfBounds`; `MisalignedOffset` unless the start, in bytes, is a multiple of the device's alignment of
     /// storage bindings (at most 256).
     pub fn slice(&self, range: Range<usize>) -> Result<Self, RangeError> {
+        if range == (0..self.len) {
+            // With what room there is behind it, so that it is bound as the whole is.
+            return Ok(self.clone());
+        }
         let len = range.end.saturating_sub(range.start);
         let beyond = RangeError::OutOfBounds {
             end: u64::MAX,

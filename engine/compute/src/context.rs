@@ -430,18 +430,21 @@ mod tests {
     #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
     fn a_poll_tells_once_of_what_was_reported_outside_every_scope() {
         let Ok(context) = Context::open(&DeviceChoice::Auto, true, &[], None) else {
-            eprintln!("SKIPPED a_poll_tells_once_of_what_was_reported_outside_every_scope: no Vulkan adapter");
+            eprintln!(
+                "SKIPPED a_poll_tells_once_of_what_was_reported_outside_every_scope: no Vulkan adapter"
+            );
             return;
         };
         let watch = context.watch().unwrap();
         assert!(watch.poll(None).is_ok());
-        watch.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        let refused = wgpu::BufferDescriptor {
             label: None,
             size: 3,
             usage: wgpu::BufferUsages::STORAGE,
             // Needs a multiple of 4 bytes.
             mapped_at_creation: true,
-        });
+        };
+        let _buffer = watch.gpu.device.create_buffer(&refused);
         assert_eq!(watch.poll(None).unwrap_err().kind(), ErrorKind::Internal);
         assert!(watch.poll(None).is_ok() && !context.is_lost());
     }

@@ -199,6 +199,42 @@ fn hits_are_those_of_the_twins() {
     }
 }
 
+/// Queries differ in the lists they probe, so in how much of everything they need.
+#[test]
+fn searches_of_lists_of_other_lengths_make_nothing_anew() {
+    for engine in engines("searches_of_lists_of_other_lengths_make_nothing_anew") {
+        let (cache, dims) = (engine.list_cache(), 8);
+        let vectors = Random(5).vector(700 * dims);
+        let (mut copies, rows) = one_list(&cache, Metric::L2, dims, &vectors);
+        // With it, 22 to 24 tiles.
+        for (list, count) in [(1, 1), (2, 60), (3, 33)] {
+            let mut few = ListRows::new(Metric::L2, Storage::F32, dims);
+            for (tid, vector) in (1..=count).zip(vectors.chunks_exact(dims)) {
+                few.push(tid, RowCode::F32(bytemuck::cast_slice(vector)), 0.0);
+            }
+            copies.begin(list, count, &mut go_on).unwrap();
+            copies.append(list, &few, &mut go_on).unwrap();
+            copies.finish(list, Default::default());
+        }
+        let query = ListQuery::new(Metric::L2, &vectors[..dims]).unwrap();
+        let mut search = |list: u32| {
+            let mut hits = Vec::new();
+            let searched = copies.nearest(&query, &[0, list], 20, None, &mut hits, &mut go_on);
+            assert!(searched.unwrap().rows > rows.len() as u64 && hits.len() == 20);
+        };
+        // Buffers change places between two searches.
+        (0..4).for_each(|_| search(1));
+        let before = engine.counters();
+        [2, 3, 1, 2].into_iter().for_each(&mut search);
+        let after = engine.counters();
+        let dispatches = after.dispatches - before.dispatches;
+        assert!(dispatches >= 12);
+        assert_eq!(after.bind_group_hits - before.bind_group_hits, dispatches);
+        assert_eq!(after.allocations, before.allocations);
+        assert_eq!(after.submissions - before.submissions, 4);
+    }
+}
+
 #[test]
 fn rows_up_to_one_are_left_out() {
     let Some(engine) = engine(&EngineBuilder::new(), "rows_up_to_one_are_left_out") else {

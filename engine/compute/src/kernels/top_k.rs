@@ -241,8 +241,10 @@ impl Step {
         let block = self
             .runtime
             .acquire("vectorgpu.top_k", Purpose::Storage, bytes, keep_waiting)?;
-        let alignment = self.runtime.capabilities().storage_alignment;
-        Ok(Array::new(View::front(&block, bytes)?, len, alignment))
+        let capabilities = self.runtime.capabilities();
+        // The kernels are told how much of it is used.
+        let view = View::roomy_front(&block, bytes, capabilities.binding_bytes)?;
+        Ok(Array::new(view, len, capabilities.storage_alignment))
     }
 }
 

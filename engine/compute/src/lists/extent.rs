@@ -64,6 +64,11 @@ pub(super) struct Extent {
     shape: RowShape,
     capacity: usize,
     rows: usize,
+    /// Where its first row lies, kept because every search of it asks.
+    first: Tile,
+    /// The numbers of the buffers of both blocks.
+    scanned_number: u64,
+    found_number: u64,
 }
 
 /// Where the parts of the blocks begin, in bytes.
@@ -102,9 +107,14 @@ impl Extent {
             let bytes = as_u64(capacity * row_bytes)?;
             runtime.reserve_in(segments, label.to_owned(), bytes, &mut *keep_waiting)
         };
+        let scanned = block(&runtime.segments, shape.scanned_bytes())?;
+        let found = block(&runtime.side_segments, shape.found_bytes())?;
         Ok(Self {
-            scanned: block(&runtime.segments, shape.scanned_bytes())?,
-            found: block(&runtime.side_segments, shape.found_bytes())?,
+            first: first_tile(shape, capacity, &scanned, &found)?,
+            scanned_number: scanned.buffer().number(),
+            found_number: found.buffer().number(),
+            scanned,
+            found,
             shape,
             capacity,
             rows: 0,
@@ -119,6 +129,16 @@ impl Extent {
     /// The other block.
     pub(super) fn found(&self) -> &Rc<Block> {
         &self.found
+    }
+
+    /// The number of the buffer of [`Self::scanned`].
+    pub(super) fn scanned_number(&self) -> u64 {
+        self.scanned_number
+    }
+
+    /// The number of the buffer of [`Self::found`].
+    pub(super) fn found_number(&self) -> u64 {
+        self.found_number
     }
 
     /// Rows that it holds.
@@ -191,31 +211,44 @@ impl Extent {
     /// # Errors
     /// `LimitExceeded` beyond what kernels can count.
     pub(super) fn tiles(&self, tile_rows: usize, found_segment: u32, tiles: &mut Vec<Tile>) -> Result<()> {
-        let (shape, at) = (self.shape, parts(self.shape, self.capacity));
-        let unit = |block: &Block, bytes: usize| as_u32((as_usize(block.offset())? + bytes) / UNIT);
-        // Where the blocks end: all that lies before it can be counted, too.
-        unit(&self.scanned, as_usize(self.scanned.bytes())?)?;
-        unit(&self.found, as_usize(self.found.bytes())?)?;
         let (step, rows) = (as_u32(tile_rows)?, as_u32(self.rows)?);
-        let (octets, vector_units) = (as_u32(shape.octets())?, as_u32(shape.vector_units())?);
-        let (codes_at, heads_at) = (unit(&self.scanned, 0)?, unit(&self.scanned, at.heads)?);
-        let tids_at = unit(&self.scanned, at.tids)?;
-        let (found_tids_at, norms_at) = (unit(&self.found, 0)?, unit(&self.found, at.norms)?);
-        let vectors_at = unit(&self.found, at.vectors)?;
+        let (octets, vector_units) = (as_u32(self.shape.octets())?, as_u32(self.shape.vector_units())?);
+        let (at, vectors) = (self.first, self.shape.vectors);
         tiles.extend((0..rows).step_by(tile_rows).map(|first| Tile {
-            codes_at: codes_at + first * octets,
-            heads_at: heads_at + first,
-            tids_at: tids_at + first / 2,
+            codes_at: at.codes_at + first * octets,
+            heads_at: at.heads_at + first,
+            tids_at: at.tids_at + first / 2,
             rows: step.min(rows - first),
             found_segment,
-            found_tids_at: found_tids_at + first / 2,
-            norms_at: norms_at + first / 4,
-            vectors_at: if shape.vectors {
-                vectors_at + first * vector_units
+            found_tids_at: at.found_tids_at + first / 2,
+            norms_at: at.norms_at + first / 4,
+            vectors_at: if vectors {
+                at.vectors_at + first * vector_units
             } else {
                 u32::MAX
             },
         }));
         Ok(())
     }
+}
+
+/// A tile of no rows at the front of two blocks.
+///
+/// # Errors
+/// `LimitExceeded` where the blocks end beyond what kernels can count: all that lies before that can be counted.
+fn first_tile(shape: RowShape, capacity: usize, scanned: &Block, found: &Block) -> Result<Tile> {
+    let at = parts(shape, capacity);
+    let unit = |block: &Block, bytes: usize| as_u32((as_usize(block.offset())? + bytes) / UNIT);
+    unit(scanned, as_usize(scanned.bytes())?)?;
+    unit(found, as_usize(found.bytes())?)?;
+    Ok(Tile {
+        codes_at: unit(scanned, 0)?,
+        heads_at: unit(scanned, at.heads)?,
+        tids_at: unit(scanned, at.tids)?,
+        rows: 0,
+        found_segment: 0,
+        found_tids_at: unit(found, 0)?,
+        norms_at: unit(found, at.norms)?,
+        vectors_at: unit(found, at.vectors)?,
+    })
 }

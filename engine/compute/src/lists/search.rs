@@ -2,7 +2,6 @@
 //! is short enough, and one read-back.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -94,27 +93,28 @@ impl Tiles {
         tile_rows: usize,
         part: &mut dyn FnMut(usize, Part),
     ) -> Result<Self> {
-        let mut by_segment: BTreeMap<u64, Vec<(usize, &Extent)>> = BTreeMap::new();
-        let mut rows = 0;
-        for &(list, extent) in extents.iter().filter(|(_, extent)| extent.rows() > 0) {
-            rows += extent.rows();
-            by_segment
-                .entry(extent.scanned().buffer().number())
-                .or_default()
-                .push((list, extent));
-        }
+        let filled = extents.iter().filter(|(_, extent)| extent.rows() > 0);
+        let mut extents: Vec<(usize, &Extent)> = filled.copied().collect();
+        // Stable: what a list has in one segment stays in its order.
+        extents.sort_by_key(|(_, extent)| extent.scanned_number());
+        let rows = extents.iter().map(|(_, extent)| extent.rows()).sum();
+        let found = found_numbers(&extents);
         let mut tiles = Self {
             table: Vec::with_capacity(rows / tile_rows + extents.len()),
             tile_rows,
-            segments: Vec::with_capacity(by_segment.len()),
-            found_segments: Vec::new(),
+            segments: Vec::new(),
+            found_segments: found.iter().map(|(_, whole)| whole.clone()).collect(),
             rows,
         };
-        for (segment, extents) in by_segment.values().enumerate() {
+        let by_segment = extents.chunk_by(|(_, a), (_, b)| a.scanned_number() == b.scanned_number());
+        for (segment, extents) in by_segment.enumerate() {
             let first = tiles.table.len();
             for &(list, extent) in extents {
                 let start = tiles.table.len();
-                let found_segment = tiles.found_segment(extent)?;
+                let place = found
+                    .iter()
+                    .position(|(number, _)| *number == extent.found_number());
+                let found_segment = as_u32(place.unwrap_or_default())?;
                 extent.tiles(tile_rows, found_segment, &mut tiles.table)?;
                 let part_of_list = Part {
                     tiles: start..tiles.table.len(),
@@ -127,18 +127,6 @@ impl Tiles {
             tiles.segments.push((whole, first, tiles.table.len()));
         }
         Ok(tiles)
-    }
-
-    /// The number of the segment that holds what belongs to an extent's rows.
-    fn found_segment(&mut self, extent: &Extent) -> Result<u32> {
-        let number = extent.found().buffer().number();
-        let known = |view: &View| view.buffer().number() == number;
-        let place = self.found_segments.iter().position(known);
-        let place = place.unwrap_or_else(|| {
-            self.found_segments.push(View::whole_buffer(extent.found()));
-            self.found_segments.len() - 1
-        });
-        as_u32(place)
     }
 
     pub(super) fn ranges(&self) -> impl Iterator<Item = TileRange<'_>> {
@@ -158,6 +146,20 @@ impl Tiles {
     fn places(&self) -> usize {
         self.table.len() * self.tile_rows
     }
+}
+
+/// The buffers, whole, of what belongs to the rows of some extents, by their numbers: in the same order whichever lists are
+/// searched, so that they are bound in the same way.
+fn found_numbers(extents: &[(usize, &Extent)]) -> Vec<(u64, View)> {
+    let mut found: Vec<(u64, View)> = Vec::new();
+    for (_, extent) in extents {
+        let number = extent.found_number();
+        if !found.iter().any(|(known, _)| *known == number) {
+            found.push((number, View::whole_buffer(extent.found())));
+        }
+    }
+    found.sort_unstable_by_key(|(number, _)| *number);
+    found
 }
 
 impl IndexCopies {
@@ -310,6 +312,34 @@ impl Step {
         staged(&runtime, self, source, keep_waiting)
     }
 
+    /// Device memory with a query as [`Self::stage_query`] leaves it, and a table of tiles, sent as one piece.
+    fn stage_search(
+        &mut self,
+        shape: &IndexShape,
+        query: &[f32],
+        tiles: &Tiles,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<(View, View)> {
+        let runtime = Rc::clone(&self.runtime);
+        let alignment = runtime.capabilities().storage_alignment;
+        let query_bytes = shape.rows.octets() * 8 * size_of::<f32>();
+        let table_at = as_u64(query_bytes)?.next_multiple_of(alignment);
+        let source = Source::Together {
+            front: bytemuck::cast_slice(query),
+            behind: bytemuck::cast_slice(&tiles.table),
+            behind_at: as_usize(table_at)?,
+        };
+        let bytes = as_u64(source.bytes())?;
+        let block = runtime.acquire(LABEL, Purpose::Storage, bytes, keep_waiting)?;
+        let target = End::View(View::front(&block, bytes)?);
+        runtime.stage(&mut self.recording, source, target, keep_waiting)?;
+        let whole = View::roomy_front(&block, bytes, runtime.capabilities().binding_bytes)?;
+        Ok((
+            whole.part(0, as_u64(query_bytes)?, alignment)?,
+            whole.part(table_at, whole.bytes() - table_at, alignment)?,
+        ))
+    }
+
     /// Records the search of `tiles`, and returns where its hits will be.
     fn search_lists(
         &mut self,
@@ -324,10 +354,8 @@ impl Step {
         let octets = shape.rows.octets();
         let places = tiles.places();
         let count = wanted.min(places);
-        let query_view = self.stage_query(shape, query.values, keep_waiting)?;
-        let table = Source::Bytes(bytemuck::cast_slice(&tiles.table));
-        let tiles_view = staged(&runtime, self, table, keep_waiting)?;
-        let keys = room::<f32>(&runtime, places, keep_waiting)?;
+        let (query_view, tiles_view) = self.stage_search(shape, query.values, tiles, keep_waiting)?;
+        let keys = roomy::<f32>(&runtime, places, keep_waiting)?;
         let chosen_keys = room::<f32>(&runtime, count, keep_waiting)?;
         let chosen_rows = room::<u32>(&runtime, count, keep_waiting)?;
         let found = room::<u32>(&runtime, count * HIT_WORDS, keep_waiting)?;
@@ -425,4 +453,17 @@ pub(super) fn room<T: bytemuck::Pod>(
         as_usize(bytes)? / size_of::<T>(),
         alignment,
     ))
+}
+
+/// As [`room`], bound with all the room that there is, for kernels that are told how much of it is used.
+fn roomy<T: bytemuck::Pod>(
+    runtime: &Runtime,
+    len: usize,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Array<T>> {
+    let bytes = as_u64(len.saturating_mul(size_of::<T>()))?;
+    let block = runtime.acquire(LABEL, Purpose::Storage, bytes, keep_waiting)?;
+    let capabilities = runtime.capabilities();
+    let view = View::roomy_front(&block, bytes, capabilities.binding_bytes)?;
+    Ok(Array::new(view, len, capabilities.storage_alignment))
 }

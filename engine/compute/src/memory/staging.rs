@@ -37,6 +37,12 @@ pub(crate) enum Source<'a> {
         rows: &'a [&'a [u8]],
         stride_bytes: usize,
     },
+    /// `front`, zeros up to `behind_at`, then `behind`; the front and the zeros are not cut. Lengths are multiples of 4.
+    Together {
+        front: &'a [u8],
+        behind: &'a [u8],
+        behind_at: usize,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -63,6 +69,9 @@ impl<'a> Source<'a> {
                 stride_bytes,
             } => codes.len() / row_bytes * stride_bytes,
             Self::Apart { rows, stride_bytes } => rows.len() * stride_bytes,
+            Self::Together {
+                behind, behind_at, ..
+            } => behind_at + behind.len(),
         }
     }
 
@@ -71,6 +80,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Bytes(_) => 4,
             Self::Rows { stride_bytes, .. } | Self::Apart { stride_bytes, .. } => *stride_bytes,
+            Self::Together { behind_at, .. } => *behind_at,
         }
     }
 
@@ -104,6 +114,21 @@ impl<'a> Source<'a> {
                     stride_bytes: *stride_bytes,
                 }
             }
+            Self::Together {
+                front,
+                behind,
+                behind_at,
+            } => {
+                let room = room.saturating_sub(*behind_at) / 4 * 4;
+                let (taken, rest) = behind.split_at(behind.len().min(room));
+                let taken = Self::Together {
+                    front,
+                    behind: taken,
+                    behind_at: *behind_at,
+                };
+                *self = Self::Bytes(rest);
+                taken
+            }
         }
     }
 
@@ -118,6 +143,17 @@ impl<'a> Source<'a> {
             } => write_rows(codes.chunks_exact(*row_bytes), *stride_bytes, target),
             Self::Apart { rows, stride_bytes } => {
                 write_rows(rows.iter().copied(), *stride_bytes, target);
+            }
+            Self::Together {
+                front,
+                behind,
+                behind_at,
+            } => {
+                target.slice(..front.len()).copy_from_slice(front);
+                target.slice(front.len()..*behind_at).fill(0);
+                target
+                    .slice(*behind_at..behind_at + behind.len())
+                    .copy_from_slice(behind);
             }
         }
     }
@@ -294,6 +330,20 @@ mod tests {
         assert_eq!((source.bytes(), source.piece_bytes()), (24, 8));
         let front = source.split_front(23);
         assert_eq!((front.bytes(), source.bytes()), (16, 8));
+    }
+
+    #[test]
+    fn what_stands_together_is_cut_only_in_its_back_part() {
+        let (front, behind) = ([1_u8; 12], [2_u8; 20]);
+        let mut source = Source::Together {
+            front: &front,
+            behind: &behind,
+            behind_at: 16,
+        };
+        assert_eq!((source.bytes(), source.piece_bytes()), (36, 16));
+        let taken = source.split_front(27);
+        assert_eq!((taken.bytes(), source.bytes()), (24, 12));
+        assert_eq!(source.piece_bytes(), 4);
     }
 
     #[test]

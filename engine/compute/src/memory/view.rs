@@ -111,6 +111,16 @@ impl View {
         })
     }
 
+    /// The first `least` bytes of `block`, and what follows them in it, up to `most` in all, for a kernel that is told how much
+    /// of it is used: so the same memory is always bound in the same way, and a kept bind group serves again.
+    ///
+    /// # Errors
+    /// As [`Self::front`].
+    pub(crate) fn roomy_front(block: &Rc<Block>, least: u64, most: u64) -> Result<Self, RangeError> {
+        let roomy = block.bytes().min(most) / COPY_ALIGNMENT * COPY_ALIGNMENT;
+        Self::front(block, roomy.max(least))
+    }
+
     /// All of the buffer that `block` is cut from, for kernels that read several blocks of it.
     pub(crate) fn whole_buffer(block: &Rc<Block>) -> Self {
         Self {
