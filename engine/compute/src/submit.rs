@@ -43,19 +43,37 @@ impl Runtime {
     /// As [`crate::context::Context::guarded`]; `Cancelled` or `OutOfMemory` on a device without immediates.
     pub(crate) fn submit(
         &self,
+        recording: Recording,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Submission> {
+        self.submit_and_map(recording, None, keep_waiting)
+    }
+
+    /// As [`Runtime::submit`]; asks for the host's view of `results` in the same guarded call.
+    ///
+    /// # Errors
+    /// As [`Runtime::submit`].
+    pub(crate) fn submit_and_map(
+        &self,
         mut recording: Recording,
+        results: Option<&DeviceBuffer>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Submission> {
         if self.pipelines.params_place() == ParamsPlace::Uniform {
             while recording.dispatches().count() > params::DISPATCHES_MAX {
                 let rest = recording.split_off(params::DISPATCHES_MAX);
-                self.submit_one(std::mem::replace(&mut recording, rest), keep_waiting)?;
+                self.submit_one(std::mem::replace(&mut recording, rest), None, keep_waiting)?;
             }
         }
-        self.submit_one(recording, keep_waiting)
+        self.submit_one(recording, results, keep_waiting)
     }
 
-    fn submit_one(&self, recording: Recording, keep_waiting: &mut KeepWaiting<'_>) -> Result<Submission> {
+    fn submit_one(
+        &self,
+        recording: Recording,
+        results: Option<&DeviceBuffer>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Submission> {
         let params_offset = self.place_params(&recording, keep_waiting)?;
         let timing = self.start_timing(&recording, keep_waiting)?;
         let (number, completed) = self.context.next_submission();
@@ -81,6 +99,9 @@ impl Runtime {
             });
             if let Some((_, slot)) = &closed {
                 slot.start_mapping(wgpu::MapMode::Write);
+            }
+            if let Some(results) = results {
+                results.start_mapping(wgpu::MapMode::Read);
             }
             if let Some(timing) = &timing {
                 timing.start_mapping();

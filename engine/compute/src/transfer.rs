@@ -19,6 +19,15 @@ use crate::submit::Submission;
 /// Account of results that are expected.
 const EXPECTED_LABEL: &str = "vectorgpu.results";
 
+/// Most bytes of a piece that is copied to the host's own memory before anyone looks at it.
+const COPIED_MAX: u64 = 16 << 10;
+
+/// The bytes of a piece.
+enum Read {
+    Copied(Vec<u8>),
+    Mapped(wgpu::BufferView),
+}
+
 /// A piece of a result under way.
 struct Piece {
     slot: Rc<DeviceBuffer>,
@@ -192,9 +201,7 @@ impl Runtime {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Piece> {
         recording.copy(End::View(source.clone()), target, source.bytes());
-        let submission = self.submit(recording, keep_waiting)?;
-        self.context
-            .guarded("mapping results", |_| slot.start_mapping(wgpu::MapMode::Read))?;
+        let submission = self.submit_and_map(recording, Some(&*slot), keep_waiting)?;
         Ok(Piece {
             slot,
             bytes: source.bytes(),
@@ -206,16 +213,30 @@ impl Runtime {
         if !piece.slot.mapping().is_mapped() {
             return Err(self.context.mark_lost("results could not be mapped".to_owned()));
         }
-        let view = self.context.guarded("reading results", |_| {
-            piece.slot.raw().slice(..piece.bytes).get_mapped_range()
+        let is_short = piece.bytes <= COPIED_MAX;
+        // A sink may unwind, so it is never called under a guard; what is short is copied, which takes less than a guard.
+        let read = self.context.guarded("reading results", |_| {
+            let view = piece.slot.raw().slice(..piece.bytes).get_mapped_range()?;
+            Ok::<_, wgpu::MapRangeError>(if is_short {
+                let copy = view.to_vec();
+                drop(view);
+                piece.slot.unmap();
+                Read::Copied(copy)
+            } else {
+                Read::Mapped(view)
+            })
         })?;
-        let view = view.map_err(|error| {
+        match read.map_err(|error| {
             Error::new(ErrorKind::Internal, "results are not mapped").with_detail(error.to_string())
-        })?;
-        sink(&view);
-        drop(view);
-        self.context
-            .guarded("unmapping results", |_| piece.slot.unmap())?;
+        })? {
+            Read::Copied(bytes) => sink(&bytes),
+            Read::Mapped(view) => {
+                sink(&view);
+                drop(view);
+                self.context
+                    .guarded("unmapping results", |_| piece.slot.unmap())?;
+            }
+        }
         self.context
             .counters
             .update(|counters| counters.bytes_down += piece.bytes);
