@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::cpu::Ahead;
 use vectorgpu_core::ivf::copy::CopyMark;
 use vectorgpu_core::metric::Metric;
 use vectorgpu_core::quantize::list_row::ListRows;
@@ -39,7 +40,36 @@ pub(super) struct IndexShape {
 
 struct IndexLists {
     shape: IndexShape,
-    lists: HashMap<u32, Rc<RefCell<ListCopy>>>,
+    /// By the number of the list: a search looks up every list that it probes.
+    lists: Vec<Option<Rc<RefCell<ListCopy>>>>,
+    /// How many there are.
+    copied: usize,
+}
+
+impl IndexLists {
+    fn get(&self, list: u32) -> Option<&Rc<RefCell<ListCopy>>> {
+        self.lists.get(list as usize)?.as_ref()
+    }
+
+    fn put(&mut self, list: u32, copy: ListCopy) {
+        let place = list as usize;
+        if place >= self.lists.len() {
+            self.lists.resize(place + 1, None);
+        }
+        let before = self.lists[place].replace(Rc::new(RefCell::new(copy)));
+        self.copied += usize::from(before.is_none());
+    }
+
+    fn remove(&mut self, list: u32) {
+        let place = self.lists.get_mut(list as usize);
+        self.copied -= usize::from(place.and_then(Option::take).is_some());
+    }
+
+    /// All copies, by the numbers of their lists.
+    fn copies(&self) -> impl Iterator<Item = (u32, &Rc<RefCell<ListCopy>>)> {
+        let places = (0..).zip(&self.lists);
+        places.filter_map(|(list, copy)| Some((list, copy.as_ref()?)))
+    }
 }
 
 /// What the copies of one index take.
@@ -84,10 +114,7 @@ impl ListCache {
     /// Lists of the index with this number that have a copy.
     #[must_use]
     pub fn lists_of(&self, index: u64) -> usize {
-        self.indexes
-            .borrow()
-            .get(&index)
-            .map_or(0, |index| index.lists.len())
+        self.indexes.borrow().get(&index).map_or(0, |index| index.copied)
     }
 
     /// What the index with this number takes.
@@ -95,7 +122,7 @@ impl ListCache {
     pub fn usage_of(&self, index: u64) -> IndexUsage {
         let mut usage = IndexUsage::default();
         if let Some(lists) = self.indexes.borrow().get(&index) {
-            for copy in lists.lists.values() {
+            for (_, copy) in lists.copies() {
                 usage.lists += 1;
                 for extent in &copy.borrow().extents {
                     usage.rows += extent.rows() as u64;
@@ -130,7 +157,8 @@ impl ListCache {
                     },
                     label: index.label.to_owned(),
                 },
-                lists: HashMap::new(),
+                lists: Vec::new(),
+                copied: 0,
             }
         });
         lists.shape.clone()
@@ -139,15 +167,23 @@ impl ListCache {
     /// The copy of a list, used now.
     pub(super) fn copy(&self, index: u64, list: u32) -> Option<Rc<RefCell<ListCopy>>> {
         let indexes = self.indexes.borrow();
-        let copy = indexes.get(&index)?.lists.get(&list)?;
+        let copy = indexes.get(&index)?.get(list)?;
         copy.borrow().used.set(self.clock.get());
         Some(Rc::clone(copy))
+    }
+
+    /// Asks for the memory that [`Self::copy`] of a list will read.
+    pub(super) fn ask_ahead(&self, index: u64, list: u32) {
+        let indexes = self.indexes.borrow();
+        if let Some(copy) = indexes.get(&index).and_then(|index| index.get(list)) {
+            Ahead::new(Rc::as_ptr(copy).cast(), size_of::<RefCell<ListCopy>>()).ask_all();
+        }
     }
 
     /// Drops the copy of a list.
     pub(super) fn discard(&self, index: u64, list: u32) {
         if let Some(lists) = self.indexes.borrow_mut().get_mut(&index) {
-            lists.lists.remove(&list);
+            lists.remove(list);
         }
     }
 
@@ -187,7 +223,7 @@ impl ListCache {
         };
         let mut indexes = self.indexes.borrow_mut();
         if let Some(lists) = indexes.get_mut(&index) {
-            lists.lists.insert(list, Rc::new(RefCell::new(copy)));
+            lists.put(list, copy);
         }
         Ok(())
     }
@@ -291,7 +327,7 @@ impl ListCache {
         let now = self.clock.get();
         let oldest = indexes
             .iter()
-            .flat_map(|(&index, lists)| lists.lists.iter().map(move |(&list, copy)| (index, list, copy)))
+            .flat_map(|(&index, lists)| lists.copies().map(move |(list, copy)| (index, list, copy)))
             .filter_map(|(index, list, copy)| Some((copy.try_borrow().ok()?.used.get(), index, list)))
             .filter(|(used, _, _)| *used < now)
             .min();
@@ -299,7 +335,7 @@ impl ListCache {
             return false;
         };
         if let Some(lists) = indexes.get_mut(&index) {
-            lists.lists.remove(&list);
+            lists.remove(list);
         }
         self.evicted.set(self.evicted.get() + 1);
         true

@@ -176,6 +176,10 @@ impl ListCopies for IndexCopies {
         self.cache.copy(self.index, list)?.borrow().mark
     }
 
+    fn ask_ahead(&self, list: u32) {
+        self.cache.ask_ahead(self.index, list);
+    }
+
     fn begin(&mut self, list: u32, rows: u64, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
         self.cache
             .begin(self.index, &self.shape, list, rows, keep_waiting)

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
-use vectorgpu_core::cpu::kernels;
+use vectorgpu_core::cpu::{Ahead, kernels};
 use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit};
 use vectorgpu_core::metric::Storage;
 use vectorgpu_core::metric::{Element, Metric};
@@ -76,8 +76,12 @@ impl Tiles {
 
     pub(super) fn new(copies: &[Rc<RefCell<ListCopy>>]) -> Result<Self> {
         let held: Vec<_> = copies.iter().map(|copy| copy.borrow()).collect();
-        let extents = || held.iter().flat_map(|copy| &copy.extents);
-        Self::of(&extents().collect::<Vec<_>>())
+        let extents: Vec<_> = held.iter().flat_map(|copy| &copy.extents).collect();
+        // Each lies in memory of its own, and little is done with one.
+        for extent in &extents {
+            Ahead::new(std::ptr::from_ref(*extent).cast(), size_of::<Extent>()).ask_all();
+        }
+        Self::of(&extents)
     }
 
     fn of(extents: &[&Extent]) -> Result<Self> {

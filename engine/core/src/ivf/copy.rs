@@ -107,6 +107,9 @@ pub trait ListCopies {
     /// Which rows the copy of `list` holds, if there is one.
     fn mark(&self, list: u32) -> Option<CopyMark>;
 
+    /// Asks for the memory in which [`Self::mark`] will look for `list`. Does nothing where that is no use.
+    fn ask_ahead(&self, _list: u32) {}
+
     /// Begins a new copy of `list`, which has about `rows` rows, in place of the one there is.
     ///
     /// # Errors

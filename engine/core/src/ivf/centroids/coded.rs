@@ -120,6 +120,12 @@ impl CodedCentroids {
         }
     }
 
+    /// Where the 4-bit code of one lies, to be asked for before it is read.
+    pub(in super::super) fn fine_ahead(&self, list: u32) -> Ahead {
+        let start = list as usize * self.fine_bytes;
+        Ahead::new(self.fine.as_ptr().wrapping_add(start), self.fine_bytes)
+    }
+
     /// The closer bound by the 4-bit code of one.
     pub(in super::super) fn fine_bound(&self, query: &RabitqQuery, terms: &BoundTerms, list: u32) -> f32 {
         let list = list as usize;

@@ -17,7 +17,7 @@ use crate::quantize::list_row::key::{bound_of, key_of};
 use crate::quantize::list_row::{ListQuery, ListQueryBounds, ListRows};
 
 use super::super::copy::{self, CopyHit, ListCopies, Refreshed};
-use super::super::layout::{Meta, Shape};
+use super::super::layout::{Meta, Shape, TIDS_AT};
 use super::super::page::NO_BLOCK;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source, Window};
@@ -30,6 +30,10 @@ const WANTED_MIN: usize = 16;
 const SPARE: usize = 8;
 /// How many times as many are asked for when they were too few.
 const GROWTH: usize = 8;
+
+/// How many lists ahead of the one whose head is looked at the heads of others are asked for: looking at one takes a few cache
+/// misses and little else.
+const HEADS_AHEAD: usize = 6;
 
 /// The index that is searched.
 pub(super) struct Index<'a> {
@@ -153,8 +157,18 @@ impl CopyScan {
         }
         self.lists.clear();
         let started = Instant::now();
-        for &(list, head) in heads {
+        let ask_ahead = |copies: &dyn ListCopies, place: usize| {
+            if let Some(&(list, head)) = heads.get(place)
+                && head != NO_BLOCK
+            {
+                store.prefetch(head, 0..TIDS_AT).ahead().ask_all();
+                copies.ask_ahead(list);
+            }
+        };
+        (0..HEADS_AHEAD).for_each(|place| ask_ahead(&*self.copies, place));
+        for (place, &(list, head)) in heads.iter().enumerate() {
             store.pause()?;
+            ask_ahead(&*self.copies, place + HEADS_AHEAD);
             let (copies, rows) = (&mut *self.copies, &mut self.rows);
             let refreshed = copy::refresh(
                 store,

@@ -17,6 +17,8 @@ use crate::quantize::rabitq::{Place, RabitqQuery};
 
 /// So many times the lists wanted have their 4-bit codes looked at before any is scored exactly.
 const LOOKED_AT: usize = 2;
+/// How many 4-bit codes ahead of the one that is looked at others are asked for.
+const CODES_AHEAD: usize = 3;
 
 /// Scratch memory, and what came up on the way.
 #[derive(Debug, Default)]
@@ -87,9 +89,12 @@ impl ByCode {
         };
         let looked_at = lists.len().min(LOOKED_AT * wanted);
         front(lists, looked_at);
-        lists[..looked_at]
-            .iter_mut()
-            .for_each(|ranked| refine(&self.terms, ranked));
+        for place in 0..looked_at {
+            if let Some(later) = lists[..looked_at].get(place + CODES_AHEAD) {
+                copy.fine_ahead(later.list).ask_all();
+            }
+            refine(&self.terms, &mut lists[place]);
+        }
         front(&mut lists[..looked_at], wanted);
         for ranked in &lists[..wanted] {
             if !ranked.is_exact() {
