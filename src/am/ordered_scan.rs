@@ -80,6 +80,14 @@ impl<'a> OrderedScan<'a> {
         })
     }
 
+    /// Prepares for about `rows` rows to be looked up by [`Self::nearest_among`].
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn expect(&self, rows: usize) -> Result<()> {
+        self.heap.as_ref().map_or(Ok(()), |heap| heap.expect(rows))
+    }
+
     /// Puts the `k` rows nearest to `query` into `rows`, nearest first, their TIDs as ids; fewer where the scan ends before. A
     /// TID is that of the row that the snapshot sees, wherever the chain of its versions begins.
     pub(crate) fn nearest(&mut self, query: &Vector<'_>, k: usize, rows: &mut Vec<Neighbour>) {

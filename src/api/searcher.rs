@@ -61,10 +61,20 @@ impl<'a> Searcher<'a> {
         } else {
             None
         };
+        let scan = OrderedScan::begin(open)?;
+        if many.is_some() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates"
+            )]
+            let queries = queries as usize;
+            scan.expect(queries.saturating_mul(k))?;
+        }
         Ok(Self {
             many,
             scans: Scans {
-                scan: OrderedScan::begin(open)?,
+                scan,
                 k,
                 query: None,
                 found: Vec::new(),

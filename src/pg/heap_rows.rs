@@ -4,6 +4,9 @@
 //! is in use is a row that the snapshot sees: `heapgetpage` in heapam.c relies on the same. The row that an index entry once
 //! stood for cannot have been exchanged for another: a row put into its place after the snapshot was taken is not visible
 //! to all. What is not certain here has to be fetched.
+//!
+//! What a page once said so stays true for the snapshot: VACUUM and pruning leave the rows that it sees where they are, and
+//! line pointers that were not in use then are not remembered. So a page is asked once, and not again for every row.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,6 +14,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::recent::RecentBuffers;
 use super::relation::OpenIndex;
@@ -30,6 +34,15 @@ const _: () = {
     assert!(size_of::<pg_sys::ItemIdData>() == POINTER_BYTES);
 };
 
+/// Pages of which is remembered which line pointers lead to rows that all see; 48 bytes each. More than the pages of a million
+/// rows whose vectors are TOASTed, and about what a core's second cache holds.
+const SEEN_MAX: usize = 16_384;
+/// Bits for the line pointers of a page.
+const SEEN_BITS: usize = 320;
+const SEEN_LAST: u16 = 320;
+/// `MaxHeapTuplesPerPage`: a line pointer and a header for each.
+const _: () = assert!((pg_sys::BLCKSZ as usize - HEADER_BYTES) / (24 + POINTER_BYTES) <= SEEN_BITS);
+
 /// Tables whose pages are remembered.
 const TABLES_MAX: usize = 8;
 
@@ -41,6 +54,38 @@ thread_local! {
 /// The heap of an open index's table.
 pub(crate) struct HeapRows {
     store: PgStore,
+    /// Pages that were asked, each at its number modulo the length; empty where nothing is to be remembered.
+    seen: RefCell<Vec<SeenPage>>,
+}
+
+/// The rows of a page that all see.
+#[derive(Clone, Copy)]
+struct SeenPage {
+    block: u32,
+    /// Bit `n`: the line pointer of offset `n + 1` is one's.
+    rows: [u64; SEEN_BITS / 64],
+}
+
+impl SeenPage {
+    /// No page.
+    const NONE: Self = Self {
+        block: pg_sys::InvalidBlockNumber,
+        rows: [0; SEEN_BITS / 64],
+    };
+
+    fn note(&mut self, offset: u16) {
+        let bit = usize::from(offset - 1);
+        self.rows[bit / 64] |= 1 << (bit % 64);
+    }
+
+    fn has(&self, tid: Tid) -> bool {
+        let bit = usize::from(tid.offset().wrapping_sub(1));
+        self.block == tid.block()
+            && self
+                .rows
+                .get(bit / 64)
+                .is_some_and(|rows| rows >> (bit % 64) & 1 == 1)
+    }
 }
 
 impl HeapRows {
@@ -65,11 +110,37 @@ impl HeapRows {
         // SAFETY: the caller's.
         let mut store = unsafe { PgStore::new(table, std::ptr::null_mut()) };
         store.use_recent(recent_of(open.table_oid()));
-        Some(Self { store })
+        Some(Self {
+            store,
+            seen: RefCell::default(),
+        })
+    }
+
+    /// Prepares to be asked for about `rows` rows: what a page says is remembered from now on.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn expect(&self, rows: usize) -> Result<()> {
+        // SAFETY: a setting of the server. With it, rows may be removed that an old snapshot sees.
+        if unsafe { pg_sys::old_snapshot_threshold } >= 0 {
+            return Ok(());
+        }
+        let pages = rows.min(self.store.blocks()? as usize).min(SEEN_MAX);
+        let mut seen = Vec::new();
+        seen.try_reserve_exact(pages).map_err(|error| {
+            Error::new(ErrorKind::OutOfMemory, "no memory for pages of a table")
+                .with_detail(error.to_string())
+        })?;
+        seen.resize(pages, SeenPage::NONE);
+        self.seen.replace(seen);
+        Ok(())
     }
 
     /// Where the row is that the index entry `tid` leads to, if all see it.
     pub(crate) fn visible_to_all(&self, tid: Tid) -> Option<Tid> {
+        if self.is_known(tid) {
+            return Some(tid);
+        }
         let page = self.store.share(tid.block()).ok()?;
         let number = |at: usize| u16::from_le_bytes([page[at], page[at + 1]]);
         if u32::from(number(FLAGS)) & pg_sys::PD_ALL_VISIBLE == 0 {
@@ -81,6 +152,7 @@ impl HeapRows {
             (at + POINTER_BYTES <= pointers)
                 .then(|| LinePointer(u32::from(number(at)) | u32::from(number(at + 2)) << 16))
         };
+        self.remember(tid.block(), |offset| pointer(offset).map(LinePointer::flags));
         let first = pointer(tid.offset())?;
         // The row's first version is gone, and the one that took its place lies elsewhere on the page.
         let (offset, found) = match first.flags() {
@@ -90,8 +162,37 @@ impl HeapRows {
         (found.flags() == pg_sys::LP_NORMAL).then(|| Tid::new(tid.block(), offset))
     }
 
+    /// Whether the page of `tid` has said that all see this row.
+    fn is_known(&self, tid: Tid) -> bool {
+        let seen = self.seen.borrow();
+        let place = (tid.block() as usize).checked_rem(seen.len());
+        place.is_some_and(|place| seen[place].has(tid))
+    }
+
+    /// Notes the rows of a page that all see, of whose line pointers `flags` tells the flags.
+    fn remember(&self, block: u32, flags: impl Fn(u16) -> Option<u32>) {
+        let mut seen = self.seen.borrow_mut();
+        let Some(place) = (block as usize).checked_rem(seen.len()) else {
+            return;
+        };
+        let page = &mut seen[place];
+        if page.block != block {
+            *page = SeenPage {
+                block,
+                ..SeenPage::NONE
+            };
+            let pointers = (1..=SEEN_LAST).map_while(|offset| Some((offset, flags(offset)?)));
+            pointers
+                .filter(|(_, flags)| *flags == pg_sys::LP_NORMAL)
+                .for_each(|(offset, _)| page.note(offset));
+        }
+    }
+
     /// Asks for the memory that [`Self::visible_to_all`] will read for `tid`.
     pub(crate) fn ask_ahead(&self, tid: Tid) {
+        if self.is_known(tid) {
+            return;
+        }
         let end = HEADER_BYTES + usize::from(tid.offset()) * POINTER_BYTES;
         self.store.prefetch(tid.block(), 0..end).ahead().ask_all();
     }
