@@ -306,9 +306,14 @@ def test_kmeans_of_few_rows_and_of_none(connection):
         clusters(connection, 30_000)
 
 
-@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-def test_searches_beside_writers_and_vacuum_see_what_their_snapshot_sees(connection, database, isolation):
-    """Pages become visible to all and are changed again, rows move within them, and line pointers are used again."""
+@pytest.mark.parametrize(
+    ("isolation", "repeats", "k"),
+    [("repeatable read", 1, 15), ("serializable", 1, 15), ("repeatable read", 220, 3)],
+    ids=["repeatable read", "serializable", "several parts"],
+)
+def test_searches_beside_writers_and_vacuum_see_what_their_snapshot_sees(connection, database, isolation, repeats, k):
+    """Pages become visible to all and are changed again, rows move within them, and line pointers are used again;
+    between the parts of one search, too."""
     items.create_items(connection, items.uniform(2_000, 16))
     connection.execute("ALTER TABLE items ADD COLUMN note int")
     items.create_index(connection, 8, storage="f32")
@@ -337,8 +342,8 @@ def test_searches_beside_writers_and_vacuum_see_what_their_snapshot_sees(connect
     while not done.is_set() or rounds < 3:
         with connection.transaction():
             connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-            found = searched(connection, queries, 15, 8)
-            assert found == exactly(connection, queries, 15)
+            found = searched(connection, np.tile(queries, (repeats, 1)), k, 8)
+            assert found == exactly(connection, queries, k) * repeats
         rounds += 1
     writer.join(timeout=60)
     assert not errors, errors
