@@ -39,6 +39,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_bits,
     encode_residual,
     square,
+    add,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -274,6 +275,11 @@ fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn square(a: &[f32]) -> f64 {
     wide::square(a)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add(sums: &mut [f64], a: &[f32], weight: f64) {
+    wide::add(sums, a, weight);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

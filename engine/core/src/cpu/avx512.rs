@@ -59,6 +59,7 @@ const AVX512: Kernels = Kernels {
     encode_bits,
     encode_residual,
     square,
+    add,
     encode_f16,
     decode_f16,
     tile_width: TILE_WIDTH,
@@ -274,6 +275,11 @@ fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn square(a: &[f32]) -> f64 {
     wide::square(a)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn add(sums: &mut [f64], a: &[f32], weight: f64) {
+    wide::add(sums, a, weight);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

@@ -118,7 +118,7 @@ impl CpuNearest {
         panels.pack(dims, &centroids.chunks_exact(dims).collect::<Vec<_>>())?;
         if by == NearestBy::L2 {
             for (bias, centroid) in bias.iter_mut().zip(centroids.chunks_exact(dims)) {
-                *bias = norm_sq(centroid);
+                *bias = norm_sq(kernels, centroid);
             }
         }
         let overflow = bias[..lists].iter().any(|norm| !norm.is_finite());
@@ -234,8 +234,8 @@ impl Poll<'_, '_> {
     clippy::cast_possible_truncation,
     reason = "rounding to the precision of the scores"
 )]
-fn norm_sq(centroid: &[f32]) -> f32 {
-    centroid.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() as f32
+fn norm_sq(kernels: &Kernels, centroid: &[f32]) -> f32 {
+    kernels.square(centroid) as f32
 }
 
 fn zeros(len: Option<usize>) -> Result<Vec<f32>> {

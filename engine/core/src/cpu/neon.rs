@@ -38,6 +38,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_bits,
     encode_residual,
     square,
+    add,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -252,6 +253,11 @@ fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts 
 #[target_feature(enable = "neon")]
 fn square(a: &[f32]) -> f64 {
     wide::square(a)
+}
+
+#[target_feature(enable = "neon")]
+fn add(sums: &mut [f64], a: &[f32], weight: f64) {
+    wide::add(sums, a, weight);
 }
 
 #[target_feature(enable = "neon")]

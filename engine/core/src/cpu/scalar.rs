@@ -35,6 +35,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_bits,
     encode_residual,
     square,
+    add,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -172,6 +173,10 @@ fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts 
 
 fn square(a: &[f32]) -> f64 {
     wide::square(a)
+}
+
+fn add(sums: &mut [f64], a: &[f32], weight: f64) {
+    wide::add(sums, a, weight);
 }
 
 fn rotate(x: &mut [f32], signs: &[u32]) {

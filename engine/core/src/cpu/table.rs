@@ -79,6 +79,7 @@ pub struct Kernels {
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_residual: ResidualKernel,
     pub(super) square: unsafe fn(&[f32]) -> f64,
+    pub(super) add: unsafe fn(&mut [f64], &[f32], f64),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
     pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
     pub(super) tile_width: usize,
@@ -355,6 +356,16 @@ impl Kernels {
     pub fn square(&self, a: &[f32]) -> f64 {
         // SAFETY: the machine has this instruction set (all_supported).
         unsafe { (self.square)(a) }
+    }
+
+    /// Adds `weight * a_i` to each of `sums`, `[n]` as `a` is, in f64.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn add(&self, sums: &mut [f64], a: &[f32], weight: f64) {
+        assert_eq!(sums.len(), a.len(), "vector length");
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.add)(sums, a, weight) }
     }
 
     /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.

@@ -1,4 +1,4 @@
-//! Sums in f64 of products of f32, which the compiler fits to each instruction set: a table wraps them in functions of its
+//! Sums in f64 of f32 and their products, which the compiler fits to each instruction set: a table wraps them in functions of its
 //! own target features.
 //!
 //! Invariant: sums run in one order and none of the operations is fused, so every machine computes the same.
@@ -20,9 +20,41 @@ pub(super) fn square(a: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + tail
 }
 
+/// `sums_i += weight * a_i`, for as many as there are of both.
+#[inline(always)]
+pub(super) fn add(sums: &mut [f64], a: &[f32], weight: f64) {
+    for (sum, x) in sums.iter_mut().zip(a) {
+        *sum += f64::from(*x) * weight;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::cpu::Kernels;
+
+    #[test]
+    fn every_table_adds_alike() {
+        let a: Vec<f32> = (0..77u8).map(|i| (f32::from(i) * 0.37).sin()).collect();
+        for length in [0, 1, 7, 8, 9, 31, 77] {
+            let start: Vec<f64> = (0..length).map(|i| (i as f64).cos()).collect();
+            let expected: Vec<f64> = start
+                .iter()
+                .zip(&a)
+                .map(|(sum, x)| sum + f64::from(*x) / 3.0)
+                .collect();
+            for table in Kernels::all_supported() {
+                let mut sums = start.clone();
+                table.add(&mut sums, &a[..length], 1.0 / 3.0);
+                assert_eq!(sums.len(), length);
+                for (sum, expected) in sums.iter().zip(&expected) {
+                    assert!((sum - expected).abs() <= 1e-15, "{} {length}", table.name());
+                }
+                let mut other = start.clone();
+                super::add(&mut other, &a[..length], 1.0 / 3.0);
+                assert_eq!(sums, other, "{} {length}", table.name());
+            }
+        }
+    }
 
     #[test]
     fn every_table_sums_alike() {
