@@ -1,20 +1,22 @@
 //! Seeded, deterministic k-means.
 //!
 //! Seeds come from k-means++ on a part of the samples (D. Arthur and S. Vassilvitskii, 2007), for many lists from a
-//! two-level clustering; then Lloyd's iterations run through `Nearest::assign`, on whatever device. Sums are kept in
-//! f64 and taken list by list in row order, so that devices differ in the result only where they differ in a label.
+//! two-level clustering; then Lloyd's iterations find labels on whatever device, which holds the samples meanwhile if it can. Sums
+//! are kept in f64, in an order that follows from labels alone, so devices differ in the result only where they differ in a label.
 //! Must not know where samples come from. Invariant: `lists` finite centroids come back for every input, however few,
 //! equal, huge or tiny the samples are.
 
-use std::borrow::Cow;
-
-use crate::backend::{Backend, KeepWaiting, NearestBy};
+use crate::backend::{Backend, HeldRows, KeepWaiting, NearestBy, Part, is_device_failure};
 use crate::distance::norm;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
+mod conditioning;
 mod lloyd;
 mod seeding;
+mod sums;
+
+use conditioning::Conditioned;
 
 /// Most lists that are seeded in one level.
 const FLAT_LISTS: usize = 512;
@@ -22,8 +24,9 @@ const FLAT_LISTS: usize = 512;
 const REFINEMENTS: usize = 3;
 /// Two-level seedings inside each other; further ones would mean samples that do not separate.
 const LEVELS: usize = 3;
-/// Norms outside these bounds are scaled before their squares and products leave f32.
-const NORMS: std::ops::RangeInclusive<f64> = 1e-9..=1e15;
+/// Bytes of rows that are gathered for a backend that does not hold them: for the CPU few enough to stay in its cache.
+const CACHED_BYTES: usize = 512 << 10;
+const GATHER_BYTES: usize = 32 << 20;
 
 /// What to cluster, and how.
 #[derive(Debug, Clone, Copy)]
@@ -89,20 +92,33 @@ pub fn kmeans(
         ));
     }
     progress(0.0);
-    let (samples, scale) = conditioned(task)?;
-    let mut random = Random::new(task.seed);
+    let conditioned = Conditioned::new(task)?;
+    let rows = conditioned.norms.len();
     let mut run = Run {
+        held: None,
+        gathered: Vec::new(),
+        samples: &conditioned.samples,
+        norms: &conditioned.norms,
+        dims: task.dims,
+        by: task.by,
+        max_iterations: task.max_iterations,
         backend,
         progress,
         keep_waiting,
     };
-    let task = KmeansTask {
-        samples: &samples,
-        ..*task
+    if rows > task.lists {
+        run.held = run.backend.hold(run.samples, run.dims, run.keep_waiting)?;
+    }
+    let mut all = buffer(rows)?;
+    all.extend((0u32..).take(rows));
+    let job = Job {
+        rows: &all,
+        lists: task.lists,
+        random: Random::new(task.seed),
     };
-    let mut centroids = run.cluster(&task, &mut random, 0, (0.0, 1.0))?;
+    let mut centroids = run.cluster(vec![job], 0, (0.0, 1.0))?.concat();
     for x in &mut centroids {
-        *x = unscaled(*x, scale);
+        *x = conditioned.unscaled(*x);
     }
     (run.progress)(1.0);
     Ok(centroids)
@@ -135,15 +151,15 @@ pub fn sample_rows(dims: usize, lists: usize, memory_bytes: usize) -> usize {
 pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize> {
     let row = dims.checked_mul(4)?;
     let samples = n.checked_mul(row)?;
-    // Labels, the labels before, the order by list, and norms.
-    let labels = n.checked_mul(20)?;
-    // The centroids, those of the level below, and the backend's packed copy.
-    let centroids = lists.checked_mul(row)?.checked_mul(3)?;
+    // Labels, the labels before, the order by list, row numbers, those of the level above and its labels, and norms.
+    let labels = n.checked_mul(32)?;
+    // The centroids, those of the level below, the backend's packed copy, and sums of twice the width.
+    let centroids = lists.checked_mul(row)?.checked_mul(5)?;
     let seeding = n
         .min(seeding::subsample_rows(lists.min(FLAT_LISTS)))
         .checked_mul(row.checked_add(16)?)?;
-    let level = if lists > FLAT_LISTS {
-        (n / seeding::GATHER_SHARE).checked_mul(row)?
+    let gathered = if lists > FLAT_LISTS {
+        n.checked_mul(row)?.min(GATHER_BYTES.max(row))
     } else {
         0
     };
@@ -151,51 +167,131 @@ pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize>
         .checked_add(labels)?
         .checked_add(centroids)?
         .checked_add(seeding)?
-        .checked_add(level)
+        .checked_add(gathered)
 }
 
-/// One call's surroundings.
+/// One call's surroundings, and what it clusters.
 struct Run<'a, 'b> {
     backend: &'a mut dyn Backend,
+    /// The samples on the backend's device, while it keeps them.
+    held: Option<Box<dyn HeldRows>>,
+    /// Rows on the way to a device that does not; memory is kept.
+    gathered: Vec<f32>,
+    /// `[n, dims]`, conditioned.
+    samples: &'a [f32],
+    /// Of the samples.
+    norms: &'a [f64],
+    dims: usize,
+    by: NearestBy,
+    max_iterations: usize,
     progress: &'a mut dyn FnMut(f32),
     keep_waiting: &'a mut KeepWaiting<'b>,
 }
 
-impl Run<'_, '_> {
-    /// Centroids of conditioned samples; reports progress inside `share` of the whole.
-    fn cluster(
+/// Samples to cluster by themselves.
+struct Job<'r> {
+    /// Their numbers, ascending.
+    rows: &'r [u32],
+    lists: usize,
+    random: Random,
+}
+
+impl<'a> Run<'a, '_> {
+    /// Centroids of each job; reports progress inside `share` of the whole.
+    ///
+    /// Where a device holds the samples, the iterations of all jobs go there together: few rows leave it idle. Else one job comes after
+    /// the other, whose rows stay in the cache. What comes out is the same.
+    fn cluster(&mut self, jobs: Vec<Job<'_>>, level: usize, share: (f32, f32)) -> Result<Vec<Vec<f32>>> {
+        let count = jobs.len();
+        let together = if self.held.is_some() { count } else { 1 };
+        let mut found = Vec::with_capacity(count);
+        let mut jobs = jobs.into_iter().peekable();
+        while jobs.peek().is_some() {
+            let at = |done: usize| share.0 + (share.1 - share.0) * done as f32 / count as f32;
+            let share = (at(found.len()), at((found.len() + together).min(count)));
+            let jobs: Vec<Job<'_>> = jobs.by_ref().take(together).collect();
+            found.extend(self.cluster_together(jobs, level, share)?);
+        }
+        Ok(found)
+    }
+
+    fn cluster_together(
         &mut self,
-        task: &KmeansTask<'_>,
-        random: &mut Random,
+        jobs: Vec<Job<'_>>,
         level: usize,
         share: (f32, f32),
-    ) -> Result<Vec<f32>> {
-        let n = task.samples.len() / task.dims;
-        if n <= task.lists {
-            return seeding::distinct_rows(task, random);
+    ) -> Result<Vec<Vec<f32>>> {
+        let (mut from, to) = share;
+        let mut found = Vec::with_capacity(jobs.len());
+        let mut clusterings = Vec::new();
+        for mut job in jobs {
+            let flat = job.lists <= FLAT_LISTS || level == LEVELS;
+            if job.rows.len() <= job.lists {
+                found.push(seeding::distinct_rows(self, &mut job)?);
+                continue;
+            }
+            let (seeds, most) = if flat {
+                (seeding::plus_plus(self, &mut job)?, self.max_iterations)
+            } else {
+                let middle = from + 0.6 * (to - from);
+                let seeds = seeding::two_levels(self, &mut job, level, (from, middle))?;
+                from = middle;
+                (seeds, self.max_iterations.min(REFINEMENTS))
+            };
+            clusterings.push((found.len(), lloyd::Clustering::new(self, job, seeds, most)?));
+            found.push(Vec::new());
         }
-        let (from, to) = share;
-        if task.lists <= FLAT_LISTS || level == LEVELS {
-            let seeds = seeding::plus_plus(self, task, random)?;
-            return lloyd::iterate(
-                self,
-                task,
-                seeds,
-                random,
-                task.max_iterations,
-                (from + 0.1 * (to - from), to),
-            );
+        let mut running: Vec<&mut lloyd::Clustering<'_>> =
+            clusterings.iter_mut().map(|(_, clustering)| clustering).collect();
+        lloyd::iterate(self, &mut running, (from, to))?;
+        for (place, clustering) in clusterings {
+            found[place] = clustering.into_centroids();
         }
-        let middle = from + 0.6 * (to - from);
-        let seeds = seeding::two_levels(self, task, random, level, (from, middle))?;
-        lloyd::iterate(
-            self,
-            task,
-            seeds,
-            random,
-            task.max_iterations.min(REFINEMENTS),
-            (middle, to),
-        )
+        Ok(found)
+    }
+
+    fn row(&self, number: u32) -> &'a [f32] {
+        &self.samples[index(number) * self.dims..][..self.dims]
+    }
+
+    /// Labels the rows of every part.
+    fn assign(&mut self, parts: &mut [Part<'_>]) -> Result<()> {
+        if let Some(held) = &mut self.held {
+            match held.assign(parts, self.by, self.keep_waiting) {
+                // Sending the rows instead needs less memory there; where the device is lost, that tells.
+                Err(error) if is_device_failure(&error) => self.held = None,
+                done => return done,
+            }
+        }
+        parts.iter_mut().try_for_each(|part| self.send(part))
+    }
+
+    /// Labels the rows of a part, which the backend does not hold.
+    fn send(&mut self, part: &mut Part<'_>) -> Result<()> {
+        let dims = self.dims;
+        let mut nearest = self
+            .backend
+            .nearest(part.centroids, dims, self.by, self.keep_waiting)?;
+        let (Some(first), Some(last)) = (part.rows.first(), part.rows.last()) else {
+            return Ok(());
+        };
+        if index(last - first) + 1 == part.rows.len() {
+            let rows = &self.samples[index(*first) * dims..][..part.rows.len() * dims];
+            return nearest.assign(rows, part.labels, self.keep_waiting);
+        }
+        let bytes = self.backend.batch_bytes().clamp(CACHED_BYTES, GATHER_BYTES);
+        let together = (bytes / (dims * size_of::<f32>())).max(1);
+        for (numbers, labels) in part.rows.chunks(together).zip(part.labels.chunks_mut(together)) {
+            self.gathered.clear();
+            let room = self.gathered.try_reserve(numbers.len() * dims);
+            room.map_err(|_| out_of_memory())?;
+            for number in numbers {
+                self.gathered
+                    .extend_from_slice(&self.samples[index(*number) * dims..][..dims]);
+            }
+            nearest.assign(&self.gathered, labels, self.keep_waiting)?;
+        }
+        Ok(())
     }
 
     fn poll(&mut self) -> Result<()> {
@@ -207,61 +303,6 @@ impl Run<'_, '_> {
     }
 }
 
-/// The samples in a range where f32 squares and products neither overflow nor vanish, and the power of two they were
-/// multiplied by; a copy only where one is needed.
-fn conditioned<'a>(task: &KmeansTask<'a>) -> Result<(Cow<'a, [f32]>, i32)> {
-    let mut largest = 0.0f64;
-    let mut usable = true;
-    for row in task.samples.chunks_exact(task.dims) {
-        let norm = norm(row);
-        largest = if norm.is_finite() {
-            largest.max(norm)
-        } else {
-            largest
-        };
-        usable &= match task.by {
-            NearestBy::L2 => norm.is_finite(),
-            NearestBy::Dot => NORMS.contains(&norm),
-        };
-    }
-    let in_range = largest == 0.0 || NORMS.contains(&largest);
-    if usable && (in_range || task.by == NearestBy::Dot) {
-        return Ok((Cow::Borrowed(task.samples), 0));
-    }
-    let scale = if in_range || task.by == NearestBy::Dot {
-        0
-    } else {
-        -exponent(largest)
-    };
-    let mut rows = buffer(task.samples.len())?;
-    for row in task.samples.chunks_exact(task.dims) {
-        let norm = norm(row);
-        if !norm.is_finite() || (task.by == NearestBy::Dot && norm == 0.0) {
-            continue;
-        }
-        let factor = if task.by == NearestBy::Dot {
-            1.0 / norm
-        } else {
-            2f64.powi(scale)
-        };
-        rows.extend(row.iter().map(|x| rounded(f64::from(*x) * factor)));
-    }
-    Ok((Cow::Owned(rows), scale))
-}
-
-/// The power of two of a positive finite number: its logarithm, rounded down.
-fn exponent(value: f64) -> i32 {
-    let biased = (value.to_bits() >> 52) & 0x7ff;
-    i32::try_from(biased).expect("11 bits") - 1023
-}
-
-fn unscaled(x: f32, scale: i32) -> f32 {
-    if scale == 0 {
-        return x;
-    }
-    rounded(f64::from(x) * 2f64.powi(-scale)).clamp(f32::MIN, f32::MAX)
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "rounding to the element type")]
 fn rounded(x: f64) -> f32 {
     x as f32
@@ -270,10 +311,17 @@ fn rounded(x: f64) -> f32 {
 /// An empty vector with room for `len` elements.
 fn buffer<T>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(len)
-        .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while computing k-means"))?;
+    values.try_reserve_exact(len).map_err(|_| out_of_memory())?;
     Ok(values)
+}
+
+fn out_of_memory() -> Error {
+    Error::new(ErrorKind::OutOfMemory, "out of memory while computing k-means")
+}
+
+/// A row or list number as an index.
+fn index(number: u32) -> usize {
+    usize::try_from(number).expect("a number fits in memory's index type")
 }
 
 /// Scales to length 1; false, and unchanged, when the length is zero or not finite.

@@ -24,6 +24,12 @@ impl Random {
         Self { state }
     }
 
+    /// A stream of its own, which this one's next number determines.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self::new(self.bits())
+    }
+
     /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         let [a, b, c, d] = self.state;

@@ -155,9 +155,13 @@ fn announce_writing(placement: &Placement) {
     progress::tuples_total(placement.rows());
 }
 
+/// The sample is sent once for all iterations, where a GPU holds it.
 fn work(plan: &Plan, sample: &Sample) -> AssignmentWork {
-    let of_sample = sample.rows() as f64 * kmeans::ITERATIONS as f64;
-    assignment(plan, of_sample + plan.estimated_rows)
+    let sampled = sample.rows() as f64;
+    AssignmentWork {
+        bytes: assignment(plan, sampled + plan.estimated_rows).bytes,
+        ..assignment(plan, sampled * kmeans::ITERATIONS as f64 + plan.estimated_rows)
+    }
 }
 
 /// Finding the lists of `rows` rows.

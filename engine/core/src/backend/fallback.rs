@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
+use super::{Backend, HeldRows, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Score;
 
@@ -103,6 +103,23 @@ impl Backend for Fallback {
         }
         self.second.nearest(centroids, dims, by, keep_waiting)
     }
+
+    /// What the first backend holds. Where that fails, later or now, nothing is held, and whoever asks for [`Backend::nearest`] then
+    /// finds out whether the device is lost.
+    fn hold(
+        &mut self,
+        rows: &[f32],
+        dims: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        let Some(first) = self.first.as_mut() else {
+            return self.second.hold(rows, dims, keep_waiting);
+        };
+        match first.hold(rows, dims, keep_waiting) {
+            Err(error) if is_device_failure(&error) => Ok(None),
+            held => held,
+        }
+    }
 }
 
 struct FallbackNearest {
@@ -189,6 +206,16 @@ mod tests {
         ) -> Result<Box<dyn Nearest>> {
             self.step()?;
             Ok(Box::new(Failing(self.0, self.1)))
+        }
+
+        fn hold(
+            &mut self,
+            _: &[f32],
+            _: usize,
+            _: &mut KeepWaiting<'_>,
+        ) -> Result<Option<Box<dyn HeldRows>>> {
+            self.step()?;
+            Ok(None)
         }
     }
 
@@ -281,5 +308,23 @@ mod tests {
             .map(|_| ())
             .map_err(|error| error.kind());
         assert_eq!((kind, *failures.borrow()), (Err(ErrorKind::Cancelled), 0));
+    }
+    #[test]
+    fn rows_that_cannot_be_held_are_sent_and_only_a_device_that_fails_then_is_left() {
+        let hold = |backend: &mut Fallback| {
+            let held = backend.hold(&[1.0], 1, &mut || true);
+            held.map(|held| held.is_some()).map_err(|error| error.kind())
+        };
+        for kind in [ErrorKind::DeviceLost, ErrorKind::OutOfMemory] {
+            let (mut backend, failures) = fallback(0, kind);
+            assert_eq!((hold(&mut backend), *failures.borrow()), (Ok(false), 0));
+            backend
+                .nearest(&[0.0], 1, NearestBy::L2, &mut || true)
+                .expect("the CPU answers");
+            assert_eq!((hold(&mut backend), *failures.borrow()), (Ok(false), 1));
+        }
+        let (mut backend, failures) = fallback(0, ErrorKind::Cancelled);
+        let outcome = (hold(&mut backend), *failures.borrow());
+        assert_eq!(outcome, (Err(ErrorKind::Cancelled), 0));
     }
 }

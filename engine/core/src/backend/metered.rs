@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
+use super::{Backend, HeldRows, KeepWaiting, Nearest, NearestBy, Part, RowBlock, Unlabelled};
 use crate::error::Result;
 use crate::estimate::AssignmentWork;
 use crate::metric::Score;
@@ -19,10 +19,10 @@ impl Meter {
         self.0.get()
     }
 
-    fn add(&self, rows: usize, dims: usize, lists: usize, time: Duration) {
+    fn add(&self, more: AssignmentWork, time: Duration) {
         let (mut work, total) = self.0.get();
-        work.multiply_adds += rows as f64 * dims as f64 * lists as f64;
-        work.bytes += rows as f64 * dims as f64 * 4.0;
+        work.multiply_adds += more.multiply_adds;
+        work.bytes += more.bytes;
         self.0.set((work, total + time));
     }
 }
@@ -45,6 +45,11 @@ struct MeteredNearest {
     meter: Meter,
     dims: usize,
     lists: usize,
+}
+
+struct MeteredRows {
+    inner: Box<dyn HeldRows>,
+    meter: Meter,
 }
 
 impl Backend for Metered {
@@ -85,6 +90,46 @@ impl Backend for Metered {
             lists: centroids.len() / dims.max(1),
         }))
     }
+
+    fn hold(
+        &mut self,
+        rows: &[f32],
+        dims: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        let started = Instant::now();
+        let Some(inner) = self.inner.hold(rows, dims, keep_waiting)? else {
+            return Ok(None);
+        };
+        let sent = AssignmentWork {
+            multiply_adds: 0.0,
+            bytes: size_of_val(rows) as f64,
+        };
+        self.meter.add(sent, started.elapsed());
+        let meter = self.meter.clone();
+        Ok(Some(Box::new(MeteredRows { inner, meter })))
+    }
+}
+
+impl HeldRows for MeteredRows {
+    fn assign(
+        &mut self,
+        parts: &mut [Part<'_>],
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        self.inner.assign(parts, by, keep_waiting)?;
+        let done = AssignmentWork {
+            multiply_adds: parts
+                .iter()
+                .map(|part| part.rows.len() as f64 * part.centroids.len() as f64)
+                .sum(),
+            bytes: 0.0,
+        };
+        self.meter.add(done, started.elapsed());
+        Ok(())
+    }
 }
 
 impl Nearest for MeteredNearest {
@@ -99,8 +144,12 @@ impl Nearest for MeteredNearest {
     ) -> Result<()> {
         let started = Instant::now();
         self.inner.assign_each(blocks, keep_waiting)?;
-        let rows = blocks.iter().map(|block| block.labels.len()).sum();
-        self.meter.add(rows, self.dims, self.lists, started.elapsed());
+        let rows: usize = blocks.iter().map(|block| block.labels.len()).sum();
+        let done = AssignmentWork {
+            multiply_adds: rows as f64 * self.dims as f64 * self.lists as f64,
+            bytes: rows as f64 * self.dims as f64 * 4.0,
+        };
+        self.meter.add(done, started.elapsed());
         Ok(())
     }
 }
@@ -132,5 +181,82 @@ mod tests {
         let (work, time) = meter.read();
         assert_eq!((work.multiply_adds, work.bytes), (24.0, 32.0));
         assert!(time > Duration::ZERO);
+    }
+    /// Rows that are all labelled 0.
+    struct Holding;
+
+    impl Backend for Holding {
+        fn label(&self) -> &str {
+            "holding"
+        }
+
+        fn is_exact(&self) -> bool {
+            false
+        }
+
+        fn batch_bytes(&self) -> usize {
+            0
+        }
+
+        fn score(
+            &mut self,
+            score: Score,
+            query: &[f32],
+            block: RowBlock<'_>,
+            scores: &mut Vec<f32>,
+            keep_waiting: &mut KeepWaiting<'_>,
+        ) -> Result<()> {
+            CpuBackend::new().score(score, query, block, scores, keep_waiting)
+        }
+
+        fn nearest(
+            &mut self,
+            centroids: &[f32],
+            dims: usize,
+            by: NearestBy,
+            keep_waiting: &mut KeepWaiting<'_>,
+        ) -> Result<Box<dyn Nearest>> {
+            CpuBackend::new().nearest(centroids, dims, by, keep_waiting)
+        }
+
+        fn hold(
+            &mut self,
+            _: &[f32],
+            _: usize,
+            _: &mut KeepWaiting<'_>,
+        ) -> Result<Option<Box<dyn HeldRows>>> {
+            Ok(Some(Box::new(Self)))
+        }
+    }
+
+    impl HeldRows for Holding {
+        fn assign(&mut self, parts: &mut [Part<'_>], _: NearestBy, _: &mut KeepWaiting<'_>) -> Result<()> {
+            parts.iter_mut().for_each(|part| part.labels.fill(0));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_that_are_held_count_as_sent_once() {
+        let meter = Meter::default();
+        let mut backend = Metered::new(Box::new(Holding), meter.clone());
+        let rows = [1.0; 8];
+        let mut held = backend.hold(&rows, 2, &mut || true).expect("rows").expect("held");
+        let mut labels = [9; 3];
+        for _ in 0..2 {
+            let part = Part {
+                rows: &[0, 1, 3],
+                centroids: &[0.0; 10],
+                labels: &mut labels,
+            };
+            held.assign(&mut [part], NearestBy::L2, &mut || true)
+                .expect("labels");
+        }
+        assert_eq!(labels, [0; 3]);
+        let (work, _) = meter.read();
+        assert_eq!((work.multiply_adds, work.bytes), (60.0, 32.0));
+        let mut backend = Metered::new(Box::new(CpuBackend::new()), meter.clone());
+        assert!(backend.hold(&rows, 2, &mut || true).expect("rows").is_none());
+        assert_eq!(meter.read().0.bytes, 32.0);
     }
 }

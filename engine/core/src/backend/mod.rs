@@ -87,6 +87,31 @@ pub struct Unlabelled<'a> {
     pub labels: &'a mut [u32],
 }
 
+/// Rows of which a device keeps a copy, so that they are sent once for many assignments.
+pub trait HeldRows {
+    /// Labels the rows of every part by the part's own centroids, as [`Nearest::assign`] does, all parts at once: small ones leave
+    /// a device idle.
+    ///
+    /// # Errors
+    /// `Cancelled`, `OutOfMemory` or `Unsupported` where centroids do not fit beside the rows, or what the device reports.
+    fn assign(
+        &mut self,
+        parts: &mut [Part<'_>],
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()>;
+}
+
+/// Some of the rows that are held, and the centroids among which they find the nearest.
+pub struct Part<'a> {
+    /// Numbers of rows, each less than the number of rows held.
+    pub rows: &'a [u32],
+    /// `[lists, dims]` row-major, `lists` >= 1.
+    pub centroids: &'a [f32],
+    /// `[rows.len()]`: where the labels go, numbers of the part's centroids.
+    pub labels: &'a mut [u32],
+}
+
 /// One implementor of the index's arithmetic.
 pub trait Backend {
     /// What ran, for the user: "cpu (avx512)" or the adapter's name.
@@ -122,4 +147,18 @@ pub trait Backend {
         by: NearestBy,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Box<dyn Nearest>>;
+
+    /// Copies `rows` (`[n, dims]` row-major f32) to where they stay for many assignments; `None` where that saves nothing, or
+    /// there is no room: the rows then go to [`Nearest::assign`] each time.
+    ///
+    /// # Errors
+    /// `Cancelled`, or what the device reports.
+    fn hold(
+        &mut self,
+        _rows: &[f32],
+        _dims: usize,
+        _keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        Ok(None)
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BinaryHeap;
 
-use super::seeding::index;
-use super::{KmeansTask, Run, buffer, normalise, rounded};
-use crate::backend::NearestBy;
+use super::sums::Sums;
+use super::{Job, Run, buffer, index, normalise, rounded};
+use crate::backend::{NearestBy, Part};
 use crate::distance::norm;
 use crate::error::Result;
-use crate::random::Random;
 
 /// Stop when fewer rows than this share changed their list.
 const MOVED_SHARE: f64 = 0.002;
@@ -21,105 +20,124 @@ const BALANCING: usize = 6;
 /// Rows of a list that a split looks at for one far from the centroid.
 const SPLIT_TRIES: usize = 8;
 
-/// Elements summed between two calls of the keep-waiting closure: about a millisecond.
-const POLL_ELEMENTS: usize = 1 << 20;
-
-/// Improves `centroids` in at most `max_iterations` iterations; reports progress inside `share` of the whole.
+/// Improves the centroids of all clusterings, whose rows are assigned together; reports progress inside `share` of the whole.
 pub(super) fn iterate(
     run: &mut Run<'_, '_>,
-    task: &KmeansTask<'_>,
-    centroids: Vec<f32>,
-    random: &mut Random,
-    max_iterations: usize,
+    clusterings: &mut [&mut Clustering<'_>],
     share: (f32, f32),
-) -> Result<Vec<f32>> {
-    let mut state = State::new(task, centroids)?;
-    let mut inertia = f64::INFINITY;
-    for iteration in 0..max_iterations {
+) -> Result<()> {
+    let most = clusterings.iter().map(|clustering| clustering.iterations_left);
+    let most = most.max().unwrap_or(0);
+    for iteration in 0..most {
         run.poll()?;
-        let done = iteration as f32 / max_iterations as f32;
-        (run.progress)(share.0 + (share.1 - share.0) * done);
-        let moved = state.assign(run)?;
-        let now = state.update(run)?;
-        let last = iteration + 1 == max_iterations;
-        let repaired = if last {
-            0
-        } else {
-            state.repair(random, iteration < BALANCING)
-        };
-        let still = moved as f64 <= MOVED_SHARE * state.rows() as f64;
-        let flat = inertia - now <= INERTIA_GAIN * inertia.min(f64::MAX);
-        inertia = now;
-        if repaired == 0 && iteration > 0 && (still || flat) {
+        (run.progress)(share.0 + (share.1 - share.0) * iteration as f32 / most as f32);
+        let mut going: Vec<_> = clusterings
+            .iter_mut()
+            .filter(|clustering| clustering.iterations_left > 0)
+            .collect();
+        if going.is_empty() {
             break;
         }
+        let mut parts: Vec<_> = going.iter_mut().map(|clustering| clustering.part()).collect();
+        run.assign(&mut parts)?;
+        drop(parts);
+        for clustering in going {
+            clustering.improve(run, iteration)?;
+        }
     }
-    Ok(state.centroids)
+    Ok(())
 }
 
-struct State<'a> {
-    task: KmeansTask<'a>,
+/// Rows, their centroids, and which row belongs to which.
+pub(super) struct Clustering<'r> {
+    job: Job<'r>,
+    by: NearestBy,
+    dims: usize,
     /// `[lists, dims]`.
     centroids: Vec<f32>,
+    /// Of the job's rows, in their order; so are all places of rows below.
     labels: Vec<u32>,
     previous: Vec<u32>,
-    /// Of the rows, which every iteration asks for.
-    norms: Vec<f64>,
-    /// Row numbers by list, ascending inside each; list `i` holds `order[starts[i]..starts[i + 1]]`.
+    /// Places of rows by list, ascending inside each; list `i` holds `order[starts[i]..starts[i + 1]]`.
     order: Vec<u32>,
     starts: Vec<usize>,
+    sums: Sums,
+    inertia: f64,
+    iterations_left: usize,
 }
 
-impl<'a> State<'a> {
-    fn new(task: &KmeansTask<'a>, centroids: Vec<f32>) -> Result<Self> {
-        let n = task.samples.len() / task.dims;
+impl<'r> Clustering<'r> {
+    /// The clustering of `job` that starts from `centroids`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn new(
+        run: &Run<'_, '_>,
+        job: Job<'r>,
+        centroids: Vec<f32>,
+        max_iterations: usize,
+    ) -> Result<Self> {
         let filled = |value: u32| -> Result<Vec<u32>> {
-            let mut rows = buffer(n)?;
-            rows.resize(n, value);
+            let mut rows = buffer(job.rows.len())?;
+            rows.resize(job.rows.len(), value);
             Ok(rows)
         };
-        let mut starts = buffer(task.lists + 1)?;
-        starts.resize(task.lists + 1, 0);
-        let mut norms = buffer(n)?;
-        norms.extend(task.samples.chunks_exact(task.dims).map(norm));
+        let mut starts = buffer(job.lists + 1)?;
+        starts.resize(job.lists + 1, 0);
         Ok(Self {
-            task: *task,
+            by: run.by,
+            dims: run.dims,
             centroids,
-            labels: filled(0)?,
-            previous: filled(u32::MAX)?,
-            norms,
+            // Of no list: each assignment swaps the two first.
+            labels: filled(u32::MAX)?,
+            previous: filled(0)?,
             order: filled(0)?,
             starts,
+            sums: Sums::new(job.lists, run.dims)?,
+            inertia: f64::INFINITY,
+            iterations_left: max_iterations,
+            job,
         })
     }
 
-    fn rows(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn row(&self, number: u32) -> &'a [f32] {
-        &self.task.samples[index(number) * self.task.dims..][..self.task.dims]
+    /// The centroids, `[lists, dims]`.
+    pub(super) fn into_centroids(self) -> Vec<f32> {
+        self.centroids
     }
 
     fn size(&self, list: usize) -> usize {
         self.starts[list + 1] - self.starts[list]
     }
 
-    /// Labels every row, and returns how many changed.
-    fn assign(&mut self, run: &mut Run<'_, '_>) -> Result<usize> {
+    /// What is to be assigned next.
+    fn part(&mut self) -> Part<'_> {
         std::mem::swap(&mut self.labels, &mut self.previous);
-        let mut nearest =
-            run.backend
-                .nearest(&self.centroids, self.task.dims, self.task.by, run.keep_waiting)?;
-        nearest.assign(self.task.samples, &mut self.labels, run.keep_waiting)?;
-        drop(nearest);
+        Part {
+            rows: self.job.rows,
+            centroids: &self.centroids,
+            labels: &mut self.labels,
+        }
+    }
+
+    /// Moves the centroids, after iteration number `iteration` has assigned the rows.
+    fn improve(&mut self, run: &mut Run<'_, '_>, iteration: usize) -> Result<()> {
+        self.iterations_left -= 1;
         self.sort_by_list();
-        Ok(self
-            .labels
-            .iter()
-            .zip(&self.previous)
-            .filter(|(now, before)| now != before)
-            .count())
+        let changes = self.labels.iter().zip(&self.previous);
+        let moved = changes.filter(|(now, before)| now != before).count();
+        let now = self.update(run)?;
+        let repaired = if self.iterations_left == 0 {
+            0
+        } else {
+            self.repair(run, iteration < BALANCING)
+        };
+        let still = moved as f64 <= MOVED_SHARE * self.labels.len() as f64;
+        let flat = self.inertia - now <= INERTIA_GAIN * self.inertia.min(f64::MAX);
+        self.inertia = now;
+        if repaired == 0 && iteration > 0 && (still || flat) {
+            self.iterations_left = 0;
+        }
+        Ok(())
     }
 
     fn sort_by_list(&mut self) {
@@ -127,13 +145,13 @@ impl<'a> State<'a> {
         for label in &self.labels {
             self.starts[index(*label) + 1] += 1;
         }
-        for list in 0..self.task.lists {
+        for list in 0..self.job.lists {
             self.starts[list + 1] += self.starts[list];
         }
         let mut ends = self.starts.clone();
-        for (row, label) in (0u32..).zip(&self.labels) {
+        for (place, label) in (0u32..).zip(&self.labels) {
             let end = &mut ends[index(*label)];
-            self.order[*end] = row;
+            self.order[*end] = place;
             *end += 1;
         }
     }
@@ -141,51 +159,35 @@ impl<'a> State<'a> {
     /// Moves every centroid to the mean of its rows, and returns the inertia: the sum of squared distances from it
     /// (of directions from their mean, for `Dot`). An empty list keeps its centroid.
     fn update(&mut self, run: &mut Run<'_, '_>) -> Result<f64> {
-        let dims = self.task.dims;
-        let mut sums = vec![0.0f64; dims];
-        let mut inertia = 0.0;
-        let mut elements = 0;
-        for list in 0..self.task.lists {
-            let members = &self.order[self.starts[list]..self.starts[list + 1]];
-            if members.is_empty() {
+        let dims = self.dims;
+        self.sums.follow(
+            run,
+            self.job.rows,
+            [&self.previous, &self.labels],
+            &self.starts,
+            &self.order,
+        )?;
+        let mut inertia = match self.by {
+            NearestBy::L2 => {
+                let norms = self.job.rows.iter().map(|number| run.norms[index(*number)]);
+                norms.map(|norm| norm * norm).sum()
+            }
+            NearestBy::Dot => self.job.rows.len() as f64,
+        };
+        for (list, centroid) in self.centroids.chunks_exact_mut(dims).enumerate() {
+            let count = (self.starts[list + 1] - self.starts[list]) as f64;
+            if count == 0.0 {
                 continue;
             }
-            sums.fill(0.0);
-            for number in members {
-                let row = self.row(*number);
-                let norm = self.norms[index(*number)];
-                inertia += match self.task.by {
-                    NearestBy::L2 => norm * norm,
-                    NearestBy::Dot => 1.0,
-                };
-                let weight = match self.task.by {
-                    NearestBy::Dot if norm > 0.0 => 1.0 / norm,
-                    _ => 1.0,
-                };
-                for (sum, x) in sums.iter_mut().zip(row) {
-                    *sum += f64::from(*x) * weight;
-                }
-                elements += dims;
-                if elements >= POLL_ELEMENTS {
-                    elements = 0;
-                    run.poll()?;
-                }
-            }
-            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-            let count = members.len() as f64;
-            let divisor = match self.task.by {
+            let (sums, square) = self.sums.of(list);
+            let divisor = match self.by {
                 NearestBy::L2 => count,
-                NearestBy::Dot if length > 0.0 => length,
+                NearestBy::Dot if square > 0.0 => square.sqrt(),
                 // Directions that cancel have no mean direction: keep the centroid.
                 NearestBy::Dot => continue,
             };
-            inertia -= length * length
-                / if self.task.by == NearestBy::L2 {
-                    count
-                } else {
-                    length
-                };
-            for (x, sum) in self.centroids[list * dims..][..dims].iter_mut().zip(&sums) {
+            inertia -= square / divisor;
+            for (x, sum) in centroid.iter_mut().zip(sums) {
                 *x = rounded(sum / divisor);
             }
         }
@@ -194,9 +196,9 @@ impl<'a> State<'a> {
 
     /// Gives each empty list, and, when `balance` is set, small lists while there are large ones, half of the largest
     /// list. Returns how many it gave.
-    fn repair(&mut self, random: &mut Random, balance: bool) -> usize {
-        let lists = self.task.lists;
-        let average = self.rows() as f64 / lists as f64;
+    fn repair(&mut self, run: &Run<'_, '_>, balance: bool) -> usize {
+        let lists = self.job.lists;
+        let average = self.labels.len() as f64 / lists as f64;
         let small = if balance { average * SMALL } else { 0.0 };
         let mut takers: Vec<usize> = (0..lists)
             .filter(|list| self.size(*list) as f64 <= small)
@@ -215,7 +217,9 @@ impl<'a> State<'a> {
             let split = loop {
                 match largest.pop() {
                     Some((size, _)) if size < 2 || (size as f64) <= wanted => break None,
-                    Some((size, list)) if self.split(list.0, taker, random) => break Some((size, list)),
+                    Some((size, list)) if self.split(run, list.0, taker) => {
+                        break Some((size, list));
+                    }
                     // Its rows are all alike: no use in trying it again.
                     Some(_) => {}
                     None => break None,
@@ -231,12 +235,12 @@ impl<'a> State<'a> {
 
     /// Moves the centroids of `list` and `taker` to either side of `list`'s, along the way to one of its rows; false
     /// when all rows tried lie on the centroid.
-    fn split(&mut self, list: usize, taker: usize, random: &mut Random) -> bool {
-        let dims = self.task.dims;
+    fn split(&mut self, run: &Run<'_, '_>, list: usize, taker: usize) -> bool {
+        let dims = self.dims;
         let members = &self.order[self.starts[list]..self.starts[list + 1]];
         let centre = self.centroids[list * dims..][..dims].to_vec();
         let direction = |row: &[f32]| -> Vec<f64> {
-            let scale = match self.task.by {
+            let scale = match self.by {
                 NearestBy::L2 => 1.0,
                 NearestBy::Dot => 1.0 / norm(row),
             };
@@ -246,8 +250,10 @@ impl<'a> State<'a> {
                 .collect()
         };
         let length = |way: &[f64]| way.iter().map(|x| x * x).sum::<f64>();
+        let random = &mut self.job.random;
+        let mut member = || run.row(self.job.rows[index(members[random.below(members.len())])]);
         let farthest = (0..SPLIT_TRIES)
-            .map(|_| direction(self.row(members[random.below(members.len())])))
+            .map(|_| direction(member()))
             .max_by(|a, b| length(a).total_cmp(&length(b)))
             .unwrap_or_default();
         let size = length(&farthest);
@@ -260,7 +266,7 @@ impl<'a> State<'a> {
             for ((x, c), way) in target.iter_mut().zip(&centre).zip(&farthest) {
                 *x = rounded(f64::from(*c) + side * way);
             }
-            if self.task.by == NearestBy::Dot && !normalise(target) {
+            if self.by == NearestBy::Dot && !normalise(target) {
                 target.copy_from_slice(&centre);
             }
         }

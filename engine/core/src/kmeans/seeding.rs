@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::{FLAT_LISTS, KmeansTask, Run, buffer, normalise, rounded};
-use crate::backend::{Backend, NearestBy, RowBlock};
-use crate::cpu::CpuBackend;
+use super::{FLAT_LISTS, Job, Run, buffer, index, normalise, rounded};
+use crate::backend::{NearestBy, Part};
+use crate::cpu::kernels;
+use crate::distance::l2_squared;
 use crate::error::Result;
 use crate::metric::{Element, Score};
 use crate::random::Random;
@@ -13,8 +14,14 @@ use crate::random::Random;
 const ROWS_PER_SEED: usize = 8;
 /// Rows that the upper of two levels looks at, for each of its lists.
 const ROWS_PER_UPPER_LIST: usize = 64;
-/// The lower level takes at most this part of the samples at a time.
-pub(super) const GATHER_SHARE: usize = 4;
+/// Of all rows, the part that a cluster of the upper level has to exceed to be clustered by some of its rows: a few clusters that hold
+/// nearly all would take as long as one level does.
+const OUTSIZED_PART: usize = 4;
+/// Seeds that are drawn at a time.
+const TOGETHER: usize = 8;
+/// Bytes of rows, and rows, that are compared with all of those while they are in the first-level cache.
+const CACHED_BYTES: usize = 24 << 10;
+const CACHED_ROWS: usize = 64;
 /// How far a made-up centroid lies from its row, relative to the largest element.
 const PERTURBATION: f64 = 1.0 / 128.0;
 
@@ -24,10 +31,10 @@ pub(super) fn subsample_rows(lists: usize) -> usize {
 }
 
 /// The distinct rows, then rows moved a little, until there are enough; random directions when there is no row.
-pub(super) fn distinct_rows(task: &KmeansTask<'_>, random: &mut Random) -> Result<Vec<f32>> {
+pub(super) fn distinct_rows(run: &Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<f32>> {
     let rows: Vec<&[f32]> = {
-        let mut rows = buffer(task.samples.len() / task.dims)?;
-        rows.extend(task.samples.chunks_exact(task.dims));
+        let mut rows = buffer(job.rows.len())?;
+        rows.extend(job.rows.iter().map(|number| run.row(*number)));
         rows
     };
     let mut order: Vec<usize> = buffer(rows.len())?;
@@ -43,52 +50,73 @@ pub(super) fn distinct_rows(task: &KmeansTask<'_>, random: &mut Random) -> Resul
     order.sort_by(by_value);
     order.dedup_by(|a, b| by_value(a, b).is_eq());
     order.sort_unstable();
-    let mut centroids = buffer(task.lists.saturating_mul(task.dims))?;
+    let mut centroids = buffer(job.lists.saturating_mul(run.dims))?;
     for row in order {
-        push(&mut centroids, rows[row], task.by);
+        push(&mut centroids, rows[row], run.by);
     }
-    fill(task, &mut centroids, random);
+    fill(run, job, &mut centroids);
     Ok(centroids)
 }
 
 /// Seeds drawn one after the other, each with a chance in proportion to its squared distance from those before.
-pub(super) fn plus_plus(
-    run: &mut Run<'_, '_>,
-    task: &KmeansTask<'_>,
-    random: &mut Random,
-) -> Result<Vec<f32>> {
-    let n = task.samples.len() / task.dims;
-    let subsample = subsample(task, n.min(subsample_rows(task.lists.min(FLAT_LISTS))), random)?;
-    let rows = subsample.len() / task.dims;
-    let block = RowBlock {
-        codes: bytemuck::cast_slice(&subsample),
-        element: Element::F32,
-        dims: task.dims,
-    };
-    let mut centroids = buffer(task.lists.saturating_mul(task.dims))?;
-    let mut nearest: Vec<f32> = buffer(rows)?;
-    nearest.resize(rows, f32::INFINITY);
-    let mut squares = buffer(rows)?;
-    let mut cpu = CpuBackend::new();
-    let mut next = random.below(rows);
-    for _ in 0..task.lists.min(FLAT_LISTS) {
-        let seed = &subsample[next * task.dims..][..task.dims];
-        centroids.extend_from_slice(seed);
-        squares.clear();
-        run.poll()?;
-        cpu.score(Score::SquaredL2, seed, block, &mut squares, run.keep_waiting)?;
-        let mut total = 0.0;
-        for (nearest, square) in nearest.iter_mut().zip(&squares) {
-            *nearest = nearest.min(*square);
-            total += f64::from(*nearest);
+///
+/// Several are drawn from the same chances, and compared with the rows in one pass. Each is then kept with the share of its chance that
+/// those kept before it in the pass have left it: so it has the chance that it would have if it had been drawn after them.
+pub(super) fn plus_plus(run: &mut Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<f32>> {
+    let (wanted, dims) = (job.lists.min(FLAT_LISTS), run.dims);
+    let count = job.rows.len().min(subsample_rows(wanted));
+    let subsample = subsample(job.rows, count, &mut job.random)?;
+    let mut rows = buffer(subsample.len().saturating_mul(run.dims))?;
+    for number in &subsample {
+        push(&mut rows, run.row(*number), run.by);
+    }
+    let row = |number: usize| &rows[number * dims..][..dims];
+    let mut centroids = buffer(job.lists.saturating_mul(dims))?;
+    let mut nearest: Vec<f32> = buffer(subsample.len())?;
+    nearest.resize(subsample.len(), f32::INFINITY);
+    let mut kept = vec![row(job.random.below(subsample.len()))];
+    let mut found = 0;
+    loop {
+        found += kept.len();
+        centroids.extend(kept.iter().copied().flatten());
+        if found == wanted {
+            break;
         }
+        run.poll()?;
+        approach(&mut nearest, &rows, &kept);
+        let total: f64 = nearest.iter().copied().map(f64::from).sum();
         if total <= 0.0 {
             break;
         }
-        next = draw(&nearest, random.unit() * total);
+        kept.clear();
+        for _ in 0..TOGETHER.min(wanted - found) {
+            let drawn = draw(&nearest, job.random.unit() * total);
+            let squares = kept.iter().map(|seed| l2_squared(seed, row(drawn)));
+            let left = squares.fold(nearest[drawn], f32::min);
+            if job.random.unit() * f64::from(nearest[drawn]) < f64::from(left) {
+                kept.push(row(drawn));
+            }
+        }
     }
-    fill(task, &mut centroids, random);
+    fill(run, job, &mut centroids);
     Ok(centroids)
+}
+
+/// Lowers the squared distance of each row from its nearest seed to those from `seeds`; a few rows at a time, which stay in the cache.
+fn approach(nearest: &mut [f32], rows: &[f32], seeds: &[&[f32]]) {
+    let dims = rows.len() / nearest.len();
+    let together = (CACHED_BYTES / (dims * size_of::<f32>())).clamp(1, CACHED_ROWS);
+    let mut squares = [0.0; CACHED_ROWS];
+    for (nearest, rows) in nearest.chunks_mut(together).zip(rows.chunks(together * dims)) {
+        let squares = &mut squares[..nearest.len()];
+        for seed in seeds {
+            let rows = bytemuck::cast_slice(rows);
+            kernels().block(Score::SquaredL2, Element::F32, seed, rows, squares);
+            for (nearest, square) in nearest.iter_mut().zip(&*squares) {
+                *nearest = nearest.min(*square);
+            }
+        }
+    }
 }
 
 /// The first index at which the running sum of `weights` exceeds `point`, or the last one with a weight.
@@ -105,19 +133,16 @@ fn draw(weights: &[f32], point: f64) -> usize {
     last
 }
 
-/// `count` rows drawn without replacement, in row order, as directions for `Dot`.
-fn subsample(task: &KmeansTask<'_>, count: usize, random: &mut Random) -> Result<Vec<f32>> {
-    let mut rows = buffer(count.saturating_mul(task.dims))?;
-    let n = task.samples.len() / task.dims;
-    let mut wanted = count;
-    for (i, row) in task.samples.chunks_exact(task.dims).enumerate() {
+/// `count` of `rows` drawn without replacement, in their order.
+fn subsample(rows: &[u32], count: usize, random: &mut Random) -> Result<Vec<u32>> {
+    let mut drawn = buffer(count)?;
+    for (i, row) in rows.iter().enumerate() {
         // Selection sampling: each row with the chance wanted / remaining.
-        if random.below(n - i) < wanted {
-            push(&mut rows, row, task.by);
-            wanted -= 1;
+        if random.below(rows.len() - i) < count - drawn.len() {
+            drawn.push(*row);
         }
     }
-    Ok(rows)
+    Ok(drawn)
 }
 
 fn push(rows: &mut Vec<f32>, row: &[f32], by: NearestBy) {
@@ -129,27 +154,28 @@ fn push(rows: &mut Vec<f32>, row: &[f32], by: NearestBy) {
 }
 
 /// Appends centroids until there are `lists`: known ones moved a little, so that rows yet to come can tell them apart.
-fn fill(task: &KmeansTask<'_>, centroids: &mut Vec<f32>, random: &mut Random) {
-    let known = centroids.len() / task.dims;
+fn fill(run: &Run<'_, '_>, job: &mut Job<'_>, centroids: &mut Vec<f32>) {
+    let (dims, random) = (run.dims, &mut job.random);
+    let known = centroids.len() / dims;
     let largest = centroids.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     let spread = if largest > 0.0 {
         f64::from(largest) * PERTURBATION
     } else {
         1.0
     };
-    for _ in known..task.lists {
+    for _ in known..job.lists {
         let start = centroids.len();
         if known == 0 {
-            centroids.extend((0..task.dims).map(|_| rounded(random.normal())));
+            centroids.extend((0..dims).map(|_| rounded(random.normal())));
             normalise(&mut centroids[start..]);
             continue;
         }
-        let origin = random.below(known) * task.dims;
-        for i in 0..task.dims {
+        let origin = random.below(known) * dims;
+        for i in 0..dims {
             let moved = f64::from(centroids[origin + i]) + spread * random.normal();
             centroids.push(rounded(moved).clamp(f32::MIN, f32::MAX));
         }
-        if task.by == NearestBy::Dot {
+        if run.by == NearestBy::Dot {
             normalise(&mut centroids[start..]);
         }
     }
@@ -158,75 +184,62 @@ fn fill(task: &KmeansTask<'_>, centroids: &mut Vec<f32>, random: &mut Random) {
 /// Clusters a part of the rows into about the square root of `lists`, then the rows of each cluster into its share.
 pub(super) fn two_levels(
     run: &mut Run<'_, '_>,
-    task: &KmeansTask<'_>,
-    random: &mut Random,
+    job: &mut Job<'_>,
     level: usize,
     share: (f32, f32),
 ) -> Result<Vec<f32>> {
-    let n = task.samples.len() / task.dims;
-    let upper_lists = task.lists.isqrt();
+    let rows = job.rows;
+    let upper_lists = job.lists.isqrt();
     let (from, to) = share;
-    let upper = {
-        let rows = subsample(task, n.min(upper_lists * ROWS_PER_UPPER_LIST), random)?;
-        let upper = KmeansTask {
-            samples: &rows,
-            lists: upper_lists,
-            ..*task
-        };
-        run.cluster(&upper, random, level + 1, (from, from + 0.2 * (to - from)))?
+    let middle = from + 0.2 * (to - from);
+    let upper_rows = subsample(
+        rows,
+        rows.len().min(upper_lists * ROWS_PER_UPPER_LIST),
+        &mut job.random,
+    )?;
+    let upper = Job {
+        rows: &upper_rows,
+        lists: upper_lists,
+        random: job.random.fork(),
     };
-    let mut labels: Vec<u32> = buffer(n)?;
-    labels.resize(n, 0);
-    run.backend
-        .nearest(&upper, task.dims, task.by, run.keep_waiting)?
-        .assign(task.samples, &mut labels, run.keep_waiting)?;
-    let mut sizes = vec![0usize; upper_lists];
-    for label in &labels {
-        sizes[index(*label)] += 1;
-    }
-    let shares = apportion(&sizes, task.lists);
-    let mut centroids = buffer(task.lists.saturating_mul(task.dims))?;
-    for (cluster, (size, lists)) in sizes.iter().zip(&shares).enumerate() {
-        if *lists == 0 {
-            continue;
-        }
-        let done =
-            from + (to - from) * (0.2 + 0.8 * (centroids.len() / task.dims) as f32 / task.lists as f32);
-        (run.progress)(done);
-        let rows = gather(task, &labels, cluster, *size, n, random)?;
-        let lower = KmeansTask {
-            samples: &rows,
-            lists: *lists,
-            ..*task
-        };
-        centroids.extend(run.cluster(&lower, random, level + 1, (done, done))?);
-    }
-    Ok(centroids)
+    let upper = run.cluster(vec![upper], level + 1, (from, middle))?.concat();
+    let mut labels: Vec<u32> = buffer(rows.len())?;
+    labels.resize(rows.len(), 0);
+    run.assign(&mut [Part {
+        rows,
+        centroids: &upper,
+        labels: &mut labels,
+    }])?;
+    let clusters = by_label(rows, &labels, upper_lists, &mut job.random)?;
+    let sizes: Vec<usize> = clusters.iter().map(Vec::len).collect();
+    let jobs = clusters.iter().zip(apportion(&sizes, job.lists));
+    let jobs = jobs.filter(|(_, lists)| *lists > 0).map(|(rows, lists)| Job {
+        rows,
+        lists,
+        random: job.random.fork(),
+    });
+    let jobs = jobs.collect();
+    Ok(run.cluster(jobs, level + 1, (middle, to))?.concat())
 }
 
-/// The rows of one cluster, or a random part of them when it holds an outsized part of the samples.
-fn gather(
-    task: &KmeansTask<'_>,
-    labels: &[u32],
-    cluster: usize,
-    size: usize,
-    n: usize,
-    random: &mut Random,
-) -> Result<Vec<f32>> {
-    let mut wanted = size.min(n / GATHER_SHARE);
-    let mut remaining = size;
-    let mut rows = buffer(wanted.saturating_mul(task.dims))?;
-    for (row, label) in task.samples.chunks_exact(task.dims).zip(labels) {
-        if index(*label) != cluster {
-            continue;
-        }
-        if random.below(remaining) < wanted {
-            rows.extend_from_slice(row);
-            wanted -= 1;
-        }
-        remaining -= 1;
+/// The rows of each cluster, or a random part of them where it holds an outsized part of all rows.
+fn by_label(rows: &[u32], labels: &[u32], clusters: usize, random: &mut Random) -> Result<Vec<Vec<u32>>> {
+    let mut sizes = vec![0; clusters];
+    for label in labels {
+        sizes[index(*label)] += 1;
     }
-    Ok(rows)
+    let mut found = sizes
+        .iter()
+        .map(|size| buffer(*size))
+        .collect::<Result<Vec<_>>>()?;
+    for (row, label) in rows.iter().zip(labels) {
+        found[index(*label)].push(*row);
+    }
+    let most = (rows.len() / OUTSIZED_PART).max(1);
+    for rows in found.iter_mut().filter(|rows| rows.len() > most) {
+        *rows = subsample(rows, most, random)?;
+    }
+    Ok(found)
 }
 
 /// Splits `seats` in proportion to `sizes` by largest remainders; the sum of the shares is `seats`.
@@ -249,8 +262,4 @@ pub(super) fn apportion(sizes: &[usize], seats: usize) -> Vec<usize> {
         shares[i] += 1;
     }
     shares
-}
-
-pub(super) fn index(label: u32) -> usize {
-    usize::try_from(label).expect("a label fits in memory's index type")
 }

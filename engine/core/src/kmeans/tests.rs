@@ -1,9 +1,12 @@
 //! Quality, determinism and the awkward inputs of k-means.
 
-use super::seeding::apportion;
+use super::seeding::{apportion, plus_plus};
+use super::sums::Sums;
 use super::*;
+use crate::backend::{Nearest, RowBlock};
 use crate::cpu::{CpuBackend, Kernels};
 use crate::distance;
+use crate::metric::Score;
 
 fn run(task: &KmeansTask<'_>) -> Vec<f32> {
     let mut last = 0.0;
@@ -52,7 +55,7 @@ fn labels(centroids: &[f32], task: &KmeansTask<'_>) -> Vec<usize> {
     nearest
         .assign(task.samples, &mut labels, &mut || true)
         .expect("assign");
-    labels.into_iter().map(seeding::index).collect()
+    labels.into_iter().map(index).collect()
 }
 
 fn sizes(centroids: &[f32], task: &KmeansTask<'_>) -> Vec<usize> {
@@ -290,4 +293,232 @@ fn seats_are_apportioned_in_full() {
     assert_eq!(apportion(&[1, 1, 1], 4).iter().sum::<usize>(), 4);
     assert_eq!(apportion(&[0, 5], 3), [0, 3]);
     assert_eq!(apportion(&[0, 0], 3).iter().sum::<usize>(), 3);
+}
+
+/// The CPU, which holds rows until so many assignments of them have been made.
+struct Holding {
+    assignments: usize,
+    fails_with: ErrorKind,
+}
+
+struct Held {
+    rows: Vec<f32>,
+    dims: usize,
+    left: usize,
+    fails_with: ErrorKind,
+}
+
+impl Backend for Holding {
+    fn label(&self) -> &str {
+        "holding"
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn batch_bytes(&self) -> usize {
+        0
+    }
+
+    fn score(
+        &mut self,
+        score: Score,
+        query: &[f32],
+        block: RowBlock<'_>,
+        scores: &mut Vec<f32>,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        CpuBackend::new().score(score, query, block, scores, keep_waiting)
+    }
+
+    fn nearest(
+        &mut self,
+        centroids: &[f32],
+        dims: usize,
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Box<dyn Nearest>> {
+        CpuBackend::new().nearest(centroids, dims, by, keep_waiting)
+    }
+
+    fn hold(
+        &mut self,
+        rows: &[f32],
+        dims: usize,
+        _: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        Ok(Some(Box::new(Held {
+            rows: rows.to_vec(),
+            dims,
+            left: self.assignments,
+            fails_with: self.fails_with,
+        })))
+    }
+}
+
+impl HeldRows for Held {
+    fn assign(
+        &mut self,
+        parts: &mut [Part<'_>],
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        if self.left == 0 {
+            parts.iter_mut().for_each(|part| part.labels.fill(u32::MAX));
+            return Err(Error::new(self.fails_with, "gone"));
+        }
+        self.left -= 1;
+        for part in parts {
+            let rows = part.rows.iter().map(|row| index(*row) * self.dims);
+            let rows: Vec<f32> = rows
+                .flat_map(|at| &self.rows[at..][..self.dims])
+                .copied()
+                .collect();
+            CpuBackend::new()
+                .nearest(part.centroids, self.dims, by, keep_waiting)?
+                .assign(&rows, part.labels, keep_waiting)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
+fn rows_that_a_device_holds_or_loses_are_clustered_as_rows_that_are_sent() {
+    let (_, rows) = clustered(900, 8, 12, 0.5);
+    for (by, lists) in [(NearestBy::L2, 40), (NearestBy::L2, 700), (NearestBy::Dot, 700)] {
+        let task = task(&rows, 12, lists, by);
+        let sent = run(&task);
+        for assignments in [0, 1, 3, 12, usize::MAX] {
+            let fails_with = ErrorKind::OutOfMemory;
+            let mut backend = Holding {
+                assignments,
+                fails_with,
+            };
+            let held = kmeans(&mut backend, &task, &mut |_| (), &mut || true).expect("kmeans");
+            assert_eq!(held, sent, "{by:?} {lists} {assignments}");
+        }
+        let mut backend = Holding {
+            assignments: 2,
+            fails_with: ErrorKind::Cancelled,
+        };
+        let stopped = kmeans(&mut backend, &task, &mut |_| (), &mut || true);
+        assert_eq!(stopped.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+    }
+}
+
+/// What `work` does with samples, as k-means has them.
+fn with_run<T>(samples: &[f32], dims: usize, work: impl FnOnce(&mut Run<'_, '_>) -> T) -> T {
+    let norms: Vec<f64> = samples.chunks_exact(dims).map(norm).collect();
+    work(&mut Run {
+        backend: &mut CpuBackend::new(),
+        held: None,
+        gathered: Vec::new(),
+        samples,
+        norms: &norms,
+        dims,
+        by: NearestBy::L2,
+        max_iterations: 1,
+        progress: &mut |_| (),
+        keep_waiting: &mut || true,
+    })
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "draws many times")]
+fn seeds_drawn_together_have_the_chances_of_seeds_drawn_one_after_the_other() {
+    const DRAWS: u64 = 40_000;
+    let samples = [0.0f32, 1.0, 3.0, 7.0, 7.5];
+    let mut counts = std::collections::BTreeMap::new();
+    with_run(&samples, 1, |run| {
+        for seed in 0..DRAWS {
+            let mut job = Job {
+                rows: &[0, 1, 2, 3, 4],
+                lists: 3,
+                random: Random::new(seed),
+            };
+            let seeds = plus_plus(run, &mut job).expect("seeds");
+            let place = |x: &f32| samples.iter().position(|y| x == y).expect("a row");
+            let places: Vec<usize> = seeds.iter().map(place).collect();
+            *counts.entry(places).or_insert(0.0) += 1.0;
+        }
+    });
+    let chances = |before: &[f32]| -> Vec<f64> {
+        let square = |x: &f32| {
+            before
+                .iter()
+                .map(|y| (x - y).powi(2))
+                .fold(f32::INFINITY, f32::min)
+        };
+        let squares: Vec<f64> = samples.iter().map(|x| f64::from(square(x))).collect();
+        let total: f64 = squares.iter().sum();
+        squares.iter().map(|square| square / total).collect()
+    };
+    let mut seen = 0.0;
+    for a in 0..5 {
+        for (b, chance_b) in chances(&[samples[a]]).into_iter().enumerate() {
+            for (c, chance_c) in chances(&[samples[a], samples[b]]).into_iter().enumerate() {
+                let expected = DRAWS as f64 * 0.2 * chance_b * chance_c;
+                let count: f64 = counts.get(&vec![a, b, c]).copied().unwrap_or(0.0);
+                // Five standard deviations.
+                assert!(
+                    (count - expected).abs() <= 5.0 * expected.sqrt(),
+                    "{a} {b} {c}: {count} {expected}"
+                );
+                seen += count;
+            }
+        }
+    }
+    assert_eq!(seen, DRAWS as f64);
+}
+
+#[test]
+fn sums_that_follow_the_labels_are_those_of_the_rows() {
+    let (dims, n, lists) = (5, 60, 4);
+    let mut random = Random::new(11);
+    let mut samples: Vec<f32> = (0..n * dims).map(|_| rounded(random.normal())).collect();
+    // What it leaves behind when it goes would drown the others.
+    samples[..dims].fill(1e15);
+    let rows: Vec<u32> = (0u32..).take(n).collect();
+    let mut before = vec![u32::MAX; n];
+    let mut now: Vec<u32> = (0..4).cycle().take(n).collect();
+    with_run(&samples, dims, |run| {
+        let mut sums = Sums::new(lists, dims).expect("memory");
+        for step in 0..50 {
+            let of_list = |list: u32| (0u32..).zip(&now).filter(move |(_, label)| **label == list);
+            let mut order: Vec<u32> = Vec::new();
+            let mut starts = vec![0];
+            for list in 0..4 {
+                order.extend(of_list(list).map(|(place, _)| place));
+                starts.push(order.len());
+            }
+            sums.follow(run, &rows, [&before, &now], &starts, &order)
+                .expect("sums");
+            for list in 0..4 {
+                let (got, square) = sums.of(index(list));
+                let mut mass = 0.0;
+                let mut want = vec![0.0; dims];
+                for (place, _) in of_list(list) {
+                    mass += run.norms[index(place)];
+                    add_row(&mut want, run.row(place));
+                }
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((got - want).abs() <= 1e-12 * mass, "{step} {list}: {got} {want}");
+                }
+                let exact: f64 = want.iter().map(|sum| sum * sum).sum();
+                assert!((square - exact).abs() <= 1e-11 * mass * mass);
+            }
+            before.clone_from(&now);
+            for _ in 0..random.below(6) {
+                now[random.below(n)] = [0, 1, 2, 3][random.below(if step < 40 { 4 } else { 2 })];
+            }
+        }
+    });
+}
+
+fn add_row(sums: &mut [f64], row: &[f32]) {
+    sums.iter_mut()
+        .zip(row)
+        .for_each(|(sum, x)| *sum += f64::from(*x));
 }
