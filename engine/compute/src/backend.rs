@@ -5,12 +5,15 @@
 
 use std::rc::Rc;
 
-use vectorgpu_core::backend::{Backend, KeepWaiting, Nearest, NearestBy, RowBlock, Unlabelled};
+use vectorgpu_core::backend::{
+    Backend, HeldRows, KeepWaiting, Nearest, NearestBy, Part, RowBlock, Unlabelled,
+};
 use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
 use vectorgpu_core::metric::Score;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::kernels::kmeans::Centroids;
+use crate::kernels::kmeans_parts::HeldArray;
 use crate::kernels::search;
 use crate::runtime::Runtime;
 
@@ -28,6 +31,11 @@ struct GpuNearest {
     centroids: Centroids,
     dims: usize,
     batch_bytes: usize,
+}
+
+struct GpuRows {
+    runtime: Rc<Runtime>,
+    rows: HeldArray,
 }
 
 impl GpuBackend {
@@ -120,6 +128,62 @@ impl Backend for GpuBackend {
             batch_bytes: self.batch_bytes,
         }))
     }
+
+    fn hold(
+        &mut self,
+        rows: &[f32],
+        dims: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        check_dims(dims)?;
+        if !rows.len().is_multiple_of(dims) {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("{} numbers are not rows of {dims} dimensions", rows.len()),
+            ));
+        }
+        let held = HeldArray::upload(&self.runtime, rows, dims, keep_waiting)?;
+        Ok(held.map(|rows| {
+            let runtime = Rc::clone(&self.runtime);
+            let held: Box<dyn HeldRows> = Box::new(GpuRows { runtime, rows });
+            held
+        }))
+    }
+}
+
+impl HeldRows for GpuRows {
+    fn assign(
+        &mut self,
+        parts: &mut [Part<'_>],
+        by: NearestBy,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<()> {
+        let (count, dims) = (self.rows.count(), self.rows.dims());
+        for part in &*parts {
+            let lists = part.centroids.len() / dims;
+            let beyond = part.rows.iter().any(|row| as_index(*row) >= count);
+            if beyond
+                || part.labels.len() != part.rows.len()
+                || lists == 0
+                || !part.centroids.len().is_multiple_of(dims)
+            {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!(
+                        "{} labels of {} of {count} rows, and {} numbers for centroids of {dims} dimensions do not fit",
+                        part.labels.len(),
+                        part.rows.len(),
+                        part.centroids.len()
+                    ),
+                ));
+            }
+        }
+        self.rows.assign(&self.runtime, parts, by, keep_waiting)
+    }
+}
+
+fn as_index(row: u32) -> usize {
+    usize::try_from(row).unwrap_or(usize::MAX)
 }
 
 impl Nearest for GpuNearest {

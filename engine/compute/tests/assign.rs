@@ -8,7 +8,7 @@ use vectorgpu_compute::{
     Array, Assignment, Engine, EngineBuilder, RowArray, RowFormat, ScaledRows, reference,
 };
 use vectorgpu_core::ErrorKind;
-use vectorgpu_core::backend::{Backend, NearestBy, Unlabelled};
+use vectorgpu_core::backend::{Backend, HeldRows, NearestBy, Part, Unlabelled};
 use vectorgpu_core::metric::Element;
 
 fn upload(engine: &Engine, dims: usize, values: &[f32]) -> RowArray {
@@ -320,4 +320,114 @@ fn blocks_are_labelled_as_if_they_lay_one_after_the_other() {
         let refused = nearest.assign_each(&mut blocks, &mut go_on).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Internal);
     }
+}
+
+/// Labels of some of the held rows by centroids of their own, several times at once.
+fn labels_of_parts(
+    held: &mut dyn HeldRows,
+    by: NearestBy,
+    parts: &[(Vec<u32>, Vec<f32>)],
+) -> Result<Vec<Vec<u32>>, vectorgpu_core::Error> {
+    let mut labels: Vec<Vec<u32>> = parts.iter().map(|(rows, _)| vec![u32::MAX; rows.len()]).collect();
+    let zipped = parts.iter().zip(&mut labels);
+    let mut parts: Vec<Part<'_>> = zipped
+        .map(|((rows, centroids), labels)| Part {
+            rows,
+            centroids,
+            labels,
+        })
+        .collect();
+    held.assign(&mut parts, by, &mut go_on)?;
+    Ok(labels)
+}
+
+#[test]
+fn rows_that_are_held_get_the_labels_of_rows_that_are_sent() {
+    for engine in engines("rows_that_are_held_get_the_labels_of_rows_that_are_sent") {
+        let mut random = Random(58);
+        for (dims, n) in [(1, 70), (3, 500), (31, 1000), (100, 300), (768, 200)] {
+            let rows = random.floats(n * dims);
+            let mut backend = engine.backend();
+            let mut held = backend.hold(&rows, dims, &mut go_on).unwrap().expect("they fit");
+            let every = |step: usize| -> Vec<u32> { (0u32..).take(n).step_by(step).collect() };
+            let sets = [
+                (every(1), 130),
+                (every(3), 1),
+                (vec![], 5),
+                (every(7), 64),
+                (every(2), 65),
+            ];
+            let parts: Vec<_> = sets
+                .into_iter()
+                .map(|(numbers, lists)| (numbers, random.floats(lists * dims)))
+                .collect();
+            for by in [NearestBy::L2, NearestBy::Dot] {
+                let labels = labels_of_parts(&mut *held, by, &parts).unwrap();
+                for ((numbers, centroids), labels) in parts.iter().zip(labels) {
+                    let sent = numbers
+                        .iter()
+                        .flat_map(|row| &rows[*row as usize * dims..][..dims]);
+                    let sent: Vec<f32> = sent.copied().collect();
+                    let mut want = vec![u32::MAX; numbers.len()];
+                    let mut nearest = backend.nearest(centroids, dims, by, &mut go_on).unwrap();
+                    nearest.assign(&sent, &mut want, &mut go_on).unwrap();
+                    assert_eq!(labels, want, "{by:?} {dims}");
+                }
+            }
+        }
+        assert_eq!(engine.memory().in_use().count(), 0);
+    }
+}
+
+#[test]
+fn rows_that_are_held_find_the_nearest_of_more_lists_than_one_submission_takes() {
+    let test = "rows_that_are_held_find_the_nearest_of_more_lists_than_one_submission_takes";
+    let Some(engine) = engine(&EngineBuilder::new(), test) else {
+        return;
+    };
+    // Software devices begin with 10 million multiply-adds a submission: less than a tile of rows and all lists.
+    let (dims, lists, n) = (512, 700, 150);
+    let mut random = Random(59);
+    let (rows, centroids) = (random.floats(n * dims), random.floats(lists * dims));
+    let mut held = engine
+        .backend()
+        .hold(&rows, dims, &mut go_on)
+        .unwrap()
+        .expect("they fit");
+    let all: Vec<u32> = (0u32..).take(n).collect();
+    let parts = [(all, centroids), (vec![3, 4], rows[3 * dims..5 * dims].to_vec())];
+    let labels = labels_of_parts(&mut *held, NearestBy::L2, &parts).unwrap();
+    let relative = (512.0 + 8.0) * f64::from(f32::EPSILON);
+    check(&labels[0], NearestBy::L2, dims, &rows, &parts[0].1, relative);
+    assert_eq!(labels[1], [0, 1]);
+}
+
+#[test]
+fn rows_are_not_held_where_they_do_not_fit_and_misuse_or_a_lost_device_is_told() {
+    let test = "rows_are_not_held_where_they_do_not_fit_and_misuse_or_a_lost_device_is_told";
+    let small = EngineBuilder::new().vram_limit(8 << 20).staging(1 << 20);
+    let Some(engine) = engine(&small, test) else {
+        return;
+    };
+    let rows = vec![1.0; (5 << 20) / 4];
+    let mut backend = engine.backend();
+    assert!(backend.hold(&rows, 64, &mut go_on).unwrap().is_none());
+    assert!(backend.hold(&[], 64, &mut go_on).unwrap().is_none());
+    assert!(backend.hold(&rows[1..], 64, &mut go_on).is_err());
+    let mut held = backend
+        .hold(&rows[..640], 64, &mut go_on)
+        .unwrap()
+        .expect("they fit");
+    let kind = |held: &mut dyn HeldRows, rows: Vec<u32>, centroids: usize| {
+        let parts = [(rows, vec![1.0; centroids])];
+        labels_of_parts(held, NearestBy::L2, &parts).map_err(|error| error.kind())
+    };
+    assert_eq!(kind(&mut *held, vec![9, 0], 64), Ok(vec![vec![0, 0]]));
+    assert_eq!(kind(&mut *held, vec![10], 64), Err(ErrorKind::Internal));
+    assert_eq!(kind(&mut *held, vec![1], 0), Err(ErrorKind::Internal));
+    assert_eq!(kind(&mut *held, vec![1], 65), Err(ErrorKind::Internal));
+    // Centroids that do not fit beside them.
+    assert_eq!(kind(&mut *held, vec![1], 2 << 20), Err(ErrorKind::OutOfMemory));
+    engine.simulate_loss().unwrap();
+    assert_eq!(kind(&mut *held, vec![1], 64), Err(ErrorKind::DeviceLost));
 }

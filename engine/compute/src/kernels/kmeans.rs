@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::{KeepWaiting, NearestBy, Unlabelled};
+use vectorgpu_core::cpu::kernels;
 
 use super::plan::{QUAD, TILE, batch_rows, learn, workgroups};
 use crate::memory::buffer::Purpose;
@@ -249,11 +250,11 @@ pub(super) fn scale_for(by: NearestBy) -> f32 {
     }
 }
 
-fn norm_for(by: NearestBy, centroid: &[f32]) -> f32 {
+pub(super) fn norm_for(by: NearestBy, centroid: &[f32]) -> f32 {
     match by {
         NearestBy::Dot => 0.0,
         NearestBy::L2 => {
-            let norm: f64 = centroid.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let norm = kernels().square(centroid);
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "rounding to f32; overflow becomes infinity"
@@ -265,7 +266,7 @@ fn norm_for(by: NearestBy, centroid: &[f32]) -> f32 {
     }
 }
 
-fn acquire(
+pub(super) fn acquire(
     runtime: &Runtime,
     label: &'static str,
     bytes: usize,
@@ -276,7 +277,7 @@ fn acquire(
     Ok(View::front(&block, bytes)?)
 }
 
-fn reserve(
+pub(super) fn reserve(
     runtime: &Runtime,
     label: &'static str,
     bytes: usize,

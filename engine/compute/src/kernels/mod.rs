@@ -5,6 +5,7 @@ pub(crate) mod assign;
 pub(crate) mod candidates;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
+pub(crate) mod kmeans_parts;
 mod kmeans_update;
 mod linear;
 pub(crate) mod list_keys;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         candidates::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
+        kmeans_parts::KERNELS,
         kmeans_update::KERNELS,
         linear::KERNELS,
         list_keys::KERNELS,
@@ -57,6 +59,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         candidates::variants(),
         codes::variants(),
         kmeans::variants(),
+        kmeans_parts::variants(),
         kmeans_update::variants(),
         linear::variants(),
         list_keys::variants(),

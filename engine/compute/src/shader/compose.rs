@@ -46,6 +46,7 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("candidates"),
     part!("keep_below"),
     part!("eight_rows"),
+    part!("nearest_tile"),
 ];
 
 /// Text with a line map.
