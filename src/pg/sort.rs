@@ -59,12 +59,17 @@ impl RowSort {
         }
     }
 
-    /// Adds a row.
-    pub(crate) fn put(&mut self, list: u32, tid: u64, payload: &[u8]) {
-        let bytes = size_of::<u32>() + payload.len();
+    /// Adds a row, whose payload is `payload`, part after part.
+    pub(crate) fn put<const N: usize>(&mut self, list: u32, tid: u64, payload: [&[u8]; N]) {
+        let bytes = size_of::<u32>() + payload.iter().map(|part| part.len()).sum::<usize>();
         self.datum.resize(bytes.div_ceil(4), 0);
         let datum: &mut [u8] = bytemuck::cast_slice_mut(&mut self.datum);
-        datum[4..bytes].copy_from_slice(payload);
+        let mut rest = &mut datum[size_of::<u32>()..bytes];
+        for part in payload {
+            let (front, behind) = rest.split_at_mut(part.len());
+            front.copy_from_slice(part);
+            rest = behind;
+        }
         // SAFETY: the buffer is 4-byte aligned and `bytes` long; the slot has three attributes and is virtual.
         unsafe {
             let varlena = self.datum.as_mut_ptr().cast::<pg_sys::varlena>();

@@ -31,7 +31,6 @@ pub(super) struct Assigner<'a> {
     centroids: &'a [f32],
     batches: &'a mut dyn Batches,
     sorts: RangeSorts,
-    payload: Vec<u8>,
     list_rows: Vec<u64>,
     tally: Tally<'a>,
 }
@@ -51,7 +50,6 @@ impl<'a> Assigner<'a> {
             centroids,
             batches,
             sorts,
-            payload: Vec::new(),
             list_rows: vec![0; plan.lists as usize],
             tally,
         }
@@ -80,11 +78,10 @@ impl<'a> Assigner<'a> {
         while self.batches.has_rows() {
             self.flush()?;
         }
-        self.sorts.perform();
         Ok(seen)
     }
 
-    /// Ends the part: the sorts, and how many of its rows went to each list.
+    /// Ends the part: the sorts, which are still to be performed, and how many of its rows went to each list.
     pub(super) fn finish(self) -> (RangeSorts, Vec<u64>) {
         (self.sorts, self.list_rows)
     }
@@ -106,11 +103,8 @@ impl<'a> Assigner<'a> {
         for ((tid, vector), list) in batch.tids.iter().zip(rows).zip(batch.lists) {
             let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
             let row = self.encoder.encode(*tid, vector, *list, centroid)?;
-            self.payload.clear();
-            self.payload.extend_from_slice(bytemuck::cast_slice(row.factors));
-            self.payload.extend_from_slice(row.filter);
-            self.payload.extend_from_slice(row.code);
-            self.sorts.put(*list, *tid, &self.payload);
+            let payload = [bytemuck::cast_slice(row.factors), row.filter, row.code];
+            self.sorts.put(*list, *tid, payload);
             self.list_rows[*list as usize] += 1;
         }
         self.tally.add(batch.tids.len() as u64);

@@ -127,8 +127,9 @@ unsafe fn build_alone(
     let mut assigner = Assigner::new(plan, centroids, &mut batch, sorts, tally);
     // SAFETY: as the caller's; a NULL scan makes the server start its own.
     let table_rows = unsafe { assigner.scan(source, std::ptr::null_mut()) }?;
-    let (sorts, list_rows) = assigner.finish();
+    let (mut sorts, list_rows) = assigner.finish();
     drop(nearest);
+    sorts.perform();
     let placement = place(plan, list_rows)?;
     announce_writing(&placement);
     let tally = Tally::shown(Phase::Writing, &written, placement.rows() as f64);

@@ -113,16 +113,17 @@ impl Team {
         let tally = Tally::shown(Phase::Assigning, &shared.assigned_rows, plan.estimated_rows);
         let mut batches = LeaderBatches::new(segment.slots, OwnBatch::new(plan.dims(), &mut *nearest));
         // SAFETY: the relations are open.
-        unsafe { assign(segment, source, plan, &mut batches, tally) }?;
+        let assigned = unsafe { assign(segment, source, plan, &mut batches, tally) }?;
         // SAFETY: the context lives. A worker that never started would be waited for without end below.
         unsafe { pg_sys::WaitForParallelWorkersToAttach(self.leader.context) };
-        let all_scanned = || shared.scanned.load(Ordering::SeqCst) == self.participants;
-        while !all_scanned() {
+        // Workers wait for their last rows' lists, so this process sorts its own only then.
+        let all_labelled = || shared.labelled.load(Ordering::SeqCst) == self.participants;
+        while segment.slots.is_some() && !all_labelled() {
             interrupt::check();
             batches.serve()?;
             shared.wait_until(|| {
                 tally.show();
-                all_scanned() || batches.is_awaited()
+                all_labelled() || batches.is_awaited()
             });
         }
         if segment.slots.is_some() {
@@ -130,6 +131,11 @@ impl Team {
         }
         drop(batches);
         drop(nearest);
+        assigned.sort(segment);
+        shared.wait_until(|| {
+            tally.show();
+            shared.sorted.load(Ordering::SeqCst) == self.participants
+        });
         let placement = place(plan, segment.list_rows())?;
         announce_writing(&placement);
         // SAFETY: the index is open and its main fork empty; workers do not write before `merged` is set.
@@ -189,7 +195,16 @@ fn team_shape(plan: &Plan, workers: u32, patience_s: Option<f64>) -> TeamShape {
     }
 }
 
-/// Reads, assigns and sorts a participant's share of the table.
+/// A participant's rows, in the sorts of their lists' ranges.
+struct Assigned {
+    sorts: RangeSorts,
+    /// Of each list.
+    list_rows: Vec<u64>,
+    /// Rows of the table that it has seen.
+    seen: f64,
+}
+
+/// Reads a participant's share of the table, finds the lists of its rows, and says so.
 ///
 /// # Safety
 /// The relations are open.
@@ -199,7 +214,7 @@ unsafe fn assign(
     plan: &Plan,
     batches: &mut dyn Batches,
     tally: Tally<'_>,
-) -> Result<()> {
+) -> Result<Assigned> {
     let shared = segment.shared;
     let part = |range| Part::Worker(segment.sort(range));
     let sorts = RangeSorts::begin(shared.ranges(), shared.work_mem_kb, part);
@@ -209,18 +224,32 @@ unsafe fn assign(
         let scan = pg_sys::table_beginscan_parallel(source.table, segment.scan);
         assigner.scan(source, scan)
     }?;
-    let (sorts, own) = assigner.finish();
-    sorts.end();
-    segment.add_list_rows(&own);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count of rows"
-    )]
-    shared.table_rows.fetch_add(seen as u64, Ordering::SeqCst);
-    shared.scanned.fetch_add(1, Ordering::SeqCst);
+    let (sorts, list_rows) = assigner.finish();
+    shared.labelled.fetch_add(1, Ordering::SeqCst);
     shared.announce();
-    Ok(())
+    Ok(Assigned {
+        sorts,
+        list_rows,
+        seen,
+    })
+}
+
+impl Assigned {
+    /// Sorts the rows, counts them, and says so.
+    fn sort(mut self, segment: Segment<'_>) {
+        let shared = segment.shared;
+        self.sorts.perform();
+        self.sorts.end();
+        segment.add_list_rows(&self.list_rows);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of rows"
+        )]
+        shared.table_rows.fetch_add(self.seen as u64, Ordering::SeqCst);
+        shared.sorted.fetch_add(1, Ordering::SeqCst);
+        shared.announce();
+    }
 }
 
 /// Writes ranges of lists until every one is taken.
@@ -304,7 +333,7 @@ unsafe fn work(segment: Segment<'_>) -> Result<()> {
         }
     };
     // SAFETY: opened above.
-    unsafe { assign(segment, source, &plan, batches, tally) }?;
+    unsafe { assign(segment, source, &plan, batches, tally) }?.sort(segment);
     drop(nearest);
     shared.wait_until(|| shared.merged.load(Ordering::SeqCst) > 0);
     let placement = place(&plan, segment.list_rows())?;

@@ -59,8 +59,8 @@ impl RangeSorts {
         Self { ranges, sorts }
     }
 
-    /// Adds a row.
-    pub(super) fn put(&mut self, list: u32, tid: Tid, payload: &[u8]) {
+    /// Adds a row, whose payload comes in parts.
+    pub(super) fn put<const N: usize>(&mut self, list: u32, tid: Tid, payload: [&[u8]; N]) {
         self.sorts[self.ranges.of(list)].put(list, tid.0, payload);
     }
 

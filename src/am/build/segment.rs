@@ -49,8 +49,10 @@ pub(super) struct Shared {
     pub(super) full_slots: AtomicU32,
     /// A participant's memory, for all its sorts or for the merge of one range.
     pub(super) work_mem_kb: i32,
-    /// Participants that have put all their rows into the sorts.
-    pub(super) scanned: AtomicU32,
+    /// Participants that know the lists of all their rows, so that they hand over no more.
+    pub(super) labelled: AtomicU32,
+    /// Participants that have sorted all their rows.
+    pub(super) sorted: AtomicU32,
     /// Participants whose rows are to be merged; 0 until the lists may be written.
     pub(super) merged: AtomicU32,
     next_range: AtomicU32,
@@ -104,7 +106,8 @@ impl Shared {
             patience: team.patience,
             full_slots: AtomicU32::new(0),
             work_mem_kb: team.work_mem_kb(plan),
-            scanned: AtomicU32::new(0),
+            labelled: AtomicU32::new(0),
+            sorted: AtomicU32::new(0),
             merged: AtomicU32::new(0),
             next_range: AtomicU32::new(0),
             written_ranges: AtomicU32::new(0),
