@@ -6,7 +6,7 @@
 
 use super::{Run, buffer, index};
 use crate::backend::NearestBy;
-use crate::cpu::kernels;
+use crate::cpu::{kernels, prefetch};
 use crate::error::Result;
 
 /// Norms of rows that went through a sum, at most, for those that are in it: leaves 30 bits, more than an f32 has.
@@ -22,7 +22,6 @@ pub(super) struct Sums {
     /// `[lists, dims]`.
     values: Vec<f64>,
     lists: Vec<List>,
-    elements: usize,
 }
 
 /// What a sum has been through.
@@ -58,7 +57,6 @@ impl Sums {
             dims,
             values,
             lists: of_lists,
-            elements: 0,
         })
     }
 
@@ -90,26 +88,35 @@ impl Sums {
         order: &[u32],
     ) -> Result<()> {
         self.choose(run, rows, [before, now], starts);
-        let labels = before.iter().zip(now);
-        for (number, (before, now)) in rows.iter().zip(labels).filter(|(_, (before, now))| before != now) {
-            let weight = weight(run, *number);
-            let kept = |list: &u32| self.lists.get(index(*list)).is_some_and(|list| !list.anew);
-            let (from, to) = (kept(before).then_some(*before), kept(now).then_some(*now));
-            if let Some(list) = from {
-                self.add(run, index(list), *number, -weight)?;
+        let (lists, mut adding) = (&self.lists, Adding::new(run, self.dims, &mut self.values));
+        let kept = |label: u32| {
+            lists
+                .get(index(label))
+                .is_some_and(|list| !list.anew)
+                .then_some(index(label))
+        };
+        let labels = before.iter().zip(now).map(|(before, now)| (*before, *now));
+        let moved = rows.iter().zip(labels).filter(|(_, (before, now))| before != now);
+        let mut moves = moved
+            .map(|(number, (before, now))| (*number, kept(before), kept(now)))
+            .filter(|(_, before, now)| before.is_some() || now.is_some())
+            .peekable();
+        while let Some((number, before, now)) = moves.next() {
+            adding.ask_for(moves.peek().map(|(next, _, _)| *next));
+            if let Some(list) = before {
+                adding.add(list, number, -1.0)?;
             }
-            if let Some(list) = to {
-                self.add(run, index(list), *number, weight)?;
+            if let Some(list) = now {
+                adding.add(list, number, 1.0)?;
             }
         }
-        for list in 0..self.lists.len() {
-            if !self.lists[list].anew {
-                continue;
-            }
-            self.values[list * self.dims..][..self.dims].fill(0.0);
-            for place in &order[starts[list]..starts[list + 1]] {
-                let number = rows[index(*place)];
-                self.add(run, list, number, weight(run, number))?;
+        for (list, _) in lists.iter().enumerate().filter(|(_, list)| list.anew) {
+            adding.empty(list);
+            let members = order[starts[list]..starts[list + 1]].iter();
+            let mut members = members.map(|place| rows[index(*place)]).peekable();
+            while let Some(number) = members.next() {
+                adding.ask_for(members.peek().copied());
+                adding.add(list, number, 1.0)?;
             }
         }
         Ok(())
@@ -144,26 +151,55 @@ impl Sums {
             }
         }
     }
+}
 
-    fn add(&mut self, run: &mut Run<'_, '_>, list: usize, number: u32, weight: f64) -> Result<()> {
-        kernels().add(
-            &mut self.values[list * self.dims..][..self.dims],
-            run.row(number),
-            weight,
-        );
+/// Rows on their way into sums.
+struct Adding<'s, 'r, 'a, 'b> {
+    run: &'r mut Run<'a, 'b>,
+    dims: usize,
+    /// `[lists, dims]`.
+    values: &'s mut [f64],
+    /// Added since the keep-waiting closure was asked.
+    elements: usize,
+}
+
+impl<'s, 'r, 'a, 'b> Adding<'s, 'r, 'a, 'b> {
+    fn new(run: &'r mut Run<'a, 'b>, dims: usize, values: &'s mut [f64]) -> Self {
+        Self {
+            run,
+            dims,
+            values,
+            elements: 0,
+        }
+    }
+
+    /// Has a row brought into the cache while others are added.
+    fn ask_for(&self, number: Option<u32>) {
+        if let Some(number) = number {
+            prefetch(bytemuck::cast_slice(self.run.row(number)));
+        }
+    }
+
+    fn sum(&mut self, list: usize) -> &mut [f64] {
+        &mut self.values[list * self.dims..][..self.dims]
+    }
+
+    fn empty(&mut self, list: usize) {
+        self.sum(list).fill(0.0);
+    }
+
+    fn add(&mut self, list: usize, number: u32, sign: f64) -> Result<()> {
+        let row = self.run.row(number);
+        let weight = match self.run.by {
+            NearestBy::Dot if self.run.norms[index(number)] > 0.0 => sign / self.run.norms[index(number)],
+            _ => sign,
+        };
+        kernels().add(self.sum(list), row, weight);
         self.elements += self.dims;
         if self.elements >= POLL_ELEMENTS {
             self.elements = 0;
-            run.poll()?;
+            self.run.poll()?;
         }
         Ok(())
-    }
-}
-
-/// What a row is multiplied by.
-fn weight(run: &Run<'_, '_>, number: u32) -> f64 {
-    match run.by {
-        NearestBy::Dot if run.norms[index(number)] > 0.0 => 1.0 / run.norms[index(number)],
-        _ => 1.0,
     }
 }
