@@ -56,11 +56,11 @@ fn cluster(
         seed: seed.cast_unsigned(),
         max_iterations: kmeans::ITERATIONS,
     };
-    let sampled = (sample.vectors.len() / sample.dims * kmeans::ITERATIONS) as f64;
-    let assigned = sample.of_rows as f64 + sampled;
+    // The sample is sent once for all iterations, where a GPU holds it.
+    let (sampled, all) = ((sample.vectors.len() / sample.dims) as f64, sample.of_rows as f64);
     let work = AssignmentWork {
-        multiply_adds: assigned * (sample.dims * lists) as f64,
-        bytes: assigned * sample.dims as f64 * 4.0,
+        multiply_adds: (all + sampled * kmeans::ITERATIONS as f64) * (sample.dims * lists) as f64,
+        bytes: (all + sampled) * sample.dims as f64 * 4.0,
     };
     let (mut backend, book) = policy::build_backend(Job::Kmeans, work)?;
     let centroids = kmeans::kmeans(&mut *backend, &task, &mut |_| {}, &mut interrupt::keep_waiting)?;

@@ -403,6 +403,36 @@ fn rows_that_are_held_find_the_nearest_of_more_lists_than_one_submission_takes()
 }
 
 #[test]
+fn rows_without_a_score_that_are_held_get_a_valid_list() {
+    for engine in engines("rows_without_a_score_that_are_held_get_a_valid_list") {
+        let dims = 6;
+        let mut random = Random(60);
+        let mut rows = random.floats(130 * dims);
+        for (row, bad) in [
+            (0, f32::NAN),
+            (64, f32::INFINITY),
+            (129, f32::NEG_INFINITY),
+            (5, 3e38),
+        ] {
+            rows[row * dims + 2] = bad;
+        }
+        let centroids = random.floats(70 * dims);
+        let mut held = engine
+            .backend()
+            .hold(&rows, dims, &mut go_on)
+            .unwrap()
+            .expect("they fit");
+        let parts = [
+            ((0..130).collect(), centroids.clone()),
+            (vec![0, 64, 129, 5], centroids),
+        ];
+        for labels in labels_of_parts(&mut *held, NearestBy::L2, &parts).unwrap() {
+            assert!(labels.iter().all(|&label| label < 70), "{labels:?}");
+        }
+    }
+}
+
+#[test]
 fn rows_are_not_held_where_they_do_not_fit_and_misuse_or_a_lost_device_is_told() {
     let test = "rows_are_not_held_where_they_do_not_fit_and_misuse_or_a_lost_device_is_told";
     let small = EngineBuilder::new().vram_limit(8 << 20).staging(1 << 20);
