@@ -30,6 +30,10 @@ use crate::pg::bulk::{self, BulkFork};
 use crate::pg::interrupt;
 use crate::pg::sort::{Part, RowSort};
 
+/// Memory of a merge for each participant's rows. The server divides all that it gets into read buffers: with more, they are new memory,
+/// written and read once; with less than some 300 kB, it would merge in several passes.
+const MERGE_KB: i32 = 512;
+
 /// A parallel build whose workers run.
 pub(super) struct Team {
     leader: Leader,
@@ -266,10 +270,9 @@ unsafe fn write_ranges(
     let participants = shared.merged.load(Ordering::SeqCst).cast_signed();
     while let Some(range) = shared.claim() {
         let lists = shared.ranges().lists(range);
-        let mut merge = RowSort::begin(
-            Part::Leader(segment.sort(range), participants),
-            shared.work_mem_kb,
-        );
+        let part = Part::Leader(segment.sort(range), participants);
+        let memory_kb = participants.saturating_mul(MERGE_KB).min(shared.work_mem_kb);
+        let mut merge = RowSort::begin(part, memory_kb);
         merge.perform();
         // SAFETY: as the caller's; nobody else has claimed the range, whose lists lie in blocks of their own.
         let fork = unsafe { BulkFork::within(index, placement.first_block(lists.start), shared.logged) };
