@@ -14,6 +14,9 @@ use crate::pg::interrupt;
 
 /// Bytes of vectors in a batch: enough to use the kernel well, few enough to stay in the cache's reach.
 const BATCH_BYTES: usize = 4 << 20;
+/// The same for a leader whose workers hand it rows: they wait while it encodes and sorts a batch of its own, and fill a slot in some
+/// 10 ms.
+const SERVING_BATCH_BYTES: usize = 512 << 10;
 
 /// Rows whose lists are found.
 pub(super) struct Labelled<'b> {
@@ -62,7 +65,11 @@ pub(super) struct OwnBatch<'a> {
 impl<'a> OwnBatch<'a> {
     /// Of rows of `dims` dimensions, whose lists `nearest` finds.
     pub(super) fn new(dims: usize, nearest: &'a mut dyn Nearest) -> Self {
-        let room = (BATCH_BYTES / (dims * size_of::<f32>())).clamp(16, 8192);
+        Self::of_bytes(BATCH_BYTES, dims, nearest)
+    }
+
+    fn of_bytes(bytes: usize, dims: usize, nearest: &'a mut dyn Nearest) -> Self {
+        let room = (bytes / (dims * size_of::<f32>())).clamp(16, 8192);
         Self {
             nearest,
             dims,
@@ -119,11 +126,16 @@ pub(super) struct LeaderBatches<'a> {
 }
 
 impl<'a> LeaderBatches<'a> {
-    /// Both find lists by what `own` does.
-    pub(super) fn new(slots: Option<Slots<'a>>, own: OwnBatch<'a>) -> Self {
+    /// Of rows of `dims` dimensions, all of whose lists `nearest` finds.
+    pub(super) fn new(slots: Option<Slots<'a>>, dims: usize, nearest: &'a mut dyn Nearest) -> Self {
+        let bytes = if slots.is_some() {
+            SERVING_BATCH_BYTES
+        } else {
+            BATCH_BYTES
+        };
         Self {
             slots,
-            own,
+            own: OwnBatch::of_bytes(bytes, dims, nearest),
             served: 0,
         }
     }

@@ -115,7 +115,7 @@ impl Team {
     ) -> Result<Built> {
         let (segment, shared) = (self.segment, self.segment.shared);
         let tally = Tally::shown(Phase::Assigning, &shared.assigned_rows, plan.estimated_rows);
-        let mut batches = LeaderBatches::new(segment.slots, OwnBatch::new(plan.dims(), &mut *nearest));
+        let mut batches = LeaderBatches::new(segment.slots, plan.dims(), &mut *nearest);
         // SAFETY: the relations are open.
         let assigned = unsafe { assign(segment, source, plan, &mut batches, tally) }?;
         // SAFETY: the context lives. A worker that never started would be waited for without end below.
