@@ -50,6 +50,7 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
                     Step::Score(Element::F16, 600),
                     Step::Assign(130),
                     Step::Score(Element::F32, rows),
+                    Step::Held(130),
                 ]
             };
             (small(), Workload::new((1..50).flat_map(round).collect(), 24, 20))
@@ -69,6 +70,8 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
                     Step::Score(Element::F32, 10 * round),
                     Step::Trim,
                     Step::Assign(130),
+                    Step::Trim,
+                    Step::Held(70),
                     Step::Trim,
                 ]
             };

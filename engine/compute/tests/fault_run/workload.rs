@@ -1,4 +1,5 @@
-//! Work that uses the engine as an index does: scans of rows in both formats, and assignment to centroids.
+//! Work that uses the engine as an index does: scans of rows in both formats, and assignment to centroids, of rows that are
+//! sent or held.
 //!
 //! The rows are random, the right answers come from the CPU once. Each row for the assignment lies close to one
 //! centroid, so that its label is beyond doubt on every device.
@@ -7,7 +8,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use vectorgpu_compute::Engine;
-use vectorgpu_core::backend::{Backend, Fallback, KeepWaiting, Nearest, NearestBy, RowBlock};
+use vectorgpu_core::backend::{
+    Backend, Fallback, HeldRows, KeepWaiting, Nearest, NearestBy, Part, RowBlock, is_device_failure,
+};
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, Result};
@@ -21,6 +24,8 @@ pub(crate) enum Step {
     Score(Element, usize),
     /// The nearest centroids of so many rows, in two calls.
     Assign(usize),
+    /// The nearest centroids of so many rows, twice, held where that works and sent where it does not, as k-means does.
+    Held(usize),
     /// Idle memory given back, so that the next step allocates again.
     Trim,
 }
@@ -52,7 +57,7 @@ impl Workload {
             _ => None,
         });
         let members = count(|step| match step {
-            Step::Assign(rows) => Some(*rows),
+            Step::Assign(rows) | Step::Held(rows) => Some(*rows),
             _ => None,
         });
         let query = random.floats(dims);
@@ -139,7 +144,35 @@ impl Workload {
                     assert_eq!(got, want, "{step:?}");
                 }
             }
+            Step::Held(rows) => self.assign_held(backend, rows)?,
             Step::Trim => engine.trim(),
+        }
+        Ok(())
+    }
+
+    fn assign_held(&self, backend: &mut dyn Backend, rows: usize) -> Result<()> {
+        let members = &self.members[..rows * self.dims];
+        let numbers: Vec<u32> = (0u32..).take(rows).collect();
+        let mut held = backend.hold(members, self.dims, &mut go_on)?;
+        for _ in 0..2 {
+            let mut got = vec![u32::MAX; rows];
+            let mut parts = [Part {
+                rows: &numbers,
+                centroids: &self.centroids,
+                labels: &mut got,
+            }];
+            let assign = |held: &mut Box<dyn HeldRows>| held.assign(&mut parts, NearestBy::L2, &mut go_on);
+            match held.as_mut().map(assign) {
+                Some(Ok(())) => {}
+                Some(Err(error)) if !is_device_failure(&error) => return Err(error),
+                _ => {
+                    held = None;
+                    let mut nearest =
+                        backend.nearest(&self.centroids, self.dims, NearestBy::L2, &mut go_on)?;
+                    nearest.assign(members, &mut got, &mut go_on)?;
+                }
+            }
+            assert_eq!(got, self.labels[..rows], "rows that are held");
         }
         Ok(())
     }
@@ -223,6 +256,16 @@ impl Backend for Noting<Box<dyn Backend>> {
             inner,
             errors: Rc::clone(&self.errors),
         }))
+    }
+
+    /// Nobody is told of these errors: the rows are sent then.
+    fn hold(
+        &mut self,
+        rows: &[f32],
+        dims: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Option<Box<dyn HeldRows>>> {
+        self.inner.hold(rows, dims, keep_waiting)
     }
 }
 
