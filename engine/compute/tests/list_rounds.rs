@@ -130,14 +130,6 @@ fn two_rounds_find_what_one_finds() {
                 Probed::Same(&all[..1]),
                 slack(units),
             );
-            // In an order that says nothing, without some, and with none.
-            let turned = |query: usize| -> Vec<u32> {
-                let lists = (0..7).map(|list| (list + query) % 7);
-                let kept = lists.filter(|list| query % 5 != 4 && !(query + list).is_multiple_of(3));
-                kept.map(|list| all[list]).collect()
-            };
-            let each: Vec<Vec<u32>> = (0..queries.len()).map(turned).collect();
-            check(&mut copies, metric, &queries, Probed::Each(&each), slack(units));
         }
     }
 }
@@ -154,14 +146,12 @@ fn rows_that_tie_and_rows_without_a_cosine_are_found() {
             let mut copies = copies_of(&cache, metric, &lists);
             let queries: Vec<Vec<f32>> = (0..3).map(|_| random.floats(DIMS)).collect();
             check(&mut copies, metric, &queries, Probed::Same(&[0, 1]), slack(units));
-            let each = vec![vec![0, 1]; 3];
-            check(&mut copies, metric, &queries, Probed::Each(&each), slack(units));
             // Hardly a row that has a cosine.
             lists[0].fill(0.0);
             lists[1][2 * DIMS..].fill(0.0);
             let mut copies = copies_of(&cache, metric, &lists);
             if metric != Metric::Cosine {
-                check(&mut copies, metric, &queries, Probed::Each(&each), slack(units));
+                check(&mut copies, metric, &queries, Probed::Same(&[0, 1]), slack(units));
             }
         }
     }
@@ -173,10 +163,14 @@ fn more_near_rows_than_are_kept_leave_a_query_undecided() {
     for (engine, units) in engines(name) {
         let cache = engine.list_cache();
         let mut random = Random(13);
-        // The list that comes first is far from one query, and nearest to the other.
-        let far: Vec<f32> = (0..600 * DIMS).map(|_| 9.0 + random.float()).collect();
-        let near = random.floats(5000 * DIMS);
-        let lists = [far, near];
+        // With 64 rows wanted the first round has every sixteenth tile of 128 rows. Those are far from one query, and all others
+        // near it, too many for the second round; the other query is near those few.
+        let row = |random: &mut Random, tile: usize| -> Vec<f32> {
+            let far = if tile.is_multiple_of(16) { 9.0 } else { 0.0 };
+            random.floats(DIMS).into_iter().map(|x| far + x).collect()
+        };
+        let rows = (0..640 * 128).flat_map(|place| row(&mut random, place / 128));
+        let lists = [rows.collect::<Vec<f32>>()];
         let mut copies = copies_of(&cache, Metric::L2, &lists);
         let values = [random.floats(DIMS), vec![9.0; DIMS]];
         let queries: Vec<ListQuery<'_>> = values
@@ -184,26 +178,32 @@ fn more_near_rows_than_are_kept_leave_a_query_undecided() {
             .map(|query| ListQuery::new(Metric::L2, query).unwrap())
             .collect();
         let mut found = ManyHits::default();
-        let each = vec![vec![0, 1]; 2];
         copies
-            .nearest_of_many(&queries, Probed::Each(&each), 10, &mut found, &mut go_on)
+            .nearest_of_many(&queries, Probed::Same(&[0]), 64, &mut found, &mut go_on)
             .unwrap();
         let undecided = CopiesSearched {
-            rows: 5600,
+            rows: 640 * 128,
             cut: Some(f32::NEG_INFINITY),
         };
         assert_eq!(found.queries[0], (0, undecided));
         let (hits, searched) = found.queries[1];
-        assert!(hits == 10 && found.hits.iter().all(|hit| hit.tid <= 600));
-        assert!(searched.cut.is_some_and(f32::is_finite));
-        // In the order of nearness nothing is undecided.
-        let each = [vec![1, 0], vec![0, 1]];
-        check(
-            &mut copies,
-            Metric::L2,
-            &values,
-            Probed::Each(&each),
-            slack(units) * 9.0,
+        assert_eq!(hits, 64);
+        // TIDs count from 1.
+        assert!(
+            found
+                .hits
+                .iter()
+                .all(|hit| ((hit.tid - 1) / 128).is_multiple_of(16))
         );
+        assert!(searched.cut.is_some_and(f32::is_finite));
+        if !units {
+            check(
+                &mut copies,
+                Metric::L2,
+                &values[1..],
+                Probed::Same(&[0]),
+                slack(units) * 9.0,
+            );
+        }
     }
 }

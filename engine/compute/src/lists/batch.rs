@@ -114,13 +114,15 @@ impl IndexCopies {
     }
 
     fn planner(&self, queries: usize, lists: Probed<'_>, wanted: usize) -> Result<Box<dyn Planner>> {
-        let wanted = Wanted {
-            rows: wanted,
-            sums: !scores_query_codes(&self.cache.runtime),
-        };
         Ok(match lists {
-            Probed::Each(lists) => Box::new(EachHasLists::new(self, lists, wanted)?),
-            Probed::Same(lists) => Box::new(SameLists::new(self, lists, queries, wanted)?),
+            Probed::Each(lists) => Box::new(EachHasLists::new(self, lists)?),
+            Probed::Same(lists) => {
+                let wanted = Wanted {
+                    rows: wanted,
+                    sums: !scores_query_codes(&self.cache.runtime),
+                };
+                Box::new(SameLists::new(self, lists, queries, wanted)?)
+            }
         })
     }
 }

@@ -1,9 +1,9 @@
 //! What a device is to compute in a search for many queries.
 //!
-//! A search has rounds. The first scores each query against some of its rows, enough that few others are nearer than the
+//! A search for which all queries have the same lists has rounds. The first scores each query against some of its rows, enough that few others are nearer than the
 //! nearest of those, and chooses the nearest. Every later one scores it against further rows, all of them in the end, and keeps
 //! only what is nearer than what was chosen so far: next to nothing is written or chosen from. Where rows are few the first
-//! round takes them all.
+//! round takes them all, and so it does where queries have lists of their own.
 
 use std::ops::Range;
 
