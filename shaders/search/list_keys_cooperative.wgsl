@@ -100,6 +100,14 @@ fn scaled(sum: vec4<f32>, a: vec4<f32>, b: f32) -> vec4<f32> {
     return sum * max(a, vec4<f32>(b)) * min(a, vec4<f32>(b));
 }
 
+// Puts four keys in their places, of rows of which so many are there.
+fn put_keys(at: u32, four: vec4<f32>, count: u32) {
+    keys[at] = select(infinity(), four.x, count > 0u);
+    keys[at + 1u] = select(infinity(), four.y, count > 1u);
+    keys[at + 2u] = select(infinity(), four.z, count > 2u);
+    keys[at + 3u] = select(infinity(), four.w, count > 3u);
+}
+
 // Makes keys of the sums of 16 queries and 16 rows: hands them to the lanes, eight of each query.
 fn convert(strip: u32, lane: u32, eight: EightRows, at: u32, query: Query, sums: coop_mat16x16<f32, C>) {
     subgroupBarrier();
@@ -115,9 +123,8 @@ fn convert(strip: u32, lane: u32, eight: EightRows, at: u32, query: Query, sums:
         keep_below(dots, eight, query);
         return;
     }
-    for (var e = 0u; e < 8u; e++) {
-        keys[at + e] = select(infinity(), key_of(dots, eight, e, query), e < eight.count);
-    }
+    put_keys(at, keys_of_four(dots.low, eight.low, query.head), eight.count);
+    put_keys(at + 4u, keys_of_four(dots.high, eight.high, query.head), max(eight.count, 4u) - 4u);
 }
 
 @compute @workgroup_size(WG)

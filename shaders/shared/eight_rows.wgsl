@@ -43,6 +43,15 @@ fn four_heads(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> FourHea
     );
 }
 
+fn keys_of_four(dots: vec4<f32>, row: FourHeads, query: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(
+        key_of_dot(dots.x, vec4<f32>(row.x.x, row.y.x, row.z.x, row.w.x), query),
+        key_of_dot(dots.y, vec4<f32>(row.x.y, row.y.y, row.z.y, row.w.y), query),
+        key_of_dot(dots.z, vec4<f32>(row.x.z, row.y.z, row.z.z, row.w.z), query),
+        key_of_dot(dots.w, vec4<f32>(row.x.w, row.y.w, row.z.w, row.w.w), query),
+    );
+}
+
 // Of dots with these rows, the key of row e.
 fn key_of(dots: EightSums, eight: EightRows, e: u32, query: Query) -> f32 {
     let at = e % 4u;

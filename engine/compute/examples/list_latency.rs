@@ -157,10 +157,10 @@ fn measure(
     let mut once = |copies: &mut IndexCopies| {
         let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
         let query = ListQuery::new(Metric::L2, &query).expect("an ordinary query");
+        // Neighbours of a random list: lists that follow each other in memory are of no use to a cache then.
+        let start = usize::try_from(random.bits() % lists as u64).unwrap_or_default();
         let chosen: Vec<u32> = (0..probes)
-            .map(|probe| {
-                u32::try_from((probe * 37 + usize::from(random.float() > 0.0)) % lists).unwrap_or_default()
-            })
+            .map(|probe| u32::try_from((start + probe * 37) % lists).unwrap_or_default())
             .collect();
         hits.clear();
         let paused = Instant::now();
