@@ -2,7 +2,8 @@
 //!
 //! Few rows change their list in most iterations, so a sum is changed by those that went and came. It is made anew, from the list's
 //! rows in their order, where that is less work, or where so much went through it that rounding might show. Invariants: what comes
-//! out follows from the labels alone; and it is as close as a sum made anew, up to `CHURN_MAX * 2^-53` of the norms of its rows.
+//! out follows from the labels of all assignments so far; and it is as close as a sum made anew, up to `CHURN_MAX * 2^-53` of
+//! the norms of its rows.
 
 use super::{Run, buffer, index};
 use crate::backend::NearestBy;
