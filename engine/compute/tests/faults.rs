@@ -71,11 +71,14 @@ fn work(name: &str) -> (EngineBuilder, Workload) {
                     Step::Trim,
                     Step::Assign(130),
                     Step::Trim,
-                    Step::Held(70),
-                    Step::Trim,
                 ]
             };
             (small(), Workload::new((1..16).flat_map(round).collect(), 24, 20))
+        }
+        // The same for rows that are held.
+        "held" => {
+            let steps = [(); 3].into_iter().flat_map(|()| [Step::Held(70), Step::Trim]);
+            (small(), Workload::new(steps.collect(), 24, 20))
         }
         // Rows too many for the blocks in which memory is otherwise taken from the driver.
         "allocations" => {
@@ -242,6 +245,10 @@ fn memory_refused_at_any_allocation_is_survived() {
     let points = cover(test, "buffers", "vkCreateBuffer", "oom_once", 201, 1);
     assert!(points >= 150, "the work makes many buffers: {points}");
     cover(test, "buffers", "vkCreateBuffer", "oom", 201, 8);
+    for fault in ["oom_once", "oom"] {
+        let points = cover(test, "held", "vkCreateBuffer", fault, 201, 2);
+        assert!(points >= 10, "rows that are held take buffers: {points}");
+    }
 }
 
 #[test]
