@@ -118,11 +118,11 @@ SET vectorgpu.iterative_scan = off;
 SELECT count(*) < 2000 AS stops FROM (SELECT id FROM many ORDER BY v::vector(3) <-> '[0,0,0]') AS found;
 SET vectorgpu.iterative_scan = relaxed_order;
 SELECT count(*) AS every_row FROM (SELECT id FROM many ORDER BY v::vector(3) <-> '[0,0,0]') AS found;
+SELECT count(*) AS filtered FROM (SELECT id FROM many WHERE id % 400 = 0 ORDER BY v::vector(3) <-> '[1,0,0]' LIMIT 3) AS found;
 SET vectorgpu.iterative_scan = strict_order;
 SELECT bool_and(distance >= before) AS sorted, count(*) < 2000 AS leaves_out FROM (
     SELECT distance, lag(distance) OVER () AS before
     FROM (SELECT v::vector(3) <-> '[0,0,0]' AS distance FROM many ORDER BY v::vector(3) <-> '[0,0,0]') AS found) AS pairs;
-SELECT count(*) AS filtered FROM (SELECT id FROM many WHERE id % 400 = 0 ORDER BY v::vector(3) <-> '[1,0,0]' LIMIT 3) AS found;
 SET vectorgpu.max_probes = 2;
 SELECT count(*) < 2000 AS limited FROM (SELECT id FROM many ORDER BY v::vector(3) <-> '[0,0,0]') AS found;
 RESET vectorgpu.max_probes;
