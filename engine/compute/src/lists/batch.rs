@@ -71,7 +71,7 @@ impl IndexCopies {
             .min(runtime.budget.limit_bytes() / 8)
             .min(runtime.capabilities().binding_bytes);
         let words = as_usize(limit / 4)?;
-        let (most, most_queries) = (words.max(FEW_BLOCK), (words / CANDIDATE_WORDS).max(1));
+        let most = words.max(FEW_BLOCK);
         let mut pending = PendingHits {
             parts: Vec::new(),
             wanted,
@@ -83,7 +83,7 @@ impl IndexCopies {
                 // Each holds its keys until the device is done with them.
                 before_last.wait(keep_waiting)?;
             }
-            let end = planner.fitting(first, most).min(first + most_queries);
+            let end = planner.fitting(first, most);
             let plan = planner.plan(first..end)?;
             let rows: Vec<u64> = (first..end).map(|query| planner.rows(query)).collect();
             let mut step = Step::new(Rc::clone(runtime));

@@ -34,7 +34,8 @@ pub(super) trait Planner {
     /// Rows of the query with this number.
     fn rows(&self, query: usize) -> u64;
 
-    /// The end of the queries from `first` on whose keys take at most `most` places; one query at the least.
+    /// The end of the queries from `first` on whose keys take at most `most` places, and their candidates, if they have some, as
+    /// many words; one query at the least.
     fn fitting(&self, first: usize, most: usize) -> usize;
 
     /// What some of the queries need.

@@ -7,6 +7,7 @@ use vectorgpu_core::Result;
 use super::copies::IndexCopies;
 use super::plan::{Plan, Planner, Round, Wanted};
 use super::search::Tiles;
+use crate::kernels::candidates::CANDIDATE_WORDS;
 use crate::kernels::list_keys::{BLOCK, KeyBlock};
 use crate::kernels::lists::Tile;
 use crate::runtime::as_u32;
@@ -97,7 +98,11 @@ impl Planner for SameLists {
         let with_keys = if self.wanted.sums { self.rounds.len() } else { 1 };
         let tiles = self.rounds.iter().take(with_keys).map(Range::len);
         let each = tiles.max().unwrap_or(0) * BLOCK;
-        let fit = most.checked_div(each).unwrap_or(usize::MAX).max(1);
+        let mut fit = most.checked_div(each).unwrap_or(usize::MAX);
+        if self.rounds.len() > 1 {
+            fit = fit.min(most / CANDIDATE_WORDS);
+        }
+        let fit = fit.max(1);
         self.queries.min(first.saturating_add(fit))
     }
 
