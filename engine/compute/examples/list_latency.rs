@@ -157,7 +157,7 @@ fn measure(
     let mut once = |copies: &mut IndexCopies| {
         let query: Vec<f32> = (0..dims).map(|_| random.float()).collect();
         let query = ListQuery::new(Metric::L2, &query).expect("an ordinary query");
-        // Neighbours of a random list: lists that follow each other in memory are of no use to a cache then.
+        // Other lists each time, as queries of users have: what a cache holds of the last ones is of little use.
         let start = usize::try_from(random.bits() % lists as u64).unwrap_or_default();
         let chosen: Vec<u32> = (0..probes)
             .map(|probe| u32::try_from((start + probe * 37) % lists).unwrap_or_default())

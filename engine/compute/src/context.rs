@@ -426,13 +426,19 @@ fn caught<T>(step: &str, call: impl FnOnce() -> T) -> Result<T> {
 mod tests {
     use super::*;
 
-    #[test]
+    /// A context, or word that the test does not run.
     #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn opened(test: &str) -> Option<Context> {
+        let context = Context::open(&DeviceChoice::Auto, true, &[], None).ok();
+        if context.is_none() {
+            eprintln!("SKIPPED {test}: no Vulkan adapter");
+        }
+        context
+    }
+
+    #[test]
     fn a_poll_tells_once_of_what_was_reported_outside_every_scope() {
-        let Ok(context) = Context::open(&DeviceChoice::Auto, true, &[], None) else {
-            eprintln!(
-                "SKIPPED a_poll_tells_once_of_what_was_reported_outside_every_scope: no Vulkan adapter"
-            );
+        let Some(context) = opened("a_poll_tells_once_of_what_was_reported_outside_every_scope") else {
             return;
         };
         let watch = context.watch().unwrap();
@@ -450,10 +456,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
     fn a_watched_device_that_is_lost_is_told_of() {
-        let Ok(context) = Context::open(&DeviceChoice::Auto, true, &[], None) else {
-            eprintln!("SKIPPED a_watched_device_that_is_lost_is_told_of: no Vulkan adapter");
+        let Some(context) = opened("a_watched_device_that_is_lost_is_told_of") else {
             return;
         };
         let watch = context.watch().unwrap();

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytemuck::Pod;
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use crate::array::Array;
 use crate::capabilities::Capabilities;
 use crate::context::Context;
 use crate::memory::block::Block;
@@ -20,6 +22,7 @@ use crate::memory::pool::Pool;
 use crate::memory::read_back::ReadBackRing;
 use crate::memory::segment::{self, Segments};
 use crate::memory::staging::StagingRing;
+use crate::memory::view::View;
 use crate::pace::Pace;
 use crate::pipeline::{BindGroups, Pipelines};
 use crate::profile::Profile;
@@ -95,6 +98,23 @@ impl Runtime {
     /// What the device can do.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         self.context.capabilities()
+    }
+
+    /// Transient memory for `len` elements, bound with all the room that there is, for kernels that are told how much of it is
+    /// used; see [`View::roomy_front`].
+    ///
+    /// # Errors
+    /// As [`Runtime::acquire`].
+    pub(crate) fn roomy_array<T: Pod>(
+        &self,
+        label: &'static str,
+        len: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Array<T>> {
+        let bytes = as_u64(len.saturating_mul(size_of::<T>()))?;
+        let block = self.acquire(label, Purpose::Storage, bytes, keep_waiting)?;
+        let view = View::roomy_front(&block, bytes, self.capabilities().binding_bytes)?;
+        Ok(Array::new(view, len, self.capabilities().storage_alignment))
     }
 
     /// A transient block of at least `bytes`: a buffer from the pool or a new one. Its contents are unspecified.

@@ -8,7 +8,6 @@ use vectorgpu_core::backend::KeepWaiting;
 
 use super::plan::{ranges, stride_workgroups};
 use crate::array::Array;
-use crate::memory::buffer::Purpose;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::rows::invalid;
@@ -237,14 +236,7 @@ impl Step {
 
     /// Room for `len` entries until the step has run.
     fn scratch<T: Pod>(&self, len: usize, keep_waiting: &mut KeepWaiting<'_>) -> Result<Array<T>> {
-        let bytes = as_u64(len.saturating_mul(size_of::<T>()))?;
-        let block = self
-            .runtime
-            .acquire("vectorgpu.top_k", Purpose::Storage, bytes, keep_waiting)?;
-        let capabilities = self.runtime.capabilities();
-        // The kernels are told how much of it is used.
-        let view = View::roomy_front(&block, bytes, capabilities.binding_bytes)?;
-        Ok(Array::new(view, len, capabilities.storage_alignment))
+        self.runtime.roomy_array("vectorgpu.top_k", len, keep_waiting)
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::ivf::copy::{
     CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany, Probed, SentQueries,
+    nearest_in_turns,
 };
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
@@ -245,18 +246,7 @@ impl ListCopies for IndexCopies {
                 }
             }
         }
-        for (number, query) in queries.iter().enumerate() {
-            let searched = self.nearest(
-                query,
-                lists.of(number),
-                wanted,
-                None,
-                &mut found.hits,
-                keep_waiting,
-            )?;
-            found.queries.push((found.hits.len(), searched));
-        }
-        Ok(())
+        nearest_in_turns(self, queries, lists, wanted, found, keep_waiting)
     }
 
     fn begin_many(

@@ -7,6 +7,21 @@ use vectorgpu_core::ivf::copy::{CopiesSearched, CopyHit, ManyHits, PendingMany};
 use crate::kernels::lists::HIT_WORDS;
 use crate::step::PendingResults;
 
+/// The hit that a device wrote, if there is a row; `exact` when its vector was there, too.
+pub(super) fn hit_of(words: [u32; HIT_WORDS], exact: bool) -> Option<CopyHit> {
+    let [key, low, high, there, score, norm_sq, ..] = words;
+    (there != 0).then(|| CopyHit {
+        tid: u64::from(low) | u64::from(high) << 32,
+        key: f32::from_bits(key),
+        exact: exact.then(|| (f32::from_bits(score), f32::from_bits(norm_sq))),
+    })
+}
+
+/// The larger of two keys; NaN is the largest.
+pub(super) fn farther(cut: f32, key: f32) -> f32 {
+    if key > cut || key.is_nan() { key } else { cut }
+}
+
 /// Hits that the device is at, of some of the queries after the other.
 pub(super) struct PendingHits {
     /// With how many rows each of their queries is compared.
@@ -46,16 +61,10 @@ fn take_hits(
     found.queries.reserve(rows.len());
     let (mut place, mut cut, mut count) = (0, f32::NEG_INFINITY, 0);
     hits.take(keep_waiting, &mut |hit: [u32; HIT_WORDS]| {
-        let [key, low, high, there, score, norm_sq, ..] = hit;
-        let key = f32::from_bits(key);
-        if there != 0 {
-            cut = if key > cut || key.is_nan() { key } else { cut };
+        if let Some(hit) = hit_of(hit, exact) {
+            cut = farther(cut, hit.key);
             count += 1;
-            found.hits.push(CopyHit {
-                tid: u64::from(low) | u64::from(high) << 32,
-                key,
-                exact: exact.then(|| (f32::from_bits(score), f32::from_bits(norm_sq))),
-            });
+            found.hits.push(hit);
         }
         place += 1;
         if place % wanted == 0 {

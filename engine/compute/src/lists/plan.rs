@@ -1,9 +1,9 @@
 //! What a device is to compute in a search for many queries.
 //!
-//! A search for which all queries have the same lists has rounds. The first scores each query against some of its rows, enough that few others are nearer than the
-//! nearest of those, and chooses the nearest. Every later one scores it against further rows, all of them in the end, and keeps
-//! only what is nearer than what was chosen so far: next to nothing is written or chosen from. Where rows are few the first
-//! round takes them all, and so it does where queries have lists of their own.
+//! A search for which all queries have the same lists has rounds. The first scores each query against some of its rows, enough
+//! that few others are nearer than the nearest of those, and chooses the nearest. Every later one scores it against further
+//! rows, all of them in the end, and keeps only what is nearer than what was chosen so far: next to nothing is written or chosen
+//! from. Where rows are few the first round takes them all, and so it does where queries have lists of their own.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use vectorgpu_core::Result;
 
 use super::search::Tiles;
 use crate::kernels::candidates::CANDIDATES_MAX;
-use crate::kernels::list_keys::KeyBlock;
+use crate::kernels::list_keys::{BLOCK, KeyBlock};
 use crate::kernels::top_k::{FEW_BLOCK, Span};
 use crate::runtime::as_u32;
 
@@ -24,7 +24,7 @@ const LATER_MIN: u64 = 2;
 
 /// Most keys of a span.
 #[expect(clippy::cast_possible_truncation, reason = "a small number")]
-pub(super) const FEW_SPAN: u32 = FEW_BLOCK as u32;
+const FEW_SPAN: u32 = FEW_BLOCK as u32;
 
 /// Plans parts of a search.
 pub(super) trait Planner {
@@ -86,6 +86,33 @@ impl Wanted {
         } else {
             first
         }
+    }
+}
+
+impl Round {
+    /// Adds the blocks of a tile of `segment` and so many queries, which begin in the map at `map_at`. The keys of the first go to
+    /// `keys_at`, and those of each next one `step` places behind.
+    ///
+    /// # Errors
+    /// `LimitExceeded` beyond what kernels can count.
+    pub(super) fn add_tile(
+        &mut self,
+        segment: usize,
+        tile: usize,
+        (map_at, queries): (usize, usize),
+        (keys_at, step): (usize, usize),
+    ) -> Result<()> {
+        for first in (0..queries).step_by(BLOCK) {
+            self.blocks[segment].push(KeyBlock {
+                tile: as_u32(tile)?,
+                queries_at: as_u32(map_at + first)?,
+                queries: as_u32(BLOCK.min(queries - first))?,
+                keys_at: as_u32(keys_at + first * step)?,
+                step: as_u32(step)?,
+                reserved: [0; 3],
+            });
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::cache::ListCopy;
 use super::copies::IndexCopies;
 use super::plan::{Plan, Planner, Round};
 use super::search::{Part, Tiles};
-use crate::kernels::list_keys::{BLOCK, KeyBlock};
+use crate::kernels::list_keys::BLOCK;
 use crate::runtime::{as_u32, as_usize};
 
 /// The lists of a search, and whose they are.
@@ -198,16 +198,8 @@ impl Round {
     fn add_part(&mut self, part: &Part, map_at: usize, count: usize) -> Result<()> {
         let step = places_of(part);
         for (place, tile) in part.tiles.clone().enumerate() {
-            for first in (0..count).step_by(BLOCK) {
-                self.blocks[part.segment].push(KeyBlock {
-                    tile: as_u32(tile)?,
-                    queries_at: as_u32(map_at + first)?,
-                    queries: as_u32(BLOCK.min(count - first))?,
-                    keys_at: as_u32(self.places + first * step + place * BLOCK)?,
-                    step: as_u32(step)?,
-                    reserved: [0; 3],
-                });
-            }
+            let keys_at = self.places + place * BLOCK;
+            self.add_tile(part.segment, tile, (map_at, count), (keys_at, step))?;
         }
         self.places += step * count;
         Ok(())

@@ -8,7 +8,7 @@ use super::copies::IndexCopies;
 use super::plan::{Plan, Planner, Round, Wanted};
 use super::search::Tiles;
 use crate::kernels::candidates::CANDIDATE_WORDS;
-use crate::kernels::list_keys::{BLOCK, KeyBlock};
+use crate::kernels::list_keys::BLOCK;
 use crate::kernels::lists::Tile;
 use crate::runtime::as_u32;
 
@@ -59,29 +59,18 @@ impl SameLists {
     fn round(&self, queries: usize, range: &Range<usize>, step: usize) -> Result<Round> {
         let places = step * queries;
         as_u32(places)?;
-        let mut blocks = Vec::with_capacity(self.by_segment.len());
-        for tiles in &self.by_segment {
-            let mut of_segment = Vec::with_capacity(tiles.len() * queries.div_ceil(BLOCK));
+        let mut round = Round {
+            map: (0..as_u32(queries)?).collect(),
+            blocks: vec![Vec::new(); self.by_segment.len()],
+            places,
+        };
+        for (segment, tiles) in self.by_segment.iter().enumerate() {
             for tile in tiles.iter().filter(|tile| range.contains(tile)) {
                 let place = if step > 0 { (tile - range.start) * BLOCK } else { 0 };
-                for first in (0..queries).step_by(BLOCK) {
-                    of_segment.push(KeyBlock {
-                        tile: as_u32(*tile)?,
-                        queries_at: as_u32(first)?,
-                        queries: as_u32(BLOCK.min(queries - first))?,
-                        keys_at: as_u32(first * step + place)?,
-                        step: as_u32(step)?,
-                        reserved: [0; 3],
-                    });
-                }
+                round.add_tile(segment, *tile, (0, queries), (place, step))?;
             }
-            blocks.push(of_segment);
         }
-        Ok(Round {
-            map: (0..as_u32(queries)?).collect(),
-            blocks,
-            places,
-        })
+        Ok(round)
     }
 }
 

@@ -16,6 +16,7 @@ use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
 use super::cache::{IndexShape, ListCache, ListCopy};
 use super::copies::IndexCopies;
 use super::extent::{CAPACITY_STEP, Extent};
+use super::hits::{farther, hit_of};
 use crate::array::Array;
 use crate::kernels::lists::{After, HIT_WORDS, ListFetch, ListScan, Tile, TileRange};
 use crate::memory::buffer::Purpose;
@@ -206,21 +207,14 @@ impl ListCache {
         let found = step.search_lists(shape, tiles, query, wanted, After { row: after }, keep_waiting)?;
         let (mut cut, mut found_rows) = (f32::NEG_INFINITY, 0);
         step.run_and_read(&found, keep_waiting, &mut |hit: [u32; HIT_WORDS]| {
-            let [key, low, high, there, score, norm_sq, ..] = hit;
-            let key = f32::from_bits(key);
-            if there == 0 {
+            let Some(hit) = hit_of(hit, shape.rows.vectors) else {
                 // A place without a row, as far as any.
                 cut = if cut.is_nan() { cut } else { f32::INFINITY };
                 return;
-            }
-            cut = if key > cut || key.is_nan() { key } else { cut };
+            };
+            cut = farther(cut, hit.key);
             found_rows += 1;
-            let exact = shape.rows.vectors;
-            hits.push(CopyHit {
-                tid: u64::from(low) | u64::from(high) << 32,
-                key,
-                exact: exact.then(|| (f32::from_bits(score), f32::from_bits(norm_sq))),
-            });
+            hits.push(hit);
         })?;
         Ok(CopiesSearched {
             rows: tiles.rows as u64,
@@ -359,7 +353,7 @@ impl Step {
         let places = tiles.places();
         let count = wanted.min(places);
         let (query_view, tiles_view) = self.stage_search(shape, query.values, tiles, keep_waiting)?;
-        let keys = roomy::<f32>(&runtime, places, keep_waiting)?;
+        let keys = runtime.roomy_array::<f32>(LABEL, places, keep_waiting)?;
         let chosen_keys = room::<f32>(&runtime, count, keep_waiting)?;
         let chosen_rows = room::<u32>(&runtime, count, keep_waiting)?;
         let found = room::<u32>(&runtime, count * HIT_WORDS, keep_waiting)?;
@@ -457,17 +451,4 @@ pub(super) fn room<T: bytemuck::Pod>(
         as_usize(bytes)? / size_of::<T>(),
         alignment,
     ))
-}
-
-/// As [`room`], bound with all the room that there is, for kernels that are told how much of it is used.
-fn roomy<T: bytemuck::Pod>(
-    runtime: &Runtime,
-    len: usize,
-    keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<Array<T>> {
-    let bytes = as_u64(len.saturating_mul(size_of::<T>()))?;
-    let block = runtime.acquire(LABEL, Purpose::Storage, bytes, keep_waiting)?;
-    let capabilities = runtime.capabilities();
-    let view = View::roomy_front(&block, bytes, capabilities.binding_bytes)?;
-    Ok(Array::new(view, len, capabilities.storage_alignment))
 }

@@ -309,6 +309,7 @@ mod tests {
             .map_err(|error| error.kind());
         assert_eq!((kind, *failures.borrow()), (Err(ErrorKind::Cancelled), 0));
     }
+
     #[test]
     fn rows_that_cannot_be_held_are_sent_and_only_a_device_that_fails_then_is_left() {
         let hold = |backend: &mut Fallback| {

@@ -156,8 +156,10 @@ impl Nearest for MeteredNearest {
 
 #[cfg(test)]
 mod tests {
+    use super::super::holding::Holding;
     use super::*;
     use crate::cpu::CpuBackend;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_is_assigned_is_counted_and_comes_out_the_same() {
@@ -182,64 +184,15 @@ mod tests {
         assert_eq!((work.multiply_adds, work.bytes), (24.0, 32.0));
         assert!(time > Duration::ZERO);
     }
-    /// Rows that are all labelled 0.
-    struct Holding;
-
-    impl Backend for Holding {
-        fn label(&self) -> &str {
-            "holding"
-        }
-
-        fn is_exact(&self) -> bool {
-            false
-        }
-
-        fn batch_bytes(&self) -> usize {
-            0
-        }
-
-        fn score(
-            &mut self,
-            score: Score,
-            query: &[f32],
-            block: RowBlock<'_>,
-            scores: &mut Vec<f32>,
-            keep_waiting: &mut KeepWaiting<'_>,
-        ) -> Result<()> {
-            CpuBackend::new().score(score, query, block, scores, keep_waiting)
-        }
-
-        fn nearest(
-            &mut self,
-            centroids: &[f32],
-            dims: usize,
-            by: NearestBy,
-            keep_waiting: &mut KeepWaiting<'_>,
-        ) -> Result<Box<dyn Nearest>> {
-            CpuBackend::new().nearest(centroids, dims, by, keep_waiting)
-        }
-
-        fn hold(
-            &mut self,
-            _: &[f32],
-            _: usize,
-            _: &mut KeepWaiting<'_>,
-        ) -> Result<Option<Box<dyn HeldRows>>> {
-            Ok(Some(Box::new(Self)))
-        }
-    }
-
-    impl HeldRows for Holding {
-        fn assign(&mut self, parts: &mut [Part<'_>], _: NearestBy, _: &mut KeepWaiting<'_>) -> Result<()> {
-            parts.iter_mut().for_each(|part| part.labels.fill(0));
-            Ok(())
-        }
-    }
 
     #[test]
     fn rows_that_are_held_count_as_sent_once() {
         let meter = Meter::default();
-        let mut backend = Metered::new(Box::new(Holding), meter.clone());
+        let holding = Holding {
+            assignments: 2,
+            fails_with: ErrorKind::DeviceLost,
+        };
+        let mut backend = Metered::new(Box::new(holding), meter.clone());
         let rows = [1.0; 8];
         let mut held = backend.hold(&rows, 2, &mut || true).expect("rows").expect("held");
         let mut labels = [9; 3];

@@ -5,6 +5,8 @@
 //! the any-order rounding bound of an f32 sum, and its results choose candidates, never the final order.
 
 mod fallback;
+#[cfg(test)]
+pub(crate) mod holding;
 mod metered;
 
 pub use fallback::{Fallback, OnFailure, is_device_failure};

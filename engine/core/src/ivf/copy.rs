@@ -72,7 +72,7 @@ pub struct SentQueries(pub Option<Rc<dyn Any>>);
 /// Which lists are searched for which of many queries.
 #[derive(Debug, Clone, Copy)]
 pub enum Probed<'a> {
-    /// The lists of each query, in the queries' order; each query's nearest list first, where that is known.
+    /// The lists of each query, in the queries' order.
     Each(&'a [Vec<u32>]),
     /// The same lists for every query.
     Same(&'a [u32]),
@@ -158,18 +158,7 @@ pub trait ListCopies {
         found: &mut ManyHits,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        for (number, query) in queries.iter().enumerate() {
-            let searched = self.nearest(
-                query,
-                lists.of(number),
-                wanted,
-                None,
-                &mut found.hits,
-                keep_waiting,
-            )?;
-            found.queries.push((found.hits.len(), searched));
-        }
-        Ok(())
+        nearest_in_turns(self, queries, lists, wanted, found, keep_waiting)
     }
 
     /// Begins what [`Self::nearest_of_many`] does, so that the host can do something else meanwhile: copies may be changed,
@@ -198,6 +187,26 @@ pub trait ListCopies {
     /// # Errors
     /// The error, when they are not.
     fn failed(&mut self, error: Error) -> Result<()>;
+}
+
+/// What [`ListCopies::nearest_of_many`] does, by a search for each query after the other.
+///
+/// # Errors
+/// As [`ListCopies::nearest`].
+pub fn nearest_in_turns<C: ListCopies + ?Sized>(
+    copies: &mut C,
+    queries: &[ListQuery<'_>],
+    lists: Probed<'_>,
+    wanted: usize,
+    found: &mut ManyHits,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<()> {
+    for (number, query) in queries.iter().enumerate() {
+        let of_query = lists.of(number);
+        let searched = copies.nearest(query, of_query, wanted, None, &mut found.hits, keep_waiting)?;
+        found.queries.push((found.hits.len(), searched));
+    }
+    Ok(())
 }
 
 /// A search for many queries that was begun. Dropping it gives it up.

@@ -3,10 +3,9 @@
 use super::seeding::{apportion, plus_plus};
 use super::sums::Sums;
 use super::*;
-use crate::backend::{Nearest, RowBlock};
+use crate::backend::holding::Holding;
 use crate::cpu::{CpuBackend, Kernels};
 use crate::distance;
-use crate::metric::Score;
 
 fn run(task: &KmeansTask<'_>) -> Vec<f32> {
     let mut last = 0.0;
@@ -293,94 +292,6 @@ fn seats_are_apportioned_in_full() {
     assert_eq!(apportion(&[1, 1, 1], 4).iter().sum::<usize>(), 4);
     assert_eq!(apportion(&[0, 5], 3), [0, 3]);
     assert_eq!(apportion(&[0, 0], 3).iter().sum::<usize>(), 3);
-}
-
-/// The CPU, which holds rows until so many assignments of them have been made.
-struct Holding {
-    assignments: usize,
-    fails_with: ErrorKind,
-}
-
-struct Held {
-    rows: Vec<f32>,
-    dims: usize,
-    left: usize,
-    fails_with: ErrorKind,
-}
-
-impl Backend for Holding {
-    fn label(&self) -> &str {
-        "holding"
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn batch_bytes(&self) -> usize {
-        0
-    }
-
-    fn score(
-        &mut self,
-        score: Score,
-        query: &[f32],
-        block: RowBlock<'_>,
-        scores: &mut Vec<f32>,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
-        CpuBackend::new().score(score, query, block, scores, keep_waiting)
-    }
-
-    fn nearest(
-        &mut self,
-        centroids: &[f32],
-        dims: usize,
-        by: NearestBy,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<Box<dyn Nearest>> {
-        CpuBackend::new().nearest(centroids, dims, by, keep_waiting)
-    }
-
-    fn hold(
-        &mut self,
-        rows: &[f32],
-        dims: usize,
-        _: &mut KeepWaiting<'_>,
-    ) -> Result<Option<Box<dyn HeldRows>>> {
-        Ok(Some(Box::new(Held {
-            rows: rows.to_vec(),
-            dims,
-            left: self.assignments,
-            fails_with: self.fails_with,
-        })))
-    }
-}
-
-impl HeldRows for Held {
-    fn assign(
-        &mut self,
-        parts: &mut [Part<'_>],
-        by: NearestBy,
-        keep_waiting: &mut KeepWaiting<'_>,
-    ) -> Result<()> {
-        if self.left == 0 {
-            parts.iter_mut().for_each(|part| part.labels.fill(u32::MAX));
-            return Err(Error::new(self.fails_with, "gone"));
-        }
-        self.left -= 1;
-        for part in parts {
-            let rows = part.rows.iter().map(|row| index(*row) * self.dims);
-            let rows: Vec<f32> = rows
-                .flat_map(|at| &self.rows[at..][..self.dims])
-                .copied()
-                .collect();
-            CpuBackend::new()
-                .nearest(part.centroids, self.dims, by, keep_waiting)?
-                .assign(&rows, part.labels, keep_waiting)?;
-        }
-        Ok(())
-    }
 }
 
 #[test]
