@@ -323,6 +323,49 @@ fn the_copies_used_least_recently_make_room_and_the_limit_holds() {
 }
 
 #[test]
+fn a_search_has_copies_that_fill_all_memory_make_room() {
+    let Some(engine) = small(12 << 20) else { return };
+    let cache = engine.list_cache();
+    let mut random = Random(6);
+    let dims = 64;
+    let (mut copies, _) = one_list(&cache, Metric::L2, dims, &random.vector(dims));
+    let mut rows = ListRows::new(Metric::L2, Storage::F32, dims);
+    let mut copy = |copies: &mut IndexCopies, list, count| {
+        rows.clear();
+        for tid in 0..count {
+            rows.push(tid, RowCode::F32(bytemuck::cast_slice(&random.vector(dims))), 0.0);
+        }
+        copies.begin(list, count, &mut go_on).unwrap();
+        copies.append(list, &rows, &mut go_on).unwrap();
+        copies.finish(list, Default::default());
+        copies.release();
+    };
+    // Until others have to go, and then smaller ones into what is left.
+    let mut list = 0;
+    while cache.evicted() == 0 {
+        list += 1;
+        copy(&mut copies, list, 500);
+    }
+    for count in [100, 20, 1].into_iter().flat_map(|count| [count; 12]) {
+        list += 1;
+        copy(&mut copies, list, count);
+    }
+    let query = Random(7).vector(dims);
+    let query = ListQuery::new(Metric::L2, &query).unwrap();
+    let there: Vec<u32> = (0..=list).filter(|list| copies.mark(*list).is_some()).collect();
+    copies.release();
+    for lists in [&there[there.len() - 1..], &there[there.len() - 13..]] {
+        let mut hits = Vec::new();
+        copies
+            .nearest(&query, lists, 1 << 20, None, &mut hits, &mut go_on)
+            .unwrap();
+        assert!(hits.len() >= lists.len());
+    }
+    let memory = engine.memory();
+    assert!(memory.peak_bytes <= memory.limit_bytes, "{memory:?}");
+}
+
+#[test]
 fn a_lost_device_ends_a_search_cleanly() {
     let Some(engine) = engine(&EngineBuilder::new(), "a_lost_device_ends_a_search_cleanly") else {
         return;

@@ -295,7 +295,7 @@ impl ListCache {
     }
 
     /// Does `act` again while it runs out of memory and a copy can be dropped, or, once, what is only kept for re-use.
-    fn evicting<T>(
+    pub(super) fn evicting<T>(
         &self,
         keep_waiting: &mut KeepWaiting<'_>,
         act: &mut dyn FnMut(&mut KeepWaiting<'_>) -> Result<T>,

@@ -120,7 +120,7 @@ impl IndexCopies {
     }
 
     /// Drops some copies of others that no search is using; whether there were any. Indexes' own copies do not drive each
-    /// other out for what a search only needs meanwhile: a query searched alone needs less.
+    /// other out for what many queries need at once: a query searched alone needs less, and makes room.
     fn make_room(&self, keep_waiting: &mut KeepWaiting<'_>) -> Result<bool> {
         if !self.is_passing || !self.cache.evict() {
             return Ok(false);
@@ -212,7 +212,12 @@ impl ListCopies for IndexCopies {
     ) -> Result<CopiesSearched> {
         let copies = lists.iter().map(|list| self.finished(*list));
         let copies = copies.collect::<Result<Vec<_>>>()?;
-        let searched = self.search(query, &copies, wanted, after, hits, keep_waiting)?;
+        let before = hits.len();
+        // Copies may fill all memory to the last block, and a search needs some.
+        let searched = self.cache.evicting(keep_waiting, &mut |keep_waiting| {
+            hits.truncate(before);
+            self.search(query, &copies, wanted, after, hits, keep_waiting)
+        })?;
         self.cache.tick();
         Ok(searched)
     }
