@@ -130,8 +130,13 @@ impl<'a> ManySearch<'a> {
     fn tried<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
             Ok(value) => Ok(Some(value)),
-            // The lists of one query may fit where those of all do not.
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(None),
+            // The lists of one query may fit where those of all do not, and those have to make room for them.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+                if let Some(copied) = &self.place.copies {
+                    copied.lists.release();
+                }
+                Ok(None)
+            }
             Err(error) => {
                 if let Some(copied) = &mut self.place.copies {
                     copied.lists.failed(error)?;
