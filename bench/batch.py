@@ -18,9 +18,10 @@ from vectors import copy_vectors
 
 @dataclass(frozen=True)
 class Answer:
-    """What one statement took in seconds, and the ids found by query."""
+    """What one statement took in seconds, how many queries it answered, and the ids found for the first of them."""
 
     seconds: float
+    queries: int
     ids: list[list[int]]
 
     def recall(self, truth: Truth, k: int) -> float:
@@ -36,23 +37,26 @@ def load_queries(connection: psycopg.Connection, method: Method, queries: np.nda
     connection.execute("VACUUM ANALYZE queries")
 
 
-def ask_all(connection: psycopg.Connection, sql: str, ids_by_place: dict[bytes, int]) -> Answer:
-    """Runs a statement of Method.search_batch through libpq alone."""
+def ask_all(connection: psycopg.Connection, sql: str, known: int) -> Answer:
+    """Runs a statement of Method.search_batch through libpq alone; keeps the ids of the first `known` queries."""
     started = time.perf_counter()
     result = connection.pgconn.exec_(sql.encode())
     seconds = time.perf_counter() - started
     if result.status != psycopg.pq.ExecStatus.TUPLES_OK:
         raise psycopg.OperationalError(result.get_error_message())
-    ids: list[list[int]] = []
+    queries = 0
+    found: list[list[str]] = [[] for _ in range(known)]
     for row in range(result.ntuples):
         query = int(result.get_value(row, 0))
-        ids.extend([] for _ in range(query + 1 - len(ids)))
-        ids[query].append(ids_by_place[result.get_value(row, 1)])
-    return Answer(seconds, ids)
+        queries = max(queries, query + 1)
+        if query < known:
+            found[query].append(result.get_value(row, 1).decode())
+    ids = ids_by_place(connection, sorted({place for places in found for place in places}))
+    return Answer(seconds, queries, [[ids[place] for place in places] for places in found[:queries]])
 
 
-def places(connection: psycopg.Connection) -> dict[bytes, int]:
-    """The id of the row at each place of `items`."""
+def ids_by_place(connection: psycopg.Connection, places: list[str]) -> dict[str, int]:
+    """The ids of the rows at these places of `items`: of all rows they would take longer than many a search."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT ctid::text, id FROM items")
-        return {place.encode(): identifier for place, identifier in cursor}
+        cursor.execute("SELECT ctid::text, id FROM items WHERE ctid = ANY(%s::tid[])", (places,))
+        return dict(cursor.fetchall())

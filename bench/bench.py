@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-from batch import Answer, ask_all, load_queries, places
+from batch import Answer, ask_all, load_queries
 from cluster import Cluster, ClusterError, bindir_of, temporary_cluster
 from datasets import Dataset, DatasetError, Truth, clustered, exact_neighbours, fashion_mnist, glove
 from memory import Memory, PeakMemory, memory_of
@@ -432,13 +432,12 @@ class Bench:
             results: dict[tuple[str, int], list[Answer]] = {}
             for method, connection in sessions:
                 self.prewarm(connection, method)
-            known = {method.label: places(connection) for method, connection in sessions}
             for _ in range(self.options.query_rounds or self.options.rounds):
                 for method, connection in sessions:
                     for setting, recall in recalls[method.label].items():
                         if recall >= self.options.batch_recall:
                             connection.execute(method.set.format(setting))
-                            answer = ask_all(connection, method.search_batch(self.options.k), known[method.label])
+                            answer = ask_all(connection, method.search_batch(self.options.k), len(self.truth.ids))
                             results.setdefault((method.label, setting), []).append(answer)
         for (label, setting), answers in results.items():
             self.write_batch(label, setting, answers)
@@ -446,7 +445,7 @@ class Bench:
     def write_batch(self, label: str, setting: int, answers: list[Answer]) -> None:
         """Writes the median time of a setting."""
         rounds = [round(answer.seconds, 4) for answer in answers]
-        seconds, queries = statistics.median(rounds), len(answers[0].ids)
+        seconds, queries = statistics.median(rounds), answers[0].queries
         recall = answers[0].recall(self.truth, self.options.k)
         line = {"set": setting, "k": self.options.k, "queries": queries, "recall": recall, "s": seconds}
         self.write("batch", label=label, **line, qps=round(queries / seconds, 1), s_rounds=rounds)
