@@ -36,6 +36,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     bound_block,
     screen_block,
     encode_i8,
+    decode_i8,
     encode_bits,
     encode_residual,
     square,
@@ -260,6 +261,11 @@ fn folded(sums: [__m256; 4]) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
     encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn decode_i8(codes: &[u8], scale: f32, x: &mut [f32]) {
+    encode::from_int8(codes, scale, x);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -56,6 +56,7 @@ const AVX512: Kernels = Kernels {
     bound_block,
     screen_block,
     encode_i8,
+    decode_i8,
     encode_bits,
     encode_residual,
     square,
@@ -260,6 +261,11 @@ fn folded(sums: __m512) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
     encode::int8(x, codes)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn decode_i8(codes: &[u8], scale: f32, x: &mut [f32]) {
+    encode::from_int8(codes, scale, x);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

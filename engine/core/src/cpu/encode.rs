@@ -1,10 +1,10 @@
-//! The int8, 1-bit and 4-bit encoders, which the compiler fits to each instruction set: a table wraps them in functions of
+//! The int8, 1-bit and 4-bit encoders and the int8 decoder, which the compiler fits to each instruction set: a table wraps them in functions of
 //! its own target features.
 //!
 //! Invariant: the formulas of `quantize::int8`, `quantize::bits` and `quantize::rabitq`, in operations of one rounding each,
 //! none of them fused, and sums in one order, so every machine writes the same codes and factors.
 
-use crate::quantize::int8::{CODE_MAX, NORMAL_MIN};
+use crate::quantize::int8::{CODE_MAX, NORMAL_MIN, decoded};
 use crate::quantize::rabitq::fine;
 
 /// Adding it to a value of less than 2^22 rounds that to an integer, ties to even, and leaves the integer in the low
@@ -58,6 +58,14 @@ pub(super) fn int8(x: &[f32], codes: &mut [u8]) -> f32 {
         *code = (x * inverse + ROUNDER).to_bits().to_le_bytes()[0];
     }
     max / CODE_MAX
+}
+
+/// Writes what `codes` and their scale stand for.
+#[inline(always)]
+pub(super) fn from_int8(codes: &[u8], scale: f32, x: &mut [f32]) {
+    for (code, x) in codes.iter().zip(x) {
+        *x = decoded(*code, scale);
+    }
 }
 
 /// Writes the 1-bit code of `x`.

@@ -32,6 +32,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     bound_block,
     screen_block,
     encode_i8,
+    decode_i8,
     encode_bits,
     encode_residual,
     square,
@@ -161,6 +162,10 @@ fn fused_in_f64(a: f32, b: f32, c: f32) -> f32 {
 
 fn encode_i8(x: &[f32], codes: &mut [u8]) -> f32 {
     encode::int8(x, codes)
+}
+
+fn decode_i8(codes: &[u8], scale: f32, x: &mut [f32]) {
+    encode::from_int8(codes, scale, x);
 }
 
 fn encode_bits(x: &[f32], codes: &mut [u8]) {

@@ -76,6 +76,7 @@ pub struct Kernels {
     pub(super) bound_block: BoundKernel,
     pub(super) screen_block: ScreenKernel,
     pub(super) encode_i8: unsafe fn(&[f32], &mut [u8]) -> f32,
+    pub(super) decode_i8: unsafe fn(&[u8], f32, &mut [f32]),
     pub(super) encode_bits: unsafe fn(&[f32], &mut [u8]),
     pub(super) encode_residual: ResidualKernel,
     pub(super) square: unsafe fn(&[f32]) -> f64,
@@ -329,6 +330,16 @@ impl Kernels {
         assert_eq!(codes.len(), x.len(), "code length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.encode_i8)(x, codes) }
+    }
+
+    /// Writes what int8 codes and their scale stand for, as `quantize::int8` defines it.
+    ///
+    /// # Panics
+    /// When `x` is not as long as `codes`.
+    pub fn decode_i8(&self, codes: &[u8], scale: f32, x: &mut [f32]) {
+        assert_eq!(codes.len(), x.len(), "code length");
+        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
+        unsafe { (self.decode_i8)(codes, scale, x) }
     }
 
     /// Writes the 1-bit code of `x`, as `quantize::bits` defines it.

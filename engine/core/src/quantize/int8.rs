@@ -57,11 +57,15 @@ pub fn encode(x: &[f32], out: &mut Vec<u8>) -> Result<f32> {
 pub fn decode(codes: &[u8], scale: f32, out: &mut Vec<f32>) -> Result<()> {
     out.try_reserve(codes.len())
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, "out of memory while decoding a row"))?;
-    out.extend(codes.iter().map(|code| decoded(*code, scale)));
+    let start = out.len();
+    out.resize(start + codes.len(), 0.0);
+    kernels().decode_i8(codes, scale, &mut out[start..]);
     Ok(())
 }
 
-fn decoded(code: u8, scale: f32) -> f32 {
+/// What one code stands for.
+#[inline(always)]
+pub(crate) fn decoded(code: u8, scale: f32) -> f32 {
     (scale * f32::from(code.cast_signed())).clamp(-f32::MAX, f32::MAX)
 }
 
@@ -125,6 +129,12 @@ mod tests {
             let got_scale = table.encode_i8(x, &mut got);
             assert!(got_scale.to_bits() == scale.to_bits() || scale.is_nan() && got_scale.is_nan());
             assert_eq!(got, codes, "{} {}", table.name(), x.len());
+            let mut back = vec![f32::NAN; x.len()];
+            table.decode_i8(&codes, scale, &mut back);
+            let same = |(x, code): (&f32, &u8)| {
+                x.to_bits() == decoded(*code, scale).to_bits() || x.is_nan() && scale.is_nan()
+            };
+            assert!(back.iter().zip(&codes).all(same), "{} {}", table.name(), x.len());
         }
         let bound = f64::from(residual_bound(x, &codes, scale));
         let mut back = Vec::new();
