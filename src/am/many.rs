@@ -22,8 +22,8 @@ use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
 use crate::pg::store::PgStore;
 
-/// Most queries that are searched at once; more in a call go in turns.
-pub(crate) const AT_ONCE: usize = 4096;
+/// Most queries that are searched at once; more in a call go in turns. Every part reads, and decodes, each list once.
+pub(crate) const AT_ONCE: usize = 16_384;
 /// The same on a GPU, which is at one part of the queries while the host sees to the rows of the one before. Smaller parts
 /// overlap better and fill the kernels' blocks of queries worse.
 const AT_ONCE_ON_GPU: usize = 2048;

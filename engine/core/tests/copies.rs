@@ -342,3 +342,43 @@ fn many_queries_at_once_find_what_each_finds_alone() {
         }
     }
 }
+
+#[test]
+fn bounds_tell_which_rows_are_the_nearest_to_nearly_every_query() {
+    let (dims, k) = (24, 10);
+    let mut random = Random(8);
+    // One element sets the step of the codes, and with it how far apart bounds and distances are.
+    let mut vector = || -> Vec<f32> {
+        let mut vector: Vec<f32> = random.vector(dims).iter().map(|x| 0.2 * x).collect();
+        vector[0] = 1.0;
+        vector
+    };
+    let mut index = Index::build(Metric::L2, Storage::Int8, dims, 1, 1, 3);
+    for _ in 0..3 * ROWS {
+        index.insert(vector());
+    }
+    let queries: Vec<Vec<f32>> = (0..100).map(|_| vector()).collect();
+    let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
+    let mut lists = MemoryCopies::new(Metric::L2, false);
+    let mut copies = ManyCopies {
+        lists: &mut lists,
+        centroids: None,
+    };
+    let wanted = ManyQueries {
+        queries: &queries,
+        probes: 1,
+        k,
+    };
+    let go_on = &mut || true;
+    let found = nearest_of_many(&index.store, &index.meta, &mut copies, wanted, go_on).expect("sound");
+    let in_pages = nearest_of_many_in_pages(&index.store, &index.meta, &queries, 1, k, go_on).expect("sound");
+    for found in [found, in_pages] {
+        let settled = queries.iter().zip(found.queries).filter(|(query, found)| {
+            let found = found.as_ref().expect("bounds of finite vectors");
+            let rows = in_order(&index, &found.rows, query);
+            rows.len() >= k && rows[k - 1].0 < found.bound
+        });
+        let settled = settled.count();
+        assert!(settled >= 95, "{settled} of 100");
+    }
+}

@@ -21,6 +21,7 @@ use super::super::layout::{Meta, Shape, TIDS_AT};
 use super::super::page::NO_BLOCK;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source, Window};
+use super::many::rows_to_ask;
 use super::{Query, SearchCounts, SearchOptions, distance};
 
 /// Fewest rows to ask a device for; one more costs next to nothing.
@@ -64,7 +65,12 @@ impl CopyScan {
     pub(super) fn new(copies: Box<dyn ListCopies>, meta: &Meta, options: &SearchOptions) -> Self {
         let returned = options.expected.returned;
         let wanted_max = options.window_rows.saturating_sub(1).max(1);
-        let wanted = (returned + returned / 4 + SPARE).clamp(WANTED_MIN, 4096);
+        let wanted = if copies.is_exact() {
+            returned + returned / 4 + SPARE
+        } else {
+            rows_to_ask(returned, false)
+        };
+        let wanted = wanted.clamp(WANTED_MIN, 4096);
         let wanted_first = wanted.min(wanted_max);
         Self {
             copies,

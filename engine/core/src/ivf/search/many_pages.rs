@@ -16,7 +16,7 @@ use crate::vector::check_equal_dims;
 use super::super::copy::{RowSink, read_rows};
 use super::super::layout::{Meta, Shape, Tid};
 use super::super::store::PageStore;
-use super::many::{FoundForEach, FoundOfMany, SPARE};
+use super::many::{FoundForEach, FoundOfMany, rows_to_ask};
 use super::rank_together::nearest_lists_of_each;
 use super::{Found, NO_BLOCK, list_head_block};
 
@@ -67,11 +67,9 @@ fn pass<S: PageStore>(
     let by_list = choose_lists(store, meta, queries, &certain, probes, keep_waiting)?;
     counts.times.rank += started.elapsed();
     let started = Instant::now();
-    let mut nearest: Vec<Nearest<'_>> = queries
-        .iter()
-        .map(|query| Nearest::new(query, k + SPARE))
-        .collect();
     let is_exact = matches!(meta.storage, Storage::F32 | Storage::Rabitq);
+    let wanted = rows_to_ask(k, is_exact);
+    let mut nearest: Vec<Nearest<'_>> = queries.iter().map(|query| Nearest::new(query, wanted)).collect();
     let mut comparison = Comparison::new(meta.metric, is_exact, meta.dims as usize);
     let (shape, mut rows) = (meta.shape(), ListValues::default());
     for (list, members) in (0..).zip(&by_list) {
