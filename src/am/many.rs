@@ -9,7 +9,7 @@ use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::copy::ListCopies;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::search::SearchCounts;
-use vectorgpu_core::ivf::search::many::{Choosing, Finding, FoundOfMany, ManyQueries};
+use vectorgpu_core::ivf::search::many::{CheckedLists, Choosing, Finding, FoundOfMany, ManyQueries};
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::metric::Storage;
@@ -37,7 +37,7 @@ const CHOOSING_MAX: usize = 2;
 const REUSE_MIN: f64 = 2.0;
 const REUSE_MIN_OF_CODES: f64 = 8.0;
 
-/// Many searches of one index at once.
+/// Many searches of one index at once, all under one snapshot.
 pub(crate) struct ManySearch<'a> {
     open: &'a OpenIndex,
     store: PgStore,
@@ -45,6 +45,7 @@ pub(crate) struct ManySearch<'a> {
     place: ManyPlace,
     /// Whether pages are worth reading for all queries together.
     reuses_lists: bool,
+    checked: CheckedLists,
 }
 
 /// The answers to some queries, a part of them after the other. Nothing of the engine is borrowed between two parts.
@@ -92,6 +93,7 @@ impl<'a> ManySearch<'a> {
             meta,
             place,
             reuses_lists,
+            checked: CheckedLists::default(),
         }))
     }
 
@@ -154,7 +156,7 @@ impl<'a> ManySearch<'a> {
             return Ok(None);
         };
         let wanted = ManyQueries { queries, probes, k };
-        let (mut copies, go_on) = (copied.both(), &mut interrupt::keep_waiting);
+        let (mut copies, go_on) = (copied.both(&mut self.checked), &mut interrupt::keep_waiting);
         let begun = Choosing::begin(&self.store, &self.meta, &mut copies, wanted, go_on);
         Ok(self.tried(begun)?.map(Stage::Choosing))
     }
@@ -164,7 +166,7 @@ impl<'a> ManySearch<'a> {
         let Some(copied) = &mut self.place.copies else {
             return Ok(None);
         };
-        let (mut copies, go_on) = (copied.both(), &mut interrupt::keep_waiting);
+        let (mut copies, go_on) = (copied.both(&mut self.checked), &mut interrupt::keep_waiting);
         let begun = choosing.find(&self.store, &self.meta, &mut copies, go_on);
         Ok(self.tried(begun)?.map(Stage::Finding))
     }

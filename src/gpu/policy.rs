@@ -17,7 +17,7 @@ use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::estimate::{AssignmentWork, Choice, Estimate, Rates, Savings};
 use vectorgpu_core::ivf::cost::{self, Scan};
 use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::ivf::search::many::ManyCopies;
+use vectorgpu_core::ivf::search::many::{CheckedLists, ManyCopies};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::ledger::{self, Job};
@@ -259,11 +259,12 @@ pub(crate) struct ManyCopied {
 }
 
 impl ManyCopied {
-    /// Both, to be searched.
-    pub(crate) fn both(&mut self) -> ManyCopies<'_> {
+    /// Both, to be searched under the snapshot of `checked`.
+    pub(crate) fn both<'a>(&'a mut self, checked: &'a mut CheckedLists) -> ManyCopies<'a> {
         ManyCopies {
             lists: &mut self.lists,
             centroids: Some(&mut self.centroids),
+            checked,
         }
     }
 }

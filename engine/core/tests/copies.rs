@@ -9,7 +9,7 @@ use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::copy::prewarm;
 use vectorgpu_core::ivf::layout::{ListHead, Tid};
 use vectorgpu_core::ivf::search::many::{
-    Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many, ranking_metric,
+    CheckedLists, Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many, ranking_metric,
 };
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
@@ -291,6 +291,7 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                 let mut copies = ManyCopies {
                     lists: &mut lists,
                     centroids: Some(&mut centroids),
+                    checked: &mut CheckedLists::default(),
                 };
                 let wanted = ManyQueries {
                     queries: &queries,
@@ -363,6 +364,7 @@ fn bounds_tell_which_rows_are_the_nearest_to_nearly_every_query() {
     let mut copies = ManyCopies {
         lists: &mut lists,
         centroids: None,
+        checked: &mut CheckedLists::default(),
     };
     let wanted = ManyQueries {
         queries: &queries,

@@ -118,22 +118,15 @@ impl Round {
 
 impl Plan {
     /// Adds the spans of `places` keys of one query, which begin at `keys_at` and are those of the rows from `index` on.
-    pub(super) fn add_spans(&mut self, mut keys_at: u32, mut index: u32, places: usize) -> Result<()> {
-        let mut left = as_u32(places)?;
-        while left > 0 {
-            let count = left.min(FEW_SPAN);
+    pub(super) fn add_spans(&mut self, keys_at: u32, index: u32, places: u32) {
+        for from in (0..places).step_by(FEW_BLOCK) {
             self.spans.push(Span {
-                start: keys_at,
-                count,
-                index,
+                start: keys_at + from,
+                count: FEW_SPAN.min(places - from),
+                index: index + from,
                 reserved: 0,
             });
-            // Below the number of all places, which fits.
-            keys_at += count;
-            index += count;
-            left -= count;
         }
-        Ok(())
     }
 }
 

@@ -41,6 +41,23 @@ struct Query {
     places: usize,
 }
 
+/// Where the next query of a list goes: small, because every list of every query looks here.
+struct NextOfList {
+    /// In the map.
+    map_at: u32,
+    /// Its parts, from and to.
+    parts: (u32, u32),
+}
+
+/// Where the keys of the next query of a part go.
+struct NextOfPart {
+    keys_at: u32,
+    /// The index of the part's first row.
+    index: u32,
+    /// Places for the keys of a query.
+    places: u32,
+}
+
 impl EachHasLists {
     /// A search of the lists in `lists`, by query.
     ///
@@ -150,17 +167,24 @@ impl Planner for EachHasLists {
             blocks: vec![Vec::new(); self.tiles.segments()],
             ..Round::default()
         };
-        // Where the next query of each list goes in the map, and where its keys go in each part.
-        let mut map_at = Vec::with_capacity(self.sizes.len());
-        let mut keys_at = vec![0; self.parts.len()];
+        let mut next_of_lists = Vec::with_capacity(self.sizes.len());
+        let mut next_of_parts = Vec::with_capacity(self.parts.len());
         let mut map_len = 0;
         for (size, count) in self.sizes.iter().zip(&counts) {
-            for part in size.parts.clone() {
-                // The last place has to be countable.
-                keys_at[part] = as_u32(round.places)?;
-                round.add_part(&self.parts[part], map_len, *count)?;
+            let first = as_u32(next_of_parts.len())?;
+            for part in &self.parts[size.parts.clone()] {
+                next_of_parts.push(NextOfPart {
+                    // The last place has to be countable.
+                    keys_at: as_u32(round.places)?,
+                    index: as_u32(part.tiles.start * BLOCK)?,
+                    places: as_u32(places_of(part))?,
+                });
+                round.add_part(part, map_len, *count)?;
             }
-            map_at.push(map_len);
+            next_of_lists.push(NextOfList {
+                map_at: as_u32(map_len)?,
+                parts: (first, as_u32(next_of_parts.len())?),
+            });
             map_len += count;
         }
         as_u32(round.places)?;
@@ -174,15 +198,13 @@ impl Planner for EachHasLists {
         for (place, query) in (0..).zip(&self.queries[queries]) {
             let before = plan.spans.len();
             for number in &self.numbers[start..query.end] {
-                let number = *number as usize;
-                round.map[map_at[number]] = place;
-                map_at[number] += 1;
-                for part in self.sizes[number].parts.clone() {
-                    let (keys_at, part) = (&mut keys_at[part], &self.parts[part]);
-                    let places = places_of(part);
-                    plan.add_spans(*keys_at, as_u32(part.tiles.start * BLOCK)?, places)?;
+                let list = &mut next_of_lists[*number as usize];
+                round.map[list.map_at as usize] = place;
+                list.map_at += 1;
+                for part in &mut next_of_parts[list.parts.0 as usize..list.parts.1 as usize] {
+                    plan.add_spans(part.keys_at, part.index, part.places);
                     // Below the number of all places, which fits.
-                    *keys_at += as_u32(places)?;
+                    part.keys_at += part.places;
                 }
             }
             plan.span_counts.push(plan.spans.len() - before);

@@ -107,9 +107,10 @@ impl Planner for SameLists {
             let step = if self.wanted.sums { range.len() * BLOCK } else { 0 };
             plan.later.push(self.round(count, range, step)?);
         }
+        as_u32(count * of_first)?;
         for query in 0..count {
             let before = plan.spans.len();
-            plan.add_spans(as_u32(query * of_first)?, 0, of_first)?;
+            plan.add_spans(as_u32(query * of_first)?, 0, as_u32(of_first)?);
             plan.span_counts.push(plan.spans.len() - before);
         }
         Ok(plan)

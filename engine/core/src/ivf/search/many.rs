@@ -74,6 +74,21 @@ pub struct ManyCopies<'a> {
     pub lists: &'a mut dyn ListCopies,
     /// Of the centroids, as one list of rows whose TIDs are the lists, under [`ranking_metric`].
     pub centroids: Option<&'a mut dyn ListCopies>,
+    /// Which of the lists were looked at under the snapshot of these searches.
+    pub checked: &'a mut CheckedLists,
+}
+
+/// Lists whose copies were brought up to date under a snapshot. As long as that is the one, they need not be looked at again:
+/// what is added later it does not see, and of what it sees VACUUM removes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct CheckedLists(Vec<Fresh>);
+
+impl CheckedLists {
+    /// What is known of each of `lists` lists.
+    fn of(&mut self, lists: u32) -> &mut [Fresh] {
+        self.0.resize(lists as usize, Fresh::Unknown);
+        &mut self.0
+    }
 }
 
 /// The metric by which lists are ranked.
@@ -184,17 +199,19 @@ impl<'q> Choosing<'q> {
         counts.times.rank += started.elapsed();
         counts.lists = prepared.len() as u64 * u64::from(wanted.probes);
         let started = Instant::now();
-        let fresh = refresh(
+        let fresh = copies.checked.of(meta.lists);
+        refresh(
             store,
             meta,
             copies.lists,
             lists.numbers(),
+            fresh,
             &mut counts,
             keep_waiting,
         )?;
         counts.times.check = started.elapsed();
         let started = Instant::now();
-        let left_out = lists.leave_out(&fresh, prepared.len());
+        let left_out = lists.leave_out(fresh, prepared.len());
         let probed = lists.probed();
         let exact = copies.lists.is_exact();
         // More than are found at once would take several passes; a scan for some of the queries takes less.
@@ -335,21 +352,32 @@ enum Fresh {
     No,
 }
 
-/// Brings the copies of all lists that are probed up to date.
+/// Brings the copies of all lists that are probed up to date, but for those that are `fresh`.
 fn refresh<S: PageStore>(
     store: &S,
     meta: &Meta,
     copies: &mut dyn ListCopies,
     lists: impl Iterator<Item = u32>,
+    fresh: &mut [Fresh],
     counts: &mut SearchCounts,
     keep_waiting: &mut KeepWaiting<'_>,
-) -> Result<Vec<Fresh>> {
+) -> Result<()> {
     let shape = meta.shape();
     let mut rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
-    let mut fresh = vec![Fresh::Unknown; meta.lists as usize];
+    let mut is_done = vec![false; fresh.len()];
     for list in lists {
+        if std::mem::replace(&mut is_done[list as usize], true) {
+            continue;
+        }
         let place = &mut fresh[list as usize];
-        if *place != Fresh::Unknown {
+        let is_known = match place {
+            // The copy may have made room for another meanwhile; to be asked for keeps it from that.
+            Fresh::Yes => copies.mark(list).is_some(),
+            Fresh::Empty => true,
+            // VACUUM, which kept changing it, may be done.
+            Fresh::No | Fresh::Unknown => false,
+        };
+        if is_known {
             continue;
         }
         store.pause()?;
@@ -364,5 +392,5 @@ fn refresh<S: PageStore>(
             }
         };
     }
-    Ok(fresh)
+    Ok(())
 }

@@ -129,7 +129,7 @@ pub(super) fn chosen_lists<S: PageStore>(
     Ok(chosen.into_iter().flatten().collect())
 }
 
-/// The `probes` nearest lists by exact score, ties to the lower number, if no other one can be among them.
+/// The `probes` nearest lists by exact score, ties to the lower number, in no order, if no other one can be among them.
 /// `scored` is scratch memory.
 fn nearest_lists(
     metric: Metric,
@@ -148,16 +148,18 @@ fn nearest_lists(
         };
         scored.push((key, u32::try_from(hit.tid).ok()?));
     }
-    scored.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    scored.truncate(probes as usize);
-    let (last, _) = scored.last()?;
+    let nearest = probes as usize;
+    if scored.len() < nearest {
+        return None;
+    }
+    let by_score = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+    let (_, (farthest, _), _) = scored.select_nth_unstable_by(nearest - 1, by_score);
     let value = match metric.score() {
-        Score::SquaredL2 => f64::from(*last).sqrt(),
-        Score::Dot => f64::from(*last),
+        Score::SquaredL2 => f64::from(*farthest).sqrt(),
+        Score::Dot => f64::from(*farthest),
     };
     // A score that is no number compares with nothing.
-    let certain = scored.len() == probes as usize && value < bound;
-    certain.then(|| scored.iter().map(|(_, list)| *list).collect())
+    (value < bound).then(|| scored[..nearest].iter().map(|(_, list)| *list).collect())
 }
 
 /// Copies the centroids, unless they are there: nothing but a new build changes them.
