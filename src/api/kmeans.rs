@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, pg_sys};
 use vectorgpu_core::backend::NearestBy;
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::estimate::AssignmentWork;
 use vectorgpu_core::kmeans::{self, KmeansTask};
 use vectorgpu_core::limits::MAX_LISTS;
@@ -63,7 +64,13 @@ fn cluster(
         bytes: (all + sampled) * sample.dims as f64 * 4.0,
     };
     let (mut backend, book) = policy::build_backend(Job::Kmeans, work)?;
-    let centroids = kmeans::kmeans(&mut *backend, &task, &mut |_| {}, &mut interrupt::keep_waiting)?;
+    let centroids = kmeans::kmeans(
+        &mut *backend,
+        Crew::ALONE,
+        &task,
+        &mut |_| {},
+        &mut interrupt::keep_waiting,
+    )?;
     let mut nearest = backend.nearest(&centroids, sample.dims, by, &mut interrupt::keep_waiting)?;
     let mut counts = vec![0_i64; lists];
     let mut labels = vec![0; ROWS_TOGETHER];

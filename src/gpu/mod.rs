@@ -6,4 +6,4 @@ pub(crate) mod ledger;
 pub(crate) mod lifecycle;
 pub(crate) mod policy;
 pub(crate) mod residency;
-mod threads;
+pub(crate) mod threads;

@@ -1,4 +1,4 @@
-//! Keeps the server's signals away from threads that a GPU driver starts.
+//! Keeps the server's signals away from threads that a GPU driver starts, or a build.
 //!
 //! A thread inherits its creator's signal mask. One with signals open could run PostgreSQL's handlers, which touch
 //! state of the main thread, or steal the latch's SIGURG. So everything is blocked while a driver may start threads,
@@ -18,7 +18,7 @@ const FAULTS: [libc::c_int; 7] = [
 ];
 
 /// Blocks signals until the returned value is dropped.
-pub(super) fn block_signals() -> Box<dyn Any> {
+pub(crate) fn block_signals() -> Box<dyn Any> {
     let mut blocked = MaybeUninit::uninit();
     let mut previous = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set it is given; sigdelset changes it.

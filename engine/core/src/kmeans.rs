@@ -7,6 +7,7 @@
 //! equal, huge or tiny the samples are.
 
 use crate::backend::{Backend, HeldRows, KeepWaiting, NearestBy, Part, is_device_failure};
+use crate::crew::Crew;
 use crate::distance::norm;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -28,6 +29,9 @@ const LEVELS: usize = 3;
 const CACHED_BYTES: usize = 512 << 10;
 const GATHER_BYTES: usize = 32 << 20;
 
+/// Elements read between two calls of the keep-waiting closure, and in one part of a crew's work: about a millisecond.
+const POLL_ELEMENTS: usize = 1 << 20;
+
 /// What to cluster, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct KmeansTask<'a> {
@@ -45,11 +49,13 @@ pub struct KmeansTask<'a> {
     pub max_iterations: usize,
 }
 
-/// Finds centroids, `[lists, dims]` row-major. `progress` is told the share of the work done, from 0 to 1.
+/// Finds centroids, `[lists, dims]` row-major. `backend` finds labels, `crew` does the rest; `progress` is told the share of the work
+/// done, from 0 to 1.
 ///
 /// ```
 /// use vectorgpu_core::backend::NearestBy;
 /// use vectorgpu_core::cpu::CpuBackend;
+/// use vectorgpu_core::crew::Crew;
 /// use vectorgpu_core::kmeans::{KmeansTask, kmeans};
 ///
 /// let task = KmeansTask {
@@ -60,7 +66,7 @@ pub struct KmeansTask<'a> {
 ///     seed: 1,
 ///     max_iterations: 10,
 /// };
-/// let mut centroids = kmeans(&mut CpuBackend::new(), &task, &mut |_| (), &mut || true)?;
+/// let mut centroids = kmeans(&mut CpuBackend::new(), Crew::ALONE, &task, &mut |_| (), &mut || true)?;
 /// centroids.sort_by(f32::total_cmp);
 /// assert_eq!(centroids, [0.25, 10.25]);
 /// # Ok::<(), vectorgpu_core::Error>(())
@@ -70,6 +76,7 @@ pub struct KmeansTask<'a> {
 /// `InvalidArgument` for a shape that does not fit, `OutOfMemory`, `Cancelled`, or what the backend reports.
 pub fn kmeans(
     backend: &mut dyn Backend,
+    crew: Crew,
     task: &KmeansTask<'_>,
     progress: &mut dyn FnMut(f32),
     keep_waiting: &mut KeepWaiting<'_>,
@@ -92,22 +99,27 @@ pub fn kmeans(
         ));
     }
     progress(0.0);
-    let conditioned = Conditioned::new(task)?;
+    let conditioned = Conditioned::new(task, crew, keep_waiting)?;
     let rows = conditioned.norms.len();
     let mut run = Run {
         held: None,
         gathered: Vec::new(),
-        samples: &conditioned.samples,
-        norms: &conditioned.norms,
-        dims: task.dims,
-        by: task.by,
+        samples: Samples {
+            values: &conditioned.samples,
+            norms: &conditioned.norms,
+            dims: task.dims,
+            by: task.by,
+        },
         max_iterations: task.max_iterations,
         backend,
+        crew,
         progress,
         keep_waiting,
     };
     if rows > task.lists {
-        run.held = run.backend.hold(run.samples, run.dims, run.keep_waiting)?;
+        run.held = run
+            .backend
+            .hold(run.samples.values, task.dims, run.keep_waiting)?;
     }
     let mut all = buffer(rows)?;
     all.extend((0u32..).take(rows));
@@ -151,7 +163,7 @@ pub fn sample_rows(dims: usize, lists: usize, memory_bytes: usize) -> usize {
 pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize> {
     let row = dims.checked_mul(4)?;
     let samples = n.checked_mul(row)?;
-    // Labels, the labels before, the order by list, row numbers, those of the level above and its labels, and norms.
+    // Labels, the order by list, the order before, row numbers, those of the level above and its labels, and norms.
     let labels = n.checked_mul(32)?;
     // The centroids, those of the level below, the backend's packed copy, and sums of twice the width.
     let centroids = lists.checked_mul(row)?.checked_mul(5)?;
@@ -170,22 +182,49 @@ pub fn kmeans_memory_bytes(n: usize, dims: usize, lists: usize) -> Option<usize>
         .checked_add(gathered)
 }
 
+/// What is clustered.
+#[derive(Clone, Copy)]
+struct Samples<'a> {
+    /// `[n, dims]`, conditioned.
+    values: &'a [f32],
+    /// Of the rows.
+    norms: &'a [f64],
+    dims: usize,
+    by: NearestBy,
+}
+
+impl<'a> Samples<'a> {
+    fn row(&self, number: u32) -> &'a [f32] {
+        &self.values[index(number) * self.dims..][..self.dims]
+    }
+}
+
 /// One call's surroundings, and what it clusters.
 struct Run<'a, 'b> {
     backend: &'a mut dyn Backend,
+    crew: Crew,
     /// The samples on the backend's device, while it keeps them.
     held: Option<Box<dyn HeldRows>>,
     /// Rows on the way to a device that does not; memory is kept.
     gathered: Vec<f32>,
-    /// `[n, dims]`, conditioned.
-    samples: &'a [f32],
-    /// Of the samples.
-    norms: &'a [f64],
-    dims: usize,
-    by: NearestBy,
+    samples: Samples<'a>,
     max_iterations: usize,
     progress: &'a mut dyn FnMut(f32),
     keep_waiting: &'a mut KeepWaiting<'b>,
+}
+
+/// A job and its seeds, once they are drawn.
+struct Seeded<'r> {
+    job: Job<'r>,
+    /// `[lists, dims]`.
+    seeds: Vec<f32>,
+}
+
+impl<'r> From<Job<'r>> for Seeded<'r> {
+    fn from(job: Job<'r>) -> Self {
+        let seeds = Vec::new();
+        Self { job, seeds }
+    }
 }
 
 /// Samples to cluster by themselves.
@@ -196,7 +235,7 @@ struct Job<'r> {
     random: Random,
 }
 
-impl<'a> Run<'a, '_> {
+impl Run<'_, '_> {
     /// Centroids of each job; reports progress inside `share` of the whole.
     ///
     /// Where a device holds the samples, the iterations of all jobs go there together: few rows leave it idle. Else one job comes after
@@ -222,23 +261,27 @@ impl<'a> Run<'a, '_> {
         share: (f32, f32),
     ) -> Result<Vec<Vec<f32>>> {
         let (mut from, to) = share;
-        let mut found = Vec::with_capacity(jobs.len());
+        let flat = |job: &Job<'_>| job.lists <= FLAT_LISTS || level == LEVELS;
+        let mut seeded: Vec<Seeded<'_>> = jobs.into_iter().map(Seeded::from).collect();
+        self.seed(seeded.iter_mut().filter(|seeded| flat(&seeded.job)).collect())?;
+        let mut found = Vec::with_capacity(seeded.len());
         let mut clusterings = Vec::new();
-        for mut job in jobs {
-            let flat = job.lists <= FLAT_LISTS || level == LEVELS;
+        for Seeded { mut job, mut seeds } in seeded {
             if job.rows.len() <= job.lists {
-                found.push(seeding::distinct_rows(self, &mut job)?);
+                found.push(seeding::distinct_rows(self.samples, &mut job)?);
                 continue;
             }
-            let (seeds, most) = if flat {
-                (seeding::plus_plus(self, &mut job)?, self.max_iterations)
-            } else {
+            let mut most = self.max_iterations;
+            if !flat(&job) {
                 let middle = from + 0.6 * (to - from);
-                let seeds = seeding::two_levels(self, &mut job, level, (from, middle))?;
+                seeds = seeding::two_levels(self, &mut job, level, (from, middle))?;
                 from = middle;
-                (seeds, self.max_iterations.min(REFINEMENTS))
-            };
-            clusterings.push((found.len(), lloyd::Clustering::new(self, job, seeds, most)?));
+                most = most.min(REFINEMENTS);
+            }
+            clusterings.push((
+                found.len(),
+                lloyd::Clustering::new(self.samples, job, seeds, most)?,
+            ));
             found.push(Vec::new());
         }
         let mut running: Vec<&mut lloyd::Clustering<'_>> =
@@ -250,14 +293,30 @@ impl<'a> Run<'a, '_> {
         Ok(found)
     }
 
-    fn row(&self, number: u32) -> &'a [f32] {
-        &self.samples[index(number) * self.dims..][..self.dims]
+    /// Draws the seeds of jobs that are seeded in one level and have more rows than lists.
+    fn seed(&mut self, mut jobs: Vec<&mut Seeded<'_>>) -> Result<()> {
+        jobs.retain(|seeded| seeded.job.rows.len() > seeded.job.lists);
+        if let [seeded] = &mut jobs[..] {
+            seeded.seeds = seeding::plus_plus(self.samples, &mut seeded.job, self.keep_waiting)?;
+            return Ok(());
+        }
+        // Several jobs come where a device holds the samples: none are gathered meanwhile.
+        let lists = jobs.iter().map(|seeded| seeded.job.lists).max().unwrap_or(1);
+        let row_bytes = self.samples.dims * size_of::<f32>();
+        let together = GATHER_BYTES / (seeding::subsample_rows(lists.min(FLAT_LISTS)) * row_bytes);
+        for jobs in jobs.chunks_mut(together.max(1)) {
+            self.crew.for_each(jobs.iter_mut(), self.keep_waiting, |seeded| {
+                seeded.seeds = seeding::plus_plus(self.samples, &mut seeded.job, &mut || true)?;
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Labels the rows of every part.
     fn assign(&mut self, parts: &mut [Part<'_>]) -> Result<()> {
         if let Some(held) = &mut self.held {
-            match held.assign(parts, self.by, self.keep_waiting) {
+            match held.assign(parts, self.samples.by, self.keep_waiting) {
                 // Sending the rows instead needs less memory there; where the device is lost, that tells.
                 Err(error) if is_device_failure(&error) => self.held = None,
                 done => return done,
@@ -268,15 +327,15 @@ impl<'a> Run<'a, '_> {
 
     /// Labels the rows of a part, which the backend does not hold.
     fn send(&mut self, part: &mut Part<'_>) -> Result<()> {
-        let dims = self.dims;
+        let Samples { values, dims, by, .. } = self.samples;
         let mut nearest = self
             .backend
-            .nearest(part.centroids, dims, self.by, self.keep_waiting)?;
+            .nearest(part.centroids, dims, by, self.keep_waiting)?;
         let (Some(first), Some(last)) = (part.rows.first(), part.rows.last()) else {
             return Ok(());
         };
         if index(last - first) + 1 == part.rows.len() {
-            let rows = &self.samples[index(*first) * dims..][..part.rows.len() * dims];
+            let rows = &values[index(*first) * dims..][..part.rows.len() * dims];
             return nearest.assign(rows, part.labels, self.keep_waiting);
         }
         let bytes = self.backend.batch_bytes().clamp(CACHED_BYTES, GATHER_BYTES);
@@ -286,20 +345,19 @@ impl<'a> Run<'a, '_> {
             let room = self.gathered.try_reserve(numbers.len() * dims);
             room.map_err(|_| out_of_memory())?;
             for number in numbers {
-                self.gathered
-                    .extend_from_slice(&self.samples[index(*number) * dims..][..dims]);
+                self.gathered.extend_from_slice(self.samples.row(*number));
             }
             nearest.assign(&self.gathered, labels, self.keep_waiting)?;
         }
         Ok(())
     }
+}
 
-    fn poll(&mut self) -> Result<()> {
-        if (self.keep_waiting)() {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::Cancelled, "cancelled on request"))
-        }
+fn poll(keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+    if keep_waiting() {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::Cancelled, "cancelled on request"))
     }
 }
 

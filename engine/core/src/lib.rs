@@ -3,11 +3,12 @@
 //! Distances, the vector's text and wire formats, k-means and the page algorithms of the IVF index. Algorithms are
 //! written against two small traits: [`backend::Backend`] (the arithmetic: CPU here, GPU in `vectorgpu-compute`) and
 //! [`ivf::store::PageStore`] (pages: PostgreSQL's in the root crate, an in-memory one for tests).
-//! Nothing here does I/O, spawns a thread or raises a PostgreSQL error.
+//! Nothing here does I/O or raises a PostgreSQL error, and only [`crew`] starts threads, where a caller allows some.
 
 pub mod backend;
 mod comparison;
 pub mod cpu;
+pub mod crew;
 pub mod distance;
 pub mod error;
 pub mod estimate;

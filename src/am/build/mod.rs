@@ -17,13 +17,15 @@ use std::sync::atomic::AtomicU64;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{PgBox, pg_sys};
-use vectorgpu_core::backend::Nearest;
+use vectorgpu_core::backend::{Backend, Nearest};
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::estimate::AssignmentWork;
 use vectorgpu_core::ivf::build::Placement;
 use vectorgpu_core::{Result, kmeans};
 
 use crate::error::OrRaise;
 use crate::gpu::ledger::Job;
+use crate::gpu::threads::block_signals;
 use crate::gpu::{policy, residency};
 use crate::logging;
 use crate::pg::bulk::BulkFork;
@@ -84,7 +86,14 @@ unsafe fn build(
     // SAFETY: as the caller's.
     let sample = unsafe { Sample::draw(table, index, index_info, &plan) }?;
     let (mut backend, book) = policy::build_backend(Job::Build, work(&plan, &sample))?;
-    let centroids = cluster(&plan, &sample, &mut *backend)?;
+    let source = Source {
+        table,
+        index,
+        index_info,
+    };
+    // SAFETY: as the caller's.
+    let workers = unsafe { workers::worker_count(source, &plan) };
+    let centroids = cluster(&plan, &sample, &mut *backend, workers)?;
     drop(sample);
     Phase::Assigning.report(0.0);
     let nearest = backend.nearest(
@@ -93,11 +102,6 @@ unsafe fn build(
         plan.nearest_by(),
         &mut interrupt::keep_waiting,
     )?;
-    let source = Source {
-        table,
-        index,
-        index_info,
-    };
     let patience_s = book.patience_s(assignment(&plan, 1.0));
     // SAFETY: as the caller's, here and below.
     let built = match unsafe { Team::start(source, &plan, &centroids, patience_s) } {
@@ -174,17 +178,17 @@ fn assignment(plan: &Plan, rows: f64) -> AssignmentWork {
     }
 }
 
-fn cluster(
-    plan: &Plan,
-    sample: &Sample,
-    backend: &mut dyn vectorgpu_core::backend::Backend,
-) -> Result<Vec<f32>> {
+/// Uses as many threads as the workers that will assign, and this one; those start later.
+fn cluster(plan: &Plan, sample: &Sample, backend: &mut dyn Backend, workers: i32) -> Result<Vec<f32>> {
     Phase::Kmeans.report(0.0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = usize::try_from(workers).unwrap_or(0).saturating_add(1).min(cores);
     let mut progress = |fraction: f32| {
         Phase::Kmeans.report(f64::from(fraction));
     };
     kmeans::kmeans(
         backend,
+        Crew::new(threads, block_signals),
         &plan.kmeans(sample.vectors()),
         &mut progress,
         &mut interrupt::keep_waiting,
@@ -210,6 +214,7 @@ unsafe fn build_empty(index: pg_sys::Relation) -> Result<()> {
     let mut backend = vectorgpu_core::cpu::CpuBackend::new();
     let centroids = kmeans::kmeans(
         &mut backend,
+        Crew::ALONE,
         &plan.kmeans(&[]),
         &mut |_| {},
         &mut interrupt::keep_waiting,

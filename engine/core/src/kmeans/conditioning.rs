@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{KmeansTask, buffer, rounded};
-use crate::backend::NearestBy;
+use super::{KmeansTask, POLL_ELEMENTS, buffer, rounded};
+use crate::backend::{KeepWaiting, NearestBy};
+use crate::crew::Crew;
 use crate::distance::norm;
 use crate::error::Result;
 
@@ -23,10 +24,9 @@ impl<'a> Conditioned<'a> {
     /// Conditions the samples; copies them only where that is needed.
     ///
     /// # Errors
-    /// `OutOfMemory`.
-    pub(super) fn new(task: &KmeansTask<'a>) -> Result<Self> {
-        let mut norms = buffer(task.samples.len() / task.dims)?;
-        norms.extend(task.samples.chunks_exact(task.dims).map(norm));
+    /// `OutOfMemory` or `Cancelled`.
+    pub(super) fn new(task: &KmeansTask<'a>, crew: Crew, keep_waiting: &mut KeepWaiting<'_>) -> Result<Self> {
+        let mut norms = norms_of(task.samples, task.dims, crew, keep_waiting)?;
         let finite = norms.iter().copied().filter(|norm| norm.is_finite());
         let largest = finite.fold(0.0, f64::max);
         let usable = norms.iter().all(|norm| match task.by {
@@ -58,8 +58,8 @@ impl<'a> Conditioned<'a> {
             };
             rows.extend(row.iter().map(|x| rounded(f64::from(*x) * factor)));
         }
-        norms.clear();
-        norms.extend(rows.chunks_exact(task.dims).map(norm));
+        drop(norms);
+        norms = norms_of(&rows, task.dims, crew, keep_waiting)?;
         Ok(Self {
             samples: Cow::Owned(rows),
             norms,
@@ -74,6 +74,19 @@ impl<'a> Conditioned<'a> {
         }
         rounded(f64::from(x) * 2f64.powi(-self.scale)).clamp(f32::MIN, f32::MAX)
     }
+}
+
+fn norms_of(rows: &[f32], dims: usize, crew: Crew, keep_waiting: &mut KeepWaiting<'_>) -> Result<Vec<f64>> {
+    let mut norms = buffer(rows.len() / dims)?;
+    norms.resize(rows.len() / dims, 0.0);
+    let together = (POLL_ELEMENTS / dims).max(1);
+    let parts = norms.chunks_mut(together).zip(rows.chunks(together * dims));
+    crew.for_each(parts, keep_waiting, |(norms, rows)| {
+        let rows = rows.chunks_exact(dims);
+        norms.iter_mut().zip(rows).for_each(|(to, row)| *to = norm(row));
+        Ok(())
+    })?;
+    Ok(norms)
 }
 
 /// The power of two of a positive finite number: its logarithm, rounded down.

@@ -3,8 +3,9 @@
 use std::collections::BinaryHeap;
 
 use super::sums::Sums;
-use super::{Job, Run, buffer, index, normalise, rounded};
-use crate::backend::{NearestBy, Part};
+use super::{Job, POLL_ELEMENTS, Run, Samples, buffer, index, normalise, poll, rounded};
+use crate::backend::{KeepWaiting, NearestBy, Part};
+use crate::crew::Crew;
 use crate::distance::norm;
 use crate::error::Result;
 
@@ -29,7 +30,7 @@ pub(super) fn iterate(
     let most = clusterings.iter().map(|clustering| clustering.iterations_left);
     let most = most.max().unwrap_or(0);
     for iteration in 0..most {
-        run.poll()?;
+        poll(run.keep_waiting)?;
         (run.progress)(share.0 + (share.1 - share.0) * iteration as f32 / most as f32);
         let mut going: Vec<_> = clusterings
             .iter_mut()
@@ -41,27 +42,32 @@ pub(super) fn iterate(
         let mut parts: Vec<_> = going.iter_mut().map(|clustering| clustering.part()).collect();
         run.assign(&mut parts)?;
         drop(parts);
-        for clustering in going {
-            clustering.improve(run, iteration)?;
+        if let [clustering] = &mut going[..] {
+            clustering.improve(run.crew, iteration, run.keep_waiting)?;
+            continue;
         }
+        run.crew
+            .for_each(going.iter_mut(), run.keep_waiting, |clustering| {
+                clustering.improve(Crew::ALONE, iteration, &mut || true)
+            })?;
     }
     Ok(())
 }
 
 /// Rows, their centroids, and which row belongs to which.
 pub(super) struct Clustering<'r> {
+    samples: Samples<'r>,
     job: Job<'r>,
-    by: NearestBy,
-    dims: usize,
     /// `[lists, dims]`.
     centroids: Vec<f32>,
     /// Of the job's rows, in their order; so are all places of rows below.
     labels: Vec<u32>,
-    previous: Vec<u32>,
-    /// Places of rows by list, ascending inside each; list `i` holds `order[starts[i]..starts[i + 1]]`.
-    order: Vec<u32>,
-    starts: Vec<usize>,
+    by_list: ByList,
+    /// As it was an assignment before.
+    previous: ByList,
     sums: Sums,
+    /// What the last iteration did to each list.
+    changes: Vec<Change>,
     inertia: f64,
     iterations_left: usize,
 }
@@ -72,28 +78,23 @@ impl<'r> Clustering<'r> {
     /// # Errors
     /// `OutOfMemory`.
     pub(super) fn new(
-        run: &Run<'_, '_>,
+        samples: Samples<'r>,
         job: Job<'r>,
         centroids: Vec<f32>,
         max_iterations: usize,
     ) -> Result<Self> {
-        let filled = |value: u32| -> Result<Vec<u32>> {
-            let mut rows = buffer(job.rows.len())?;
-            rows.resize(job.rows.len(), value);
-            Ok(rows)
-        };
-        let mut starts = buffer(job.lists + 1)?;
-        starts.resize(job.lists + 1, 0);
+        let mut labels = buffer(job.rows.len())?;
+        labels.resize(job.rows.len(), 0);
+        let mut changes = buffer(job.lists)?;
+        changes.resize(job.lists, Change::default());
         Ok(Self {
-            by: run.by,
-            dims: run.dims,
+            samples,
             centroids,
-            // Of no list: each assignment swaps the two first.
-            labels: filled(u32::MAX)?,
-            previous: filled(0)?,
-            order: filled(0)?,
-            starts,
-            sums: Sums::new(job.lists, run.dims)?,
+            labels,
+            by_list: ByList::new(job.rows.len(), job.lists)?,
+            previous: ByList::new(job.rows.len(), job.lists)?,
+            sums: Sums::new(job.lists, samples.dims)?,
+            changes,
             inertia: f64::INFINITY,
             iterations_left: max_iterations,
             job,
@@ -106,12 +107,11 @@ impl<'r> Clustering<'r> {
     }
 
     fn size(&self, list: usize) -> usize {
-        self.starts[list + 1] - self.starts[list]
+        self.by_list.of(list).len()
     }
 
     /// What is to be assigned next.
     fn part(&mut self) -> Part<'_> {
-        std::mem::swap(&mut self.labels, &mut self.previous);
         Part {
             rows: self.job.rows,
             centroids: &self.centroids,
@@ -120,16 +120,16 @@ impl<'r> Clustering<'r> {
     }
 
     /// Moves the centroids, after iteration number `iteration` has assigned the rows.
-    fn improve(&mut self, run: &mut Run<'_, '_>, iteration: usize) -> Result<()> {
+    fn improve(&mut self, crew: Crew, iteration: usize, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
         self.iterations_left -= 1;
-        self.sort_by_list();
-        let changes = self.labels.iter().zip(&self.previous);
-        let moved = changes.filter(|(now, before)| now != before).count();
-        let now = self.update(run)?;
+        std::mem::swap(&mut self.by_list, &mut self.previous);
+        self.by_list.sort(&self.labels);
+        let now = self.update(crew, keep_waiting)?;
+        let moved: usize = self.changes.iter().map(|change| change.came).sum();
         let repaired = if self.iterations_left == 0 {
             0
         } else {
-            self.repair(run, iteration < BALANCING)
+            self.repair(iteration < BALANCING)
         };
         let still = moved as f64 <= MOVED_SHARE * self.labels.len() as f64;
         let flat = self.inertia - now <= INERTIA_GAIN * self.inertia.min(f64::MAX);
@@ -140,63 +140,47 @@ impl<'r> Clustering<'r> {
         Ok(())
     }
 
-    fn sort_by_list(&mut self) {
-        self.starts.fill(0);
-        for label in &self.labels {
-            self.starts[index(*label) + 1] += 1;
-        }
-        for list in 0..self.job.lists {
-            self.starts[list + 1] += self.starts[list];
-        }
-        let mut ends = self.starts.clone();
-        for (place, label) in (0u32..).zip(&self.labels) {
-            let end = &mut ends[index(*label)];
-            self.order[*end] = place;
-            *end += 1;
-        }
-    }
-
     /// Moves every centroid to the mean of its rows, and returns the inertia: the sum of squared distances from it
     /// (of directions from their mean, for `Dot`). An empty list keeps its centroid.
-    fn update(&mut self, run: &mut Run<'_, '_>) -> Result<f64> {
-        let dims = self.dims;
-        self.sums.follow(
-            run,
-            self.job.rows,
-            [&self.previous, &self.labels],
-            &self.starts,
-            &self.order,
-        )?;
-        let mut inertia = match self.by {
+    fn update(&mut self, crew: Crew, keep_waiting: &mut KeepWaiting<'_>) -> Result<f64> {
+        let (samples, rows) = (self.samples, self.job.rows);
+        let dims = samples.dims;
+        let elements = rows.len().saturating_mul(dims).max(1);
+        let together = (self.job.lists.saturating_mul(POLL_ELEMENTS) / elements).clamp(1, self.job.lists);
+        let sums = self.sums.parts_mut(together);
+        let (centroids, changes) = (
+            self.centroids.chunks_mut(together * dims),
+            self.changes.chunks_mut(together),
+        );
+        let parts = sums.zip(centroids.zip(changes)).enumerate();
+        let (before, now) = (&self.previous, &self.by_list);
+        crew.for_each(parts, keep_waiting, |(part, (mut sums, (centroids, changes)))| {
+            let first = part * together;
+            for (i, (centroid, change)) in centroids.chunks_exact_mut(dims).zip(changes).enumerate() {
+                let [before, now] = [before.of(first + i), now.of(first + i)];
+                change.came = sums.follow(i, samples, rows, [before, now]);
+                let (sum, square) = sums.of(i);
+                change.gain = move_to_mean(centroid, samples.by, sum, square, now.len());
+            }
+            Ok(())
+        })?;
+        let all = match samples.by {
             NearestBy::L2 => {
-                let norms = self.job.rows.iter().map(|number| run.norms[index(*number)]);
+                let norms = rows.iter().map(|number| samples.norms[index(*number)]);
                 norms.map(|norm| norm * norm).sum()
             }
-            NearestBy::Dot => self.job.rows.len() as f64,
+            NearestBy::Dot => rows.len() as f64,
         };
-        for (list, centroid) in self.centroids.chunks_exact_mut(dims).enumerate() {
-            let count = (self.starts[list + 1] - self.starts[list]) as f64;
-            if count == 0.0 {
-                continue;
-            }
-            let (sums, square) = self.sums.of(list);
-            let divisor = match self.by {
-                NearestBy::L2 => count,
-                NearestBy::Dot if square > 0.0 => square.sqrt(),
-                // Directions that cancel have no mean direction: keep the centroid.
-                NearestBy::Dot => continue,
-            };
-            inertia -= square / divisor;
-            for (x, sum) in centroid.iter_mut().zip(sums) {
-                *x = rounded(sum / divisor);
-            }
-        }
+        let inertia = self
+            .changes
+            .iter()
+            .fold(all, |left: f64, change| left - change.gain);
         Ok(inertia.max(0.0))
     }
 
     /// Gives each empty list, and, when `balance` is set, small lists while there are large ones, half of the largest
     /// list. Returns how many it gave.
-    fn repair(&mut self, run: &Run<'_, '_>, balance: bool) -> usize {
+    fn repair(&mut self, balance: bool) -> usize {
         let lists = self.job.lists;
         let average = self.labels.len() as f64 / lists as f64;
         let small = if balance { average * SMALL } else { 0.0 };
@@ -217,7 +201,7 @@ impl<'r> Clustering<'r> {
             let split = loop {
                 match largest.pop() {
                     Some((size, _)) if size < 2 || (size as f64) <= wanted => break None,
-                    Some((size, list)) if self.split(run, list.0, taker) => {
+                    Some((size, list)) if self.split(list.0, taker) => {
                         break Some((size, list));
                     }
                     // Its rows are all alike: no use in trying it again.
@@ -235,12 +219,12 @@ impl<'r> Clustering<'r> {
 
     /// Moves the centroids of `list` and `taker` to either side of `list`'s, along the way to one of its rows; false
     /// when all rows tried lie on the centroid.
-    fn split(&mut self, run: &Run<'_, '_>, list: usize, taker: usize) -> bool {
-        let dims = self.dims;
-        let members = &self.order[self.starts[list]..self.starts[list + 1]];
+    fn split(&mut self, list: usize, taker: usize) -> bool {
+        let (dims, by) = (self.samples.dims, self.samples.by);
+        let members = self.by_list.of(list);
         let centre = self.centroids[list * dims..][..dims].to_vec();
         let direction = |row: &[f32]| -> Vec<f64> {
-            let scale = match self.by {
+            let scale = match by {
                 NearestBy::L2 => 1.0,
                 NearestBy::Dot => 1.0 / norm(row),
             };
@@ -251,7 +235,10 @@ impl<'r> Clustering<'r> {
         };
         let length = |way: &[f64]| way.iter().map(|x| x * x).sum::<f64>();
         let random = &mut self.job.random;
-        let mut member = || run.row(self.job.rows[index(members[random.below(members.len())])]);
+        let mut member = || {
+            self.samples
+                .row(self.job.rows[index(members[random.below(members.len())])])
+        };
         let farthest = (0..SPLIT_TRIES)
             .map(|_| direction(member()))
             .max_by(|a, b| length(a).total_cmp(&length(b)))
@@ -266,10 +253,74 @@ impl<'r> Clustering<'r> {
             for ((x, c), way) in target.iter_mut().zip(&centre).zip(&farthest) {
                 *x = rounded(f64::from(*c) + side * way);
             }
-            if self.by == NearestBy::Dot && !normalise(target) {
+            if by == NearestBy::Dot && !normalise(target) {
                 target.copy_from_slice(&centre);
             }
         }
         true
+    }
+}
+
+/// Moves a centroid to the mean of its `count` rows, whose sum is `sum`, its squared length `square`; returns what that takes off the
+/// inertia.
+fn move_to_mean(centroid: &mut [f32], by: NearestBy, sum: &[f64], square: f64, count: usize) -> f64 {
+    let divisor = match by {
+        _ if count == 0 => return 0.0,
+        NearestBy::L2 => count as f64,
+        NearestBy::Dot if square > 0.0 => square.sqrt(),
+        // Directions that cancel have no mean direction: keep the centroid.
+        NearestBy::Dot => return 0.0,
+    };
+    for (x, sum) in centroid.iter_mut().zip(sum) {
+        *x = rounded(sum / divisor);
+    }
+    square / divisor
+}
+
+/// What an iteration did to a list.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    /// Rows that were in another one.
+    came: usize,
+    /// What a centroid at the mean of its rows takes off the inertia.
+    gain: f64,
+}
+
+/// Places of rows by list, ascending inside each.
+struct ByList {
+    order: Vec<u32>,
+    /// List `i` holds `order[starts[i]..starts[i + 1]]`.
+    starts: Vec<usize>,
+}
+
+impl ByList {
+    /// Lists without rows, with room for `rows`.
+    fn new(rows: usize, lists: usize) -> Result<Self> {
+        let mut order = buffer(rows)?;
+        order.resize(rows, 0);
+        let mut starts = buffer(lists + 1)?;
+        starts.resize(lists + 1, 0);
+        Ok(Self { order, starts })
+    }
+
+    fn of(&self, list: usize) -> &[u32] {
+        &self.order[self.starts[list]..self.starts[list + 1]]
+    }
+
+    /// Sorts all rows by their labels.
+    fn sort(&mut self, labels: &[u32]) {
+        self.starts.fill(0);
+        for label in labels {
+            self.starts[index(*label) + 1] += 1;
+        }
+        for list in 1..self.starts.len() {
+            self.starts[list] += self.starts[list - 1];
+        }
+        let mut ends = self.starts.clone();
+        for (place, label) in (0u32..).zip(labels) {
+            let end = &mut ends[index(*label)];
+            self.order[*end] = place;
+            *end += 1;
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::{FLAT_LISTS, Job, Run, buffer, index, normalise, rounded};
-use crate::backend::{NearestBy, Part};
+use super::{FLAT_LISTS, Job, Run, Samples, buffer, index, normalise, poll, rounded};
+use crate::backend::{KeepWaiting, NearestBy, Part};
 use crate::cpu::kernels;
 use crate::distance::l2_squared;
 use crate::error::Result;
@@ -31,10 +31,10 @@ pub(super) fn subsample_rows(lists: usize) -> usize {
 }
 
 /// The distinct rows, then rows moved a little, until there are enough; random directions when there is no row.
-pub(super) fn distinct_rows(run: &Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<f32>> {
+pub(super) fn distinct_rows(samples: Samples<'_>, job: &mut Job<'_>) -> Result<Vec<f32>> {
     let rows: Vec<&[f32]> = {
         let mut rows = buffer(job.rows.len())?;
-        rows.extend(job.rows.iter().map(|number| run.row(*number)));
+        rows.extend(job.rows.iter().map(|number| samples.row(*number)));
         rows
     };
     let mut order: Vec<usize> = buffer(rows.len())?;
@@ -50,11 +50,11 @@ pub(super) fn distinct_rows(run: &Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<
     order.sort_by(by_value);
     order.dedup_by(|a, b| by_value(a, b).is_eq());
     order.sort_unstable();
-    let mut centroids = buffer(job.lists.saturating_mul(run.dims))?;
+    let mut centroids = buffer(job.lists.saturating_mul(samples.dims))?;
     for row in order {
-        push(&mut centroids, rows[row], run.by);
+        push(&mut centroids, rows[row], samples.by);
     }
-    fill(run, job, &mut centroids);
+    fill(samples, job, &mut centroids);
     Ok(centroids)
 }
 
@@ -62,13 +62,17 @@ pub(super) fn distinct_rows(run: &Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<
 ///
 /// Several are drawn from the same chances, and compared with the rows in one pass. Each is then kept with the share of its chance that
 /// those kept before it in the pass have left it: so it has the chance that it would have if it had been drawn after them.
-pub(super) fn plus_plus(run: &mut Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<f32>> {
-    let (wanted, dims) = (job.lists.min(FLAT_LISTS), run.dims);
+pub(super) fn plus_plus(
+    samples: Samples<'_>,
+    job: &mut Job<'_>,
+    keep_waiting: &mut KeepWaiting<'_>,
+) -> Result<Vec<f32>> {
+    let (wanted, dims) = (job.lists.min(FLAT_LISTS), samples.dims);
     let count = job.rows.len().min(subsample_rows(wanted));
     let subsample = subsample(job.rows, count, &mut job.random)?;
-    let mut rows = buffer(subsample.len().saturating_mul(run.dims))?;
+    let mut rows = buffer(subsample.len().saturating_mul(dims))?;
     for number in &subsample {
-        push(&mut rows, run.row(*number), run.by);
+        push(&mut rows, samples.row(*number), samples.by);
     }
     let row = |number: usize| &rows[number * dims..][..dims];
     let mut centroids = buffer(job.lists.saturating_mul(dims))?;
@@ -82,7 +86,7 @@ pub(super) fn plus_plus(run: &mut Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<
         if found == wanted {
             break;
         }
-        run.poll()?;
+        poll(keep_waiting)?;
         approach(&mut nearest, &rows, &kept);
         let total: f64 = nearest.iter().copied().map(f64::from).sum();
         if total <= 0.0 {
@@ -98,7 +102,7 @@ pub(super) fn plus_plus(run: &mut Run<'_, '_>, job: &mut Job<'_>) -> Result<Vec<
             }
         }
     }
-    fill(run, job, &mut centroids);
+    fill(samples, job, &mut centroids);
     Ok(centroids)
 }
 
@@ -154,8 +158,8 @@ fn push(rows: &mut Vec<f32>, row: &[f32], by: NearestBy) {
 }
 
 /// Appends centroids until there are `lists`: known ones moved a little, so that rows yet to come can tell them apart.
-fn fill(run: &Run<'_, '_>, job: &mut Job<'_>, centroids: &mut Vec<f32>) {
-    let (dims, random) = (run.dims, &mut job.random);
+fn fill(samples: Samples<'_>, job: &mut Job<'_>, centroids: &mut Vec<f32>) {
+    let (dims, random) = (samples.dims, &mut job.random);
     let known = centroids.len() / dims;
     let largest = centroids.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     let spread = if largest > 0.0 {
@@ -175,7 +179,7 @@ fn fill(run: &Run<'_, '_>, job: &mut Job<'_>, centroids: &mut Vec<f32>) {
             let moved = f64::from(centroids[origin + i]) + spread * random.normal();
             centroids.push(rounded(moved).clamp(f32::MIN, f32::MAX));
         }
-        if run.by == NearestBy::Dot {
+        if samples.by == NearestBy::Dot {
             normalise(&mut centroids[start..]);
         }
     }

@@ -5,15 +5,15 @@
 //! out follows from the labels of all assignments so far; and it is as close as a sum made anew, up to `CHURN_MAX * 2^-53` of
 //! the norms of its rows.
 
-use super::{Run, buffer, index};
+use std::iter::Peekable;
+
+use super::{Samples, buffer, index};
 use crate::backend::NearestBy;
 use crate::cpu::{kernels, prefetch};
 use crate::error::Result;
 
 /// Norms of rows that went through a sum, at most, for those that are in it: leaves 30 bits, more than an f32 has.
 const CHURN_MAX: f64 = 4096.0;
-/// Elements summed between two calls of the keep-waiting closure: about a millisecond.
-const POLL_ELEMENTS: usize = 1 << 20;
 /// Partial sums of a square, so that none waits for the one before.
 const LANES: usize = 8;
 
@@ -32,10 +32,6 @@ struct List {
     mass: f64,
     /// Norms of the rows that went in or out since it was made.
     churn: f64,
-    /// Rows that went in or out in this iteration.
-    moved: usize,
-    /// Whether it is made anew.
-    anew: bool,
 }
 
 impl Sums {
@@ -50,8 +46,6 @@ impl Sums {
         let none = List {
             mass: 0.0,
             churn: 0.0,
-            moved: 0,
-            anew: false,
         };
         of_lists.resize(lists, none);
         Ok(Self {
@@ -61,146 +55,116 @@ impl Sums {
         })
     }
 
-    /// The sum of `list`, and its squared length.
+    /// The sums, `together` lists at a time.
+    pub(super) fn parts_mut(&mut self, together: usize) -> impl ExactSizeIterator<Item = SumsPart<'_>> {
+        let dims = self.dims;
+        let values = self.values.chunks_mut(together * dims);
+        let parts = values.zip(self.lists.chunks_mut(together));
+        parts.map(move |(values, lists)| SumsPart { dims, values, lists })
+    }
+}
+
+/// The sums of neighbouring lists.
+pub(super) struct SumsPart<'s> {
+    dims: usize,
+    values: &'s mut [f64],
+    lists: &'s mut [List],
+}
+
+impl SumsPart<'_> {
+    /// Makes the sum of the part's list `list` that of the rows at the places `now`, after it was that of those at the places
+    /// `before`, and returns how many came. Both ascend; `rows` are the numbers of the rows at all places.
+    pub(super) fn follow(
+        &mut self,
+        list: usize,
+        samples: Samples<'_>,
+        rows: &[u32],
+        [before, now]: [&[u32]; 2],
+    ) -> usize {
+        let mass = |place: u32| match samples.by {
+            NearestBy::L2 => samples.norms[index(rows[index(place)])],
+            NearestBy::Dot => 1.0,
+        };
+        let sum = &mut self.values[list * self.dims..][..self.dims];
+        let list = &mut self.lists[list];
+        list.mass = now.iter().map(|place| mass(*place)).sum();
+        let (mut moved, mut came) = (0, 0);
+        for (place, sign) in Moves::new(before, now) {
+            list.churn += mass(place);
+            moved += 1;
+            came += usize::from(sign > 0.0);
+        }
+        if moved >= now.len().max(1) || list.churn > CHURN_MAX * list.mass {
+            list.churn = list.mass;
+            sum.fill(0.0);
+            add(sum, samples, rows, Moves::new(&[], now));
+        } else {
+            add(sum, samples, rows, Moves::new(before, now));
+        }
+        came
+    }
+
+    /// The sum of the part's list `list`, and its squared length.
     pub(super) fn of(&self, list: usize) -> (&[f64], f64) {
-        let sums = &self.values[list * self.dims..][..self.dims];
+        let sum = &self.values[list * self.dims..][..self.dims];
         let mut squares = [0.0; LANES];
-        let (groups, tail) = sums.as_chunks::<LANES>();
+        let (groups, tail) = sum.as_chunks::<LANES>();
         for group in groups {
             for (square, sum) in squares.iter_mut().zip(group) {
                 *square += sum * sum;
             }
         }
         let tail: f64 = tail.iter().map(|sum| sum * sum).sum();
-        (sums, squares.iter().sum::<f64>() + tail)
-    }
-
-    /// Makes the sums those of the labels `now`, after they were those of `before`, where a label beyond the lists is none.
-    /// `order[starts[i]..starts[i + 1]]` are the places in `rows` of the rows of list `i`.
-    ///
-    /// # Errors
-    /// `Cancelled`.
-    pub(super) fn follow(
-        &mut self,
-        run: &mut Run<'_, '_>,
-        rows: &[u32],
-        [before, now]: [&[u32]; 2],
-        starts: &[usize],
-        order: &[u32],
-    ) -> Result<()> {
-        self.choose(run, rows, [before, now], starts);
-        let (lists, mut adding) = (&self.lists, Adding::new(run, self.dims, &mut self.values));
-        let kept = |label: u32| {
-            lists
-                .get(index(label))
-                .is_some_and(|list| !list.anew)
-                .then_some(index(label))
-        };
-        let labels = before.iter().zip(now).map(|(before, now)| (*before, *now));
-        let moved = rows.iter().zip(labels).filter(|(_, (before, now))| before != now);
-        let mut moves = moved
-            .map(|(number, (before, now))| (*number, kept(before), kept(now)))
-            .filter(|(_, before, now)| before.is_some() || now.is_some())
-            .peekable();
-        while let Some((number, before, now)) = moves.next() {
-            adding.ask_for(moves.peek().map(|(next, _, _)| *next));
-            if let Some(list) = before {
-                adding.add(list, number, -1.0)?;
-            }
-            if let Some(list) = now {
-                adding.add(list, number, 1.0)?;
-            }
-        }
-        for (list, _) in lists.iter().enumerate().filter(|(_, list)| list.anew) {
-            adding.empty(list);
-            let members = order[starts[list]..starts[list + 1]].iter();
-            let mut members = members.map(|place| rows[index(*place)]).peekable();
-            while let Some(number) = members.next() {
-                adding.ask_for(members.peek().copied());
-                adding.add(list, number, 1.0)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Decides which sums are made anew.
-    fn choose(&mut self, run: &Run<'_, '_>, rows: &[u32], [before, now]: [&[u32]; 2], starts: &[usize]) {
-        for list in &mut self.lists {
-            (list.mass, list.moved) = (0.0, 0);
-        }
-        for ((number, before), now) in rows.iter().zip(before).zip(now) {
-            let mass = match run.by {
-                NearestBy::L2 => run.norms[index(*number)],
-                NearestBy::Dot => 1.0,
-            };
-            self.lists[index(*now)].mass += mass;
-            if before == now {
-                continue;
-            }
-            for label in [before, now] {
-                if let Some(list) = self.lists.get_mut(index(*label)) {
-                    list.churn += mass;
-                    list.moved += 1;
-                }
-            }
-        }
-        for (list, ends) in self.lists.iter_mut().zip(starts.windows(2)) {
-            let size = ends[1] - ends[0];
-            list.anew = list.moved >= size.max(1) || list.churn > CHURN_MAX * list.mass;
-            if list.anew {
-                list.churn = list.mass;
-            }
-        }
+        (sum, squares.iter().sum::<f64>() + tail)
     }
 }
 
-/// Rows on their way into sums.
-struct Adding<'s, 'r, 'a, 'b> {
-    run: &'r mut Run<'a, 'b>,
-    dims: usize,
-    /// `[lists, dims]`.
-    values: &'s mut [f64],
-    /// Added since the keep-waiting closure was asked.
-    elements: usize,
-}
-
-impl<'s, 'r, 'a, 'b> Adding<'s, 'r, 'a, 'b> {
-    fn new(run: &'r mut Run<'a, 'b>, dims: usize, values: &'s mut [f64]) -> Self {
-        Self {
-            run,
-            dims,
-            values,
-            elements: 0,
+/// Adds rows, or takes them away, while the next one is brought into the cache.
+fn add(sum: &mut [f64], samples: Samples<'_>, rows: &[u32], moves: Moves<'_>) {
+    let mut moves = moves.map(|(place, sign)| (rows[index(place)], sign)).peekable();
+    while let Some((number, sign)) = moves.next() {
+        if let Some((next, _)) = moves.peek() {
+            prefetch(bytemuck::cast_slice(samples.row(*next)));
         }
-    }
-
-    /// Has a row brought into the cache while others are added.
-    fn ask_for(&self, number: Option<u32>) {
-        if let Some(number) = number {
-            prefetch(bytemuck::cast_slice(self.run.row(number)));
-        }
-    }
-
-    fn sum(&mut self, list: usize) -> &mut [f64] {
-        &mut self.values[list * self.dims..][..self.dims]
-    }
-
-    fn empty(&mut self, list: usize) {
-        self.sum(list).fill(0.0);
-    }
-
-    fn add(&mut self, list: usize, number: u32, sign: f64) -> Result<()> {
-        let row = self.run.row(number);
-        let weight = match self.run.by {
-            NearestBy::Dot if self.run.norms[index(number)] > 0.0 => sign / self.run.norms[index(number)],
+        let weight = match samples.by {
+            NearestBy::Dot if samples.norms[index(number)] > 0.0 => sign / samples.norms[index(number)],
             _ => sign,
         };
-        kernels().add(self.sum(list), row, weight);
-        self.elements += self.dims;
-        if self.elements >= POLL_ELEMENTS {
-            self.elements = 0;
-            self.run.poll()?;
+        kernels().add(sum, samples.row(number), weight);
+    }
+}
+
+/// What is in one of two ascending runs of places and not in the other, ascending: with -1 what goes, with 1 what comes.
+struct Moves<'p> {
+    before: Peekable<std::slice::Iter<'p, u32>>,
+    now: Peekable<std::slice::Iter<'p, u32>>,
+}
+
+impl<'p> Moves<'p> {
+    fn new(before: &'p [u32], now: &'p [u32]) -> Self {
+        Self {
+            before: before.iter().peekable(),
+            now: now.iter().peekable(),
         }
-        Ok(())
+    }
+}
+
+impl Iterator for Moves<'_> {
+    type Item = (u32, f64);
+
+    fn next(&mut self) -> Option<(u32, f64)> {
+        loop {
+            return match (self.before.peek(), self.now.peek()) {
+                (Some(before), Some(now)) if before == now => {
+                    self.before.next();
+                    self.now.next();
+                    continue;
+                }
+                (Some(before), now) if now.is_none_or(|now| before < now) => {
+                    self.before.next().map(|place| (*place, -1.0))
+                }
+                _ => self.now.next().map(|place| (*place, 1.0)),
+            };
+        }
     }
 }

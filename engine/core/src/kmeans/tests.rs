@@ -13,7 +13,14 @@ fn run(task: &KmeansTask<'_>) -> Vec<f32> {
         assert!((last..=1.0).contains(&share), "{last} {share}");
         last = share;
     };
-    let centroids = kmeans(&mut CpuBackend::new(), task, &mut progress, &mut || true).expect("kmeans");
+    let centroids = kmeans(
+        &mut CpuBackend::new(),
+        Crew::ALONE,
+        task,
+        &mut progress,
+        &mut || true,
+    )
+    .expect("kmeans");
     assert_eq!(last, 1.0);
     assert_eq!(centroids.len(), task.lists * task.dims);
     assert!(centroids.iter().all(|x| x.is_finite()));
@@ -104,7 +111,7 @@ fn a_seed_determines_the_centroids_on_every_instruction_set_with_fused_kernels()
     for kernels in Kernels::all_supported() {
         if kernels.name() != "scalar" {
             let mut backend = CpuBackend::with_kernels(kernels);
-            let other = kmeans(&mut backend, &task, &mut |_| (), &mut || true).expect("kmeans");
+            let other = kmeans(&mut backend, Crew::ALONE, &task, &mut |_| (), &mut || true).expect("kmeans");
             assert_eq!(first, other, "{}", kernels.name());
         }
     }
@@ -254,6 +261,7 @@ fn shapes_that_do_not_fit_are_refused_and_work_stops_on_request() {
     ] {
         let refused = kmeans(
             &mut CpuBackend::new(),
+            Crew::ALONE,
             &task(samples, dims, lists, NearestBy::L2),
             &mut |_| (),
             &mut || true,
@@ -265,6 +273,7 @@ fn shapes_that_do_not_fit_are_refused_and_work_stops_on_request() {
         let mut calls = 0;
         let stopped = kmeans(
             &mut CpuBackend::new(),
+            Crew::ALONE,
             &task(&rows, 4, 20, NearestBy::L2),
             &mut |_| (),
             &mut || {
@@ -296,7 +305,7 @@ fn seats_are_apportioned_in_full() {
 
 #[test]
 #[cfg_attr(miri, ignore = "millions of multiply-adds of kernels that other tests check")]
-fn rows_that_a_device_holds_or_loses_are_clustered_as_rows_that_are_sent() {
+fn rows_that_a_device_holds_or_loses_are_clustered_as_rows_that_are_sent_by_however_many_threads() {
     let (_, rows) = clustered(900, 8, 12, 0.5);
     for (by, lists) in [(NearestBy::L2, 40), (NearestBy::L2, 700), (NearestBy::Dot, 700)] {
         let task = task(&rows, 12, lists, by);
@@ -307,33 +316,17 @@ fn rows_that_a_device_holds_or_loses_are_clustered_as_rows_that_are_sent() {
                 assignments,
                 fails_with,
             };
-            let held = kmeans(&mut backend, &task, &mut |_| (), &mut || true).expect("kmeans");
+            let crew = Crew::new(assignments.clamp(1, 5), || Box::new(()));
+            let held = kmeans(&mut backend, crew, &task, &mut |_| (), &mut || true).expect("kmeans");
             assert_eq!(held, sent, "{by:?} {lists} {assignments}");
         }
         let mut backend = Holding {
             assignments: 2,
             fails_with: ErrorKind::Cancelled,
         };
-        let stopped = kmeans(&mut backend, &task, &mut |_| (), &mut || true);
+        let stopped = kmeans(&mut backend, Crew::ALONE, &task, &mut |_| (), &mut || true);
         assert_eq!(stopped.expect_err("cancelled").kind(), ErrorKind::Cancelled);
     }
-}
-
-/// What `work` does with samples, as k-means has them.
-fn with_run<T>(samples: &[f32], dims: usize, work: impl FnOnce(&mut Run<'_, '_>) -> T) -> T {
-    let norms: Vec<f64> = samples.chunks_exact(dims).map(norm).collect();
-    work(&mut Run {
-        backend: &mut CpuBackend::new(),
-        held: None,
-        gathered: Vec::new(),
-        samples,
-        norms: &norms,
-        dims,
-        by: NearestBy::L2,
-        max_iterations: 1,
-        progress: &mut |_| (),
-        keep_waiting: &mut || true,
-    })
 }
 
 #[test]
@@ -342,19 +335,23 @@ fn seeds_drawn_together_have_the_chances_of_seeds_drawn_one_after_the_other() {
     const DRAWS: u64 = 40_000;
     let samples = [0.0f32, 1.0, 3.0, 7.0, 7.5];
     let mut counts = std::collections::BTreeMap::new();
-    with_run(&samples, 1, |run| {
-        for seed in 0..DRAWS {
-            let mut job = Job {
-                rows: &[0, 1, 2, 3, 4],
-                lists: 3,
-                random: Random::new(seed),
-            };
-            let seeds = plus_plus(run, &mut job).expect("seeds");
-            let place = |x: &f32| samples.iter().position(|y| x == y).expect("a row");
-            let places: Vec<usize> = seeds.iter().map(place).collect();
-            *counts.entry(places).or_insert(0.0) += 1.0;
-        }
-    });
+    let clustered = Samples {
+        values: &samples,
+        norms: &samples.map(f64::from),
+        dims: 1,
+        by: NearestBy::L2,
+    };
+    for seed in 0..DRAWS {
+        let mut job = Job {
+            rows: &[0, 1, 2, 3, 4],
+            lists: 3,
+            random: Random::new(seed),
+        };
+        let seeds = plus_plus(clustered, &mut job, &mut || true).expect("seeds");
+        let place = |x: &f32| samples.iter().position(|y| x == y).expect("a row");
+        let places: Vec<usize> = seeds.iter().map(place).collect();
+        *counts.entry(places).or_insert(0.0) += 1.0;
+    }
     let chances = |before: &[f32]| -> Vec<f64> {
         let square = |x: &f32| {
             before
@@ -391,41 +388,44 @@ fn sums_that_follow_the_labels_are_those_of_the_rows() {
     let mut samples: Vec<f32> = (0..n * dims).map(|_| rounded(random.normal())).collect();
     // What it leaves behind when it goes would drown the others.
     samples[..dims].fill(1e15);
+    let norms: Vec<f64> = samples.chunks_exact(dims).map(norm).collect();
+    let samples = Samples {
+        values: &samples,
+        norms: &norms,
+        dims,
+        by: NearestBy::L2,
+    };
     let rows: Vec<u32> = (0u32..).take(n).collect();
-    let mut before = vec![u32::MAX; n];
     let mut now: Vec<u32> = (0..4).cycle().take(n).collect();
-    with_run(&samples, dims, |run| {
-        let mut sums = Sums::new(lists, dims).expect("memory");
-        for step in 0..50 {
-            let of_list = |list: u32| (0u32..).zip(&now).filter(move |(_, label)| **label == list);
-            let mut order: Vec<u32> = Vec::new();
-            let mut starts = vec![0];
-            for list in 0..4 {
-                order.extend(of_list(list).map(|(place, _)| place));
-                starts.push(order.len());
-            }
-            sums.follow(run, &rows, [&before, &now], &starts, &order)
-                .expect("sums");
-            for list in 0..4 {
-                let (got, square) = sums.of(index(list));
+    let mut before: [Vec<u32>; 4] = Default::default();
+    let mut sums = Sums::new(lists, dims).expect("memory");
+    for step in 0..50 {
+        for (first, mut part) in (0..).step_by(3).zip(sums.parts_mut(3)) {
+            for (i, list) in (first..lists).take(3).enumerate() {
+                let of_list = |place: &u32| now[index(*place)] as usize == list;
+                let members: Vec<u32> = rows.iter().copied().filter(of_list).collect();
+                let came = part.follow(i, samples, &rows, [&before[list], &members]);
+                let new = members.iter().filter(|place| !before[list].contains(place));
+                assert_eq!(came, new.count());
+                let (got, square) = part.of(i);
                 let mut mass = 0.0;
                 let mut want = vec![0.0; dims];
-                for (place, _) in of_list(list) {
-                    mass += run.norms[index(place)];
-                    add_row(&mut want, run.row(place));
+                for place in &members {
+                    mass += norms[index(*place)];
+                    add_row(&mut want, samples.row(*place));
                 }
                 for (got, want) in got.iter().zip(&want) {
                     assert!((got - want).abs() <= 1e-12 * mass, "{step} {list}: {got} {want}");
                 }
                 let exact: f64 = want.iter().map(|sum| sum * sum).sum();
                 assert!((square - exact).abs() <= 1e-11 * mass * mass);
-            }
-            before.clone_from(&now);
-            for _ in 0..random.below(6) {
-                now[random.below(n)] = [0, 1, 2, 3][random.below(if step < 40 { 4 } else { 2 })];
+                before[list] = members;
             }
         }
-    });
+        for _ in 0..random.below(6) {
+            now[random.below(n)] = [0, 1, 2, 3][random.below(if step < 40 { 4 } else { 2 })];
+        }
+    }
 }
 
 fn add_row(sums: &mut [f64], row: &[f32]) {
