@@ -55,6 +55,20 @@ def test_build_makes_do_with_fewer_workers_than_it_asked_for(parallel, launched)
     assert_equal_indexes(parallel, "got", "wanted")
 
 
+@pytest.mark.parametrize("launched", [0, 1, 2])
+def test_workers_read_the_sample_that_one_process_reads(connection, launched):
+    items.create_items(connection, items.uniform(ROWS, 600))
+    connection.execute("ALTER TABLE items SET (parallel_workers = 2)")
+    connection.execute(f"SET max_parallel_workers = {launched}")
+    messages = []
+    connection.add_notice_handler(lambda diagnostic: messages.append(diagnostic.message_primary))
+    build(connection, "together")
+    assert f"{launched} parallel workers read the sample" in messages
+    connection.execute("SET max_parallel_maintenance_workers = 0")
+    assert build(connection, "alone") == 0
+    assert_equal_indexes(connection, "together", "alone")
+
+
 @pytest.mark.parametrize(
     ("how", "column"),
     [("CONCURRENTLY", "embedding"), ("", f"(embedding::vector({DIMS}))")],

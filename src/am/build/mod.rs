@@ -6,6 +6,7 @@ mod parallel;
 mod phase;
 mod plan;
 mod ranges;
+mod readers;
 mod sample;
 mod segment;
 mod slots;
@@ -83,9 +84,6 @@ unsafe fn build(
 ) -> Result<Built> {
     // SAFETY: as the caller's.
     let plan = unsafe { Plan::new(table, index) }?;
-    // SAFETY: as the caller's.
-    let sample = unsafe { Sample::draw(table, index, index_info, &plan) }?;
-    let (mut backend, book) = policy::build_backend(Job::Build, work(&plan, &sample))?;
     let source = Source {
         table,
         index,
@@ -93,6 +91,9 @@ unsafe fn build(
     };
     // SAFETY: as the caller's.
     let workers = unsafe { workers::worker_count(source, &plan) };
+    // SAFETY: as the caller's.
+    let sample = unsafe { Sample::draw(source, &plan, workers) }?;
+    let (mut backend, book) = policy::build_backend(Job::Build, work(&plan, &sample))?;
     let centroids = cluster(&plan, &sample, &mut *backend, workers)?;
     drop(sample);
     Phase::Assigning.report(0.0);

@@ -1,7 +1,7 @@
 //! A uniform sample of the table's vectors: random blocks, then a reservoir over their rows.
 //!
 //! The reservoir holds datums as they lie in the table, usually 18-byte pointers to TOAST; only the rows that remain
-//! in it are read in full. Source of the block sampling: ANALYZE.
+//! in it are read in full, in the order in which they were stored, by workers where there are any. Source of the block sampling: ANALYZE.
 
 use std::ffi::c_void;
 
@@ -10,14 +10,17 @@ use pgrx::prelude::*;
 use vectorgpu_core::sample::Reservoir;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::assign::check_dims;
+use super::assign::{Source, check_dims};
 use super::phase::Phase;
 use super::plan::Plan;
+use super::readers::{self, ToastPointer};
 use crate::pg::interrupt;
 use crate::types::vector::Vector;
 
 /// Blocks to look at for one row that is wanted, as a factor: more blocks, less clustering of the sample.
 const OVERSAMPLING: f64 = 4.0;
+/// Rows from which on workers are started to read them: one process reads so many in the time that some workers take to start.
+const PARALLEL_ROWS: usize = 4096;
 
 /// Sampled vectors, one after the other.
 pub(super) struct Sample {
@@ -34,19 +37,14 @@ struct Drawn {
 }
 
 impl Sample {
-    /// Draws a sample for `plan`.
+    /// Draws a sample for `plan`, with up to `workers` workers; what is drawn does not depend on how many there are.
     ///
     /// # Errors
     /// `LimitExceeded` when memory does not allow one, `DataException` for a row of other dimensions.
     ///
     /// # Safety
     /// As `ambuild`'s caller.
-    pub(super) unsafe fn draw(
-        table: pg_sys::Relation,
-        index: pg_sys::Relation,
-        index_info: *mut pg_sys::IndexInfo,
-        plan: &Plan,
-    ) -> Result<Self> {
+    pub(super) unsafe fn draw(source: Source, plan: &Plan, workers: i32) -> Result<Self> {
         Phase::Sampling.report(0.0);
         let wanted = plan.sample_rows()?;
         let mut drawn = Drawn {
@@ -56,7 +54,7 @@ impl Sample {
         };
         let context = drawn.context;
         // SAFETY: as the caller's.
-        unsafe { fill(table, index, index_info, plan, wanted, &mut drawn) };
+        unsafe { fill(source, plan, wanted, &mut drawn) };
         let mut vectors = Vec::new();
         let floats = drawn.datums.len() * plan.dims();
         vectors.try_reserve_exact(floats).map_err(|_| {
@@ -65,18 +63,8 @@ impl Sample {
                 format!("out of memory for {} sampled rows", drawn.datums.len()),
             )
         })?;
-        let total = drawn.datums.len();
-        for (done, datum) in drawn.datums.into_iter().enumerate() {
-            if done % 256 == 0 {
-                interrupt::check();
-                Phase::Sampling.report(0.5 + 0.5 * done as f64 / total as f64);
-            }
-            // SAFETY: a copy of a vector made by `offer`, freed once.
-            unsafe {
-                push_vector(&mut vectors, datum, plan)?;
-                pg_sys::pfree(datum.cast_mut_ptr());
-            }
-        }
+        // SAFETY: copies of vectors made by `offer`, of rows that a snapshot or the table's lock keeps.
+        unsafe { read(drawn.datums, workers, &mut vectors, plan) }?;
         // SAFETY: made above; none of its datums is used any more.
         unsafe { pg_sys::MemoryContextDelete(context) };
         Ok(Self {
@@ -110,26 +98,59 @@ fn sample_context() -> pg_sys::MemoryContext {
     }
 }
 
+/// Reads the vectors in full.
+///
 /// # Safety
-/// `datum` is a vector.
-unsafe fn push_vector(vectors: &mut Vec<f32>, datum: pg_sys::Datum, plan: &Plan) -> Result<()> {
+/// `datums` are vectors as they lie in the table, in chunks of memory of their own, which are freed.
+unsafe fn read(
+    mut datums: Vec<pg_sys::Datum>,
+    workers: i32,
+    vectors: &mut Vec<f32>,
+    plan: &Plan,
+) -> Result<()> {
+    let total = datums.len();
+    let mut push = |vector: &[f32]| {
+        let done = vectors.len() / plan.dims();
+        if done.is_multiple_of(256) {
+            interrupt::check();
+            Phase::Sampling.report(0.5 + 0.5 * done as f64 / total as f64);
+        }
+        check_dims(plan.dims(), vector)?;
+        vectors.extend_from_slice(vector);
+        Ok(())
+    };
     // SAFETY: as the caller's.
-    let vector = unsafe { Vector::from_datum(datum) }?;
-    check_dims(plan.dims(), vector.elements())?;
-    vectors.extend_from_slice(vector.elements());
+    let pointer = |datum: &pg_sys::Datum| unsafe { ToastPointer::of(*datum) };
+    // A reservoir mixes rows; neighbours share pages of TOAST and of its index.
+    datums.sort_by_key(|datum| pointer(datum).map(ToastPointer::value));
+    if workers > 0 && total >= PARALLEL_ROWS {
+        let pointers: Option<Vec<ToastPointer>> = datums.iter().map(pointer).collect();
+        let by_workers = |pointers: Vec<ToastPointer>| {
+            // SAFETY: as the caller's.
+            unsafe { readers::read(&pointers, workers, &mut push) }
+        };
+        if pointers.map_or(Ok(false), by_workers)? {
+            return Ok(());
+        }
+    }
+    for datum in datums {
+        // SAFETY: as the caller's.
+        unsafe {
+            push(Vector::from_datum(datum)?.elements())?;
+            pg_sys::pfree(datum.cast_mut_ptr());
+        }
+    }
     Ok(())
 }
 
 /// # Safety
 /// As `ambuild`'s caller.
-unsafe fn fill(
-    table: pg_sys::Relation,
-    index: pg_sys::Relation,
-    index_info: *mut pg_sys::IndexInfo,
-    plan: &Plan,
-    wanted: usize,
-    drawn: &mut Drawn,
-) {
+unsafe fn fill(source: Source, plan: &Plan, wanted: usize, drawn: &mut Drawn) {
+    let Source {
+        table,
+        index,
+        index_info,
+    } = source;
     // SAFETY: as the caller's.
     let pages = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM) };
     let rows_per_page = (plan.estimated_rows / f64::from(plan.table_pages.max(1))).max(0.1);
