@@ -2,7 +2,7 @@
 //! its own target features.
 //!
 //! Invariant: the formulas of `quantize::int8`, `quantize::bits` and `quantize::rabitq`, in operations of one rounding each,
-//! none of them fused, and sums in one order, so every machine writes the same codes and factors.
+//! none of them fused but where that rounds once anyway, and sums in one order, so every machine writes the same codes and factors.
 
 use crate::quantize::int8::{CODE_MAX, NORMAL_MIN, decoded};
 use crate::quantize::rabitq::fine;
@@ -82,16 +82,19 @@ pub(super) fn bits(x: &[f32], codes: &mut [u8]) {
 
 /// Writes the 4-bit digits of the rotated residual `w` and returns the products of it and `c`, the rotated centroid, with
 /// both codes. Element `i` is added into partial sum `i mod 16`; those are folded in halves.
+///
+/// `FUSES`: whether the instruction set has fused multiply-adds, and rounds down in one instruction. What is added is exact in f64, a product
+/// of two f32 or of one and a small integer, so it does not matter whether it is fused.
 #[inline(always)]
-pub(super) fn residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
+pub(super) fn residual<const FUSES: bool>(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
     let ((w_whole, w_rest), (c_whole, c_rest)) = (w.as_chunks::<LANES>(), c.as_chunks::<LANES>());
     // Zeros add nothing but to `<b, b>`. Loops over lanes must not end early, or the compiler keeps sums one by one.
     let (w_last, c_last) = (padded(w_rest), padded(c_rest));
     let mut sums = [[0.0; LANES]; 3];
     for (w, c) in w_whole.iter().zip(c_whole) {
-        add_signs(w, c, &mut sums);
+        add_signs::<FUSES>(w, c, &mut sums);
     }
-    add_signs(&w_last, &c_last, &mut sums);
+    add_signs::<FUSES>(&w_last, &c_last, &mut sums);
     let [square, along, centre] = sums.each_ref().map(folded);
     let signs = CodeProducts {
         along,
@@ -102,11 +105,11 @@ pub(super) fn residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProdu
     let mut sums = [[0.0; LANES]; 3];
     let (digits_whole, digits_rest) = digits.as_chunks_mut::<LANES>();
     for ((w, c), digits) in w_whole.iter().zip(c_whole).zip(digits_whole) {
-        *digits = add_digits(w, c, per_unit, &mut sums);
+        *digits = add_digits::<FUSES>(w, c, per_unit, &mut sums);
     }
     let mut own_of_padding = 0.0;
     if !w_rest.is_empty() {
-        let last = add_digits(&w_last, &c_last, per_unit, &mut sums);
+        let last = add_digits::<FUSES>(&w_last, &c_last, per_unit, &mut sums);
         digits_rest.copy_from_slice(&last[..w_rest.len()]);
         // The digit of zero stands for 1.
         own_of_padding = (LANES - w_rest.len()) as f64;
@@ -133,19 +136,29 @@ fn padded(rest: &[f32]) -> [f32; LANES] {
 
 /// Adds to `<w, w>`, `<b, w>` and `<b, c>` of the signs.
 #[inline(always)]
-fn add_signs(w: &[f32; LANES], c: &[f32; LANES], [square, along, centre]: &mut [[f64; LANES]; 3]) {
+fn add_signs<const FUSES: bool>(
+    w: &[f32; LANES],
+    c: &[f32; LANES],
+    [square, along, centre]: &mut [[f64; LANES]; 3],
+) {
     for lane in 0..LANES {
         let (w, c) = (f64::from(w[lane]), f64::from(c[lane]));
         let b = if w > 0.0 { 1.0 } else { -1.0 };
-        square[lane] += w * w;
-        along[lane] += b * w;
-        centre[lane] += b * c;
+        square[lane] = add_exact::<FUSES>(w, w, square[lane]);
+        along[lane] = add_exact::<FUSES>(b, w, along[lane]);
+        centre[lane] = add_exact::<FUSES>(b, c, centre[lane]);
     }
+}
+
+/// `a * b + sum`, where the product is exact.
+#[inline(always)]
+fn add_exact<const FUSES: bool>(a: f64, b: f64, sum: f64) -> f64 {
+    if FUSES { a.mul_add(b, sum) } else { a * b + sum }
 }
 
 /// Returns the digits, and adds to their `<b, b>`, `<b, w>` and `<b, c>`.
 #[inline(always)]
-fn add_digits(
+fn add_digits<const FUSES: bool>(
     w: &[f32; LANES],
     c: &[f32; LANES],
     per_unit: f64,
@@ -158,16 +171,21 @@ fn add_digits(
         // Comparisons rather than `clamp`, so that NaN becomes 0.
         let place = if place > 0.0 { place } else { 0.0 };
         let place = if place < 15.0 { place } else { 15.0 };
-        // Rounds down without a conversion that has to look at what does not fit.
-        let near = (place + WIDE_ROUNDER) - WIDE_ROUNDER;
-        let whole = if near > place { near - 1.0 } else { near };
+        let whole = if FUSES { place.floor() } else { rounded_down(place) };
         digits[lane] = (whole + WIDE_ROUNDER).to_bits().to_le_bytes()[0];
         let b = 2.0 * whole - 15.0;
-        own[lane] += b * b;
-        along[lane] += b * w;
-        centre[lane] += b * c;
+        own[lane] = add_exact::<FUSES>(b, b, own[lane]);
+        along[lane] = add_exact::<FUSES>(b, w, along[lane]);
+        centre[lane] = add_exact::<FUSES>(b, c, centre[lane]);
     }
     digits
+}
+
+/// Rounds down what lies from 0 to 15, without a call or a conversion that has to look at what does not fit.
+#[inline(always)]
+fn rounded_down(place: f64) -> f64 {
+    let near = (place + WIDE_ROUNDER) - WIDE_ROUNDER;
+    if near > place { near - 1.0 } else { near }
 }
 
 /// Not inlined: sums that lie in memory at last stay together in registers before, which they do not in sight of this.

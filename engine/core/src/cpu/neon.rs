@@ -253,7 +253,7 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 
 #[target_feature(enable = "neon")]
 fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
-    encode::residual(w, c, digits)
+    encode::residual::<true>(w, c, digits)
 }
 
 #[target_feature(enable = "neon")]

@@ -9,6 +9,8 @@
     )
 )]
 
+use std::ops::Range;
+
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -24,28 +26,32 @@ const GROUP: usize = 8;
 /// then turns the two halves into each other.
 #[inline(always)]
 pub(super) fn rotate(x: &mut [f32], signs: &[u32]) {
-    let flips = |x: &mut [f32], round: &[u32]| {
+    let turn = |x: &mut [f32], round: &[u32], block: Range<usize>| {
         x.chunks_mut(WORD).zip(round).for_each(|(x, word)| flip(x, *word));
+        hadamard(&mut x[block]);
     };
-    rounds(x, signs, flips, hadamard);
+    rounds(x, signs, turn, halves);
 }
 
-/// The rounds of [`rotate`], with what flips signs and what transforms. It asks for no instruction set, so that those
-/// compiled for different ones can inline it.
+/// The rounds of [`rotate`]: `turn` flips the signs of all elements and transforms those of a block, `halves` is [`halves`]. It asks for
+/// no instruction set, so that those compiled for different ones can inline it.
 #[inline(always)]
-fn rounds(x: &mut [f32], signs: &[u32], flips: impl Fn(&mut [f32], &[u32]), transform: impl Fn(&mut [f32])) {
+fn rounds(
+    x: &mut [f32],
+    signs: &[u32],
+    turn: impl Fn(&mut [f32], &[u32], Range<usize>),
+    halves: impl Fn(&mut [f32]),
+) {
     let words = x.len().div_ceil(WORD);
     if words == 0 {
         return;
     }
     let block = 1usize << x.len().ilog2();
     for (number, round) in signs.chunks_exact(words).enumerate() {
-        flips(x, round);
         if number % 2 == 0 || block == x.len() {
-            transform(&mut x[..block]);
+            turn(x, round, 0..block);
         } else {
-            let start = x.len() - block;
-            transform(&mut x[start..]);
+            turn(x, round, x.len() - block..x.len());
             halves(x);
         }
     }

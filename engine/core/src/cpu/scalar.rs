@@ -173,7 +173,7 @@ fn encode_bits(x: &[f32], codes: &mut [u8]) {
 }
 
 fn encode_residual(w: &[f32], c: &[f32], digits: &mut [u8]) -> ResidualProducts {
-    encode::residual(w, c, digits)
+    encode::residual::<false>(w, c, digits)
 }
 
 fn square(a: &[f32]) -> f64 {

@@ -1,8 +1,9 @@
 //! The rotation with AVX2: steps of a width below 8 shuffle a register, others take two.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::{WORD, flip, rounds};
+use super::{WORD, flip, halves, rounds};
 
 /// Elements of a register.
 const REGISTER: usize = 8;
@@ -14,7 +15,11 @@ pub(in super::super) fn rotate(x: &mut [f32], signs: &[u32]) {
         super::rotate(x, signs);
         return;
     }
-    rounds(x, signs, |x, round| flip_all(x, round), |x| hadamard(x));
+    let turn = |x: &mut [f32], round: &[u32], block: Range<usize>| {
+        flip_all(x, round);
+        hadamard(&mut x[block]);
+    };
+    rounds(x, signs, turn, halves);
 }
 
 /// Flips the signs whose bits are set in the words of a round.
