@@ -61,6 +61,8 @@ const AVX512: Kernels = Kernels {
     encode_residual,
     square,
     add,
+    scale,
+    subtract,
     encode_f16,
     decode_f16,
     tile_width: TILE_WIDTH,
@@ -286,6 +288,16 @@ fn square(a: &[f32]) -> f64 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn add(sums: &mut [f64], a: &[f32], weight: f64) {
     wide::add(sums, a, weight);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn scale(x: &mut [f32], factor: f64) {
+    wide::scale(x, factor);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn subtract(x: &mut [f32], a: &[f32], weight: f32) {
+    wide::subtract(x, a, weight);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

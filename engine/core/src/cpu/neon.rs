@@ -40,6 +40,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_residual,
     square,
     add,
+    scale,
+    subtract,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -264,6 +266,16 @@ fn square(a: &[f32]) -> f64 {
 #[target_feature(enable = "neon")]
 fn add(sums: &mut [f64], a: &[f32], weight: f64) {
     wide::add(sums, a, weight);
+}
+
+#[target_feature(enable = "neon")]
+fn scale(x: &mut [f32], factor: f64) {
+    wide::scale(x, factor);
+}
+
+#[target_feature(enable = "neon")]
+fn subtract(x: &mut [f32], a: &[f32], weight: f32) {
+    wide::subtract(x, a, weight);
 }
 
 #[target_feature(enable = "neon")]

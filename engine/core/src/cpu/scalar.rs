@@ -37,6 +37,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     encode_residual,
     square,
     add,
+    scale,
+    subtract,
     encode_f16,
     decode_f16,
     tile_width: GROUP,
@@ -182,6 +184,14 @@ fn square(a: &[f32]) -> f64 {
 
 fn add(sums: &mut [f64], a: &[f32], weight: f64) {
     wide::add(sums, a, weight);
+}
+
+fn scale(x: &mut [f32], factor: f64) {
+    wide::scale(x, factor);
+}
+
+fn subtract(x: &mut [f32], a: &[f32], weight: f32) {
+    wide::subtract(x, a, weight);
 }
 
 fn rotate(x: &mut [f32], signs: &[u32]) {

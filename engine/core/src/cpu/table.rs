@@ -81,6 +81,8 @@ pub struct Kernels {
     pub(super) encode_residual: ResidualKernel,
     pub(super) square: unsafe fn(&[f32]) -> f64,
     pub(super) add: unsafe fn(&mut [f64], &[f32], f64),
+    pub(super) scale: unsafe fn(&mut [f32], f64),
+    pub(super) subtract: unsafe fn(&mut [f32], &[f32], f32),
     pub(super) encode_f16: unsafe fn(&[f32], &mut [u8]),
     pub(super) decode_f16: unsafe fn(&[u8], &mut [f32]),
     pub(super) tile_width: usize,
@@ -377,6 +379,22 @@ impl Kernels {
         assert_eq!(sums.len(), a.len(), "vector length");
         // SAFETY: the machine has this instruction set (all_supported).
         unsafe { (self.add)(sums, a, weight) }
+    }
+
+    /// Multiplies each element by `factor`, in f64.
+    pub fn scale(&self, x: &mut [f32], factor: f64) {
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.scale)(x, factor) }
+    }
+
+    /// Takes `weight * a_i` from each of `x`, `[n]` as `a` is; two roundings to f32.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn subtract(&self, x: &mut [f32], a: &[f32], weight: f32) {
+        assert_eq!(x.len(), a.len(), "vector length");
+        // SAFETY: the machine has this instruction set (all_supported).
+        unsafe { (self.subtract)(x, a, weight) }
     }
 
     /// Rounds to f16 (ties to even), little-endian; finite and infinite values beyond ±65504 become ±65504, NaN stays.

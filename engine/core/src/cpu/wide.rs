@@ -1,5 +1,5 @@
-//! Sums in f64 of f32 and their products, which the compiler fits to each instruction set: a table wraps them in functions of its
-//! own target features.
+//! Sums in f64 of f32 and their products, and what is done to each element by itself, which the compiler fits to each instruction set: a
+//! table wraps them in functions of its own target features.
 //!
 //! Invariant: sums run in one order and none of the operations is fused, so every machine computes the same.
 
@@ -28,9 +28,52 @@ pub(super) fn add(sums: &mut [f64], a: &[f32], weight: f64) {
     }
 }
 
+/// `x_i = factor * x_i`, in f64.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the element type")]
+pub(super) fn scale(x: &mut [f32], factor: f64) {
+    for x in x {
+        *x = (f64::from(*x) * factor) as f32;
+    }
+}
+
+/// `x_i -= weight * a_i`, in f32, for as many as there are of both.
+#[inline(always)]
+pub(super) fn subtract(x: &mut [f32], a: &[f32], weight: f32) {
+    for (x, a) in x.iter_mut().zip(a) {
+        *x -= weight * a;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::cpu::Kernels;
+
+    #[test]
+    fn every_table_scales_and_subtracts_bit_for_bit() {
+        let a: Vec<f32> = (0..77u8).map(|i| (f32::from(i) * 0.37).sin()).collect();
+        for length in [0, 1, 7, 16, 31, 77] {
+            let x: Vec<f32> = a[..length].iter().rev().map(|x| x * 1.7).collect();
+            let scaled: Vec<f32> = x.iter().map(|x| x / 3.0).collect();
+            let product = 1.0f64 / 3.0;
+            let near = |x: &f32, y: &f32| (x - y).abs() <= f32::EPSILON * y.abs();
+            let less: Vec<f32> = x.iter().zip(&a).map(|(x, a)| x - 0.7 * a).collect();
+            let mut first = None;
+            for table in Kernels::all_supported() {
+                let (mut by_scale, mut by_subtraction) = (x.clone(), x.clone());
+                table.scale(&mut by_scale, product);
+                table.subtract(&mut by_subtraction, &a[..length], 0.7);
+                assert_eq!(by_subtraction, less, "{} {length}", table.name());
+                assert!(by_scale.iter().zip(&scaled).all(|(x, y)| near(x, y)));
+                assert_eq!(
+                    &by_scale,
+                    first.get_or_insert(by_scale.clone()),
+                    "{}",
+                    table.name()
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_table_adds_alike() {

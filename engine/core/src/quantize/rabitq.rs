@@ -96,7 +96,6 @@ fn products(point: &[f32], centroid: &[f32]) -> Products {
 }
 
 /// Writes `x`, or its direction, and returns the norm that took.
-#[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
 fn point(spherical: bool, x: &[f32], out: &mut Vec<f32>) -> Option<f64> {
     out.clear();
     out.extend_from_slice(x);
@@ -106,8 +105,7 @@ fn point(spherical: bool, x: &[f32], out: &mut Vec<f32>) -> Option<f64> {
     let norm = crate::distance::norm(x);
     if norm > 0.0 {
         // A division takes several times as long, for a last bit of f64 that rounding to f32 hardly ever leaves.
-        let inverse = 1.0 / norm;
-        out.iter_mut().for_each(|x| *x = (f64::from(*x) * inverse) as f32);
+        kernels().scale(out, 1.0 / norm);
     }
     Some(norm)
 }

@@ -57,9 +57,7 @@ impl RabitqEncoder {
         };
         #[expect(clippy::cast_possible_truncation, reason = "rounding that the slack covers")]
         let share = if self.spherical { along.share() as f32 } else { 1.0 };
-        for (x, c) in self.row.iter_mut().zip(centroid) {
-            *x -= share * c;
-        }
+        kernels().subtract(&mut self.row, centroid, share);
         self.rotation.apply(&mut self.row);
         bits::encode(&self.row, code)?;
         let turned = self.centroids.of(list, centroid, &self.rotation)?;
