@@ -21,7 +21,7 @@ use vectorgpu_core::ivf::search::many::{CheckedLists, ManyCopies};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::ledger::{self, Job};
-use super::{calibration, lifecycle, residency};
+use super::{calibration, lifecycle, residency, threads};
 use crate::guc::{self, Device};
 use crate::pg::{interrupt, relation};
 
@@ -261,10 +261,14 @@ pub(crate) struct ManyCopied {
 impl ManyCopied {
     /// Both, to be searched under the snapshot of `checked`.
     pub(crate) fn both<'a>(&'a mut self, checked: &'a mut CheckedLists) -> ManyCopies<'a> {
+        let crew = threads::search_crew();
+        self.lists.use_crew(crew);
+        self.centroids.use_crew(crew);
         ManyCopies {
             lists: &mut self.lists,
             centroids: Some(&mut self.centroids),
             checked,
+            crew,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps the server's signals away from threads that a GPU driver starts, or a build.
+//! Threads beside the one that PostgreSQL knows: the server's signals are kept away from those that a GPU driver starts, a build,
+//! or a search.
 //!
 //! A thread inherits its creator's signal mask. One with signals open could run PostgreSQL's handlers, which touch
 //! state of the main thread, or steal the latch's SIGURG. So everything is blocked while a driver may start threads,
@@ -6,6 +7,9 @@
 
 use std::any::Any;
 use std::mem::MaybeUninit;
+
+use pgrx::pg_sys;
+use vectorgpu_core::crew::Crew;
 
 const FAULTS: [libc::c_int; 7] = [
     libc::SIGSEGV,
@@ -16,6 +20,15 @@ const FAULTS: [libc::c_int; 7] = [
     libc::SIGTRAP,
     libc::SIGABRT,
 ];
+
+/// Who searches for many queries: this thread and as many others as a Gather node may have workers.
+pub(crate) fn search_crew() -> Crew {
+    // SAFETY: a setting of this process.
+    let workers = unsafe { pg_sys::max_parallel_workers_per_gather };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = usize::try_from(workers).unwrap_or(0).saturating_add(1).min(cores);
+    Crew::new(threads, block_signals)
+}
 
 /// Blocks signals until the returned value is dropped.
 pub(crate) fn block_signals() -> Box<dyn Any> {

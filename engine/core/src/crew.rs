@@ -32,6 +32,25 @@ impl Crew {
         Self { others, guard }
     }
 
+    /// Has `fill` write `out`, `run` places or fewer at a time, and the number of the first of them; a run should take about a
+    /// millisecond.
+    ///
+    /// # Errors
+    /// As [`Self::for_each`].
+    ///
+    /// # Panics
+    /// When `fill` does, or `run` is 0.
+    pub fn fill<T: Send>(
+        self,
+        out: &mut [T],
+        run: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+        fill: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let runs = out.chunks_mut(run).enumerate();
+        self.for_each(runs, keep_waiting, |(number, places)| fill(number * run, places))
+    }
+
     /// Does `work` for each item, which should take about a millisecond; `keep_waiting` is asked before each that the calling
     /// thread takes. Where the system refuses a thread, the others do its part.
     ///
@@ -93,6 +112,20 @@ mod tests {
             })
             .expect("done");
             assert_eq!(done, vec![1; items], "{threads}");
+        }
+    }
+
+    #[test]
+    fn every_place_is_filled_by_its_number() {
+        for (threads, run) in [(1, 7), (3, 1), (3, 40), (2, 1000)] {
+            let mut out = vec![0; 100];
+            let fill = |first, places: &mut [usize]| {
+                (first..).zip(places).for_each(|(number, place)| *place += number);
+                Ok(())
+            };
+            let crew = Crew::new(threads, Crew::ALONE.guard);
+            crew.fill(&mut out, run, &mut || true, fill).expect("filled");
+            assert!(out.into_iter().eq(0..100), "{threads} {run}");
         }
     }
 

@@ -6,6 +6,7 @@ use ivf_index::copies::MemoryCopies;
 use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::ivf::copy::prewarm;
 use vectorgpu_core::ivf::layout::{ListHead, Tid};
 use vectorgpu_core::ivf::search::many::{
@@ -292,6 +293,7 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                     lists: &mut lists,
                     centroids: Some(&mut centroids),
                     checked: &mut CheckedLists::default(),
+                    crew: Crew::new(3, || Box::new(())),
                 };
                 let wanted = ManyQueries {
                     queries: &queries,
@@ -365,6 +367,7 @@ fn bounds_tell_which_rows_are_the_nearest_to_nearly_every_query() {
         lists: &mut lists,
         centroids: None,
         checked: &mut CheckedLists::default(),
+        crew: Crew::new(3, || Box::new(())),
     };
     let wanted = ManyQueries {
         queries: &queries,

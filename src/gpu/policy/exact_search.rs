@@ -11,7 +11,7 @@ use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::{Error, Result};
 
 use super::{Job, faster_engine, warn};
-use crate::gpu::{calibration, ledger, lifecycle, residency};
+use crate::gpu::{calibration, ledger, lifecycle, residency, threads};
 use crate::guc::Device;
 use crate::pg::interrupt;
 
@@ -120,5 +120,7 @@ fn copies_on(
         label: LABEL,
     };
     let cache = lifecycle::list_cache(engine);
-    IndexCopies::open_passing(&cache, rows, on_failure, &mut interrupt::keep_waiting)
+    let mut copies = IndexCopies::open_passing(&cache, rows, on_failure, &mut interrupt::keep_waiting)?;
+    copies.use_crew(threads::search_crew());
+    Ok(copies)
 }

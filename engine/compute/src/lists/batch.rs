@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::ivf::copy::{AT_ONCE_MAX, Probed, SentQueries};
 use vectorgpu_core::quantize::list_row::{ListQuery, QueryCodes};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -31,6 +32,8 @@ use crate::step::Step;
 
 /// Most bytes of keys at a time, and of candidates.
 const KEYS_BYTES_MAX: u64 = 512 << 20;
+/// Queries whose codes one thread makes at a time.
+const CODES_A_RUN: usize = 128;
 /// Most rows that can be chosen for a query.
 pub(super) const WANTED_MAX: usize = AT_ONCE_MAX;
 const _: () = assert!(WANTED_MAX <= FEW_MAX);
@@ -90,7 +93,10 @@ impl IndexCopies {
             let known = QueryViews::known(sent, runtime, self.shape.rows.octets(), first..end);
             let views = match known {
                 Some(views) => views,
-                None => step.stage_queries(&queries[first..end], self.shape.rows.octets(), keep_waiting)?,
+                None => {
+                    let octets = self.shape.rows.octets();
+                    step.stage_queries(&queries[first..end], octets, self.crew, keep_waiting)?
+                }
             };
             let hits = step.search_many(
                 &self.shape,
@@ -147,6 +153,7 @@ impl Step {
         &mut self,
         queries: &[ListQuery<'_>],
         octets: usize,
+        crew: Crew,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<QueryViews> {
         let runtime = Rc::clone(&self.runtime);
@@ -159,7 +166,7 @@ impl Step {
             stride_bytes: octets * 8 * size_of::<f32>(),
         };
         let values = staged(&runtime, self, values, keep_waiting)?;
-        let codes = self.stage_codes(queries, octets, keep_waiting)?;
+        let codes = self.stage_codes(queries, octets, crew, keep_waiting)?;
         let are_codes = codes.is_some();
         let (scored, heads) = match codes {
             Some(codes) => codes,
@@ -287,21 +294,36 @@ impl Step {
         &mut self,
         queries: &[ListQuery<'_>],
         octets: usize,
+        crew: Crew,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Option<(View, View)>> {
         if !scores_query_codes(&self.runtime) {
             return Ok(None);
         }
-        let mut codes = QueryCodes::default();
-        codes.reserve(
-            queries.len(),
-            queries.first().map_or(0, |query| query.values.len()),
-        )?;
-        queries.iter().for_each(|query| codes.push(query));
-        let row_bytes = codes.codes.len() / queries.len().max(1);
-        let rows = Source::rows(&codes.codes, row_bytes, octets * 8 * size_of::<u16>());
+        let mut runs = vec![QueryCodes::default(); queries.len().div_ceil(CODES_A_RUN)];
+        crew.fill(&mut runs, 1, keep_waiting, |number, run| {
+            let queries = &queries[number * CODES_A_RUN..];
+            let queries = &queries[..CODES_A_RUN.min(queries.len())];
+            for codes in run {
+                codes.reserve(queries.len(), queries[0].values.len())?;
+                queries.iter().for_each(|query| codes.push(query));
+            }
+            Ok(())
+        })?;
+        let row_bytes = queries
+            .first()
+            .map_or(1, |query| query.values.len() * size_of::<u16>());
+        let rows: Vec<&[u8]> = runs
+            .iter()
+            .flat_map(|run| run.codes.chunks_exact(row_bytes))
+            .collect();
+        let rows = Source::Apart {
+            rows: &rows,
+            stride_bytes: octets * 8 * size_of::<u16>(),
+        };
         let rows = staged(&Rc::clone(&self.runtime), self, rows, keep_waiting)?;
-        let heads = self.stage_words(bytemuck::cast_slice(&codes.heads), keep_waiting)?;
+        let heads: Vec<[f32; 4]> = runs.iter().flat_map(|run| &run.heads).copied().collect();
+        let heads = self.stage_words(bytemuck::cast_slice(&heads), keep_waiting)?;
         Ok(Some((rows, heads)))
     }
 

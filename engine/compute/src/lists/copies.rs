@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::ivf::copy::{
     CopiesSearched, CopyHit, CopyMark, ListCopies, ManyHits, PendingMany, Probed, SentQueries,
     nearest_in_turns,
@@ -51,6 +52,8 @@ pub struct IndexCopies {
     is_passing: bool,
     pub(super) shape: IndexShape,
     on_failure: OnFailure,
+    /// Who prepares queries.
+    pub(super) crew: Crew,
 }
 
 impl IndexCopies {
@@ -76,7 +79,13 @@ impl IndexCopies {
             is_passing: false,
             shape: cache.shape(&index, vectors),
             on_failure,
+            crew: Crew::ALONE,
         })
+    }
+
+    /// Has `crew` prepare queries from now on.
+    pub fn use_crew(&mut self, crew: Crew) {
+        self.crew = crew;
     }
 
     /// Copies of rows that are no index's, under a number that nothing else has; they are dropped with this.

@@ -65,6 +65,18 @@ pub struct ManyHits {
     pub queries: Vec<(usize, CopiesSearched)>,
 }
 
+impl ManyHits {
+    /// The hits of the query with this number, and what was searched for it.
+    ///
+    /// # Panics
+    /// When there is no such query.
+    pub fn of(&self, query: usize) -> (&[CopyHit], CopiesSearched) {
+        let (end, searched) = self.queries[query];
+        let start = query.checked_sub(1).map_or(0, |before| self.queries[before].0);
+        (&self.hits[start..end], searched)
+    }
+}
+
 /// What a device has of some queries, if anything: whatever it is, it goes when this is dropped.
 #[derive(Debug, Clone, Default)]
 pub struct SentQueries(pub Option<Rc<dyn Any>>);

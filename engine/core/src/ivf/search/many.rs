@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use crate::backend::KeepWaiting;
+use crate::crew::Crew;
 use crate::distance;
 use crate::error::Result;
 use crate::metric::Metric;
@@ -22,6 +23,8 @@ use super::copies::entry_of;
 use super::rank_on_device::{Ranking, chosen_lists};
 use super::{Found, SearchCounts, list_head_block};
 
+/// Queries that one thread takes at a time: what is done for one takes a microsecond.
+pub(super) const QUERIES_A_RUN: usize = 256;
 /// Rows to ask for beyond those that are wanted, where the search knows distances.
 const SPARE: usize = 6;
 /// The same, and so many times those that are wanted, where it knows bounds only: rows whose bounds are nearer than the farthest
@@ -76,6 +79,8 @@ pub struct ManyCopies<'a> {
     pub centroids: Option<&'a mut dyn ListCopies>,
     /// Which of the lists were looked at under the snapshot of these searches.
     pub checked: &'a mut CheckedLists,
+    /// Who prepares queries and puts in order what was found.
+    pub crew: Crew,
 }
 
 /// Lists whose copies were brought up to date under a snapshot. As long as that is the one, they need not be looked at again:
@@ -120,6 +125,7 @@ pub struct Choosing<'q> {
     /// Where each prepared query stands among the queries: those that can be bounded at all.
     places: Vec<usize>,
     ranking: Option<Ranking>,
+    crew: Crew,
     counts: SearchCounts,
 }
 
@@ -130,6 +136,7 @@ pub struct Finding<'q> {
     /// Of each prepared query: one of its lists could not be copied.
     left_out: Vec<bool>,
     pending: Box<dyn PendingMany>,
+    crew: Crew,
     counts: SearchCounts,
 }
 
@@ -148,14 +155,24 @@ impl<'q> Choosing<'q> {
         let probes = wanted.probes.clamp(1, meta.lists);
         let wanted = ManyQueries { probes, ..wanted };
         let started = Instant::now();
+        for query in wanted.queries {
+            check_equal_dims(meta.dims as usize, query.len())?;
+        }
+        let mut bounded = vec![None; wanted.queries.len()];
+        let prepare = |first, queries: &mut [Option<ListQuery<'q>>]| {
+            for (query, bounded) in wanted.queries[first..].iter().zip(queries) {
+                *bounded = ListQuery::new(meta.metric, query);
+            }
+            Ok(())
+        };
+        copies
+            .crew
+            .fill(&mut bounded, QUERIES_A_RUN, keep_waiting, prepare)?;
         let mut prepared = Vec::with_capacity(wanted.queries.len());
         let mut places = Vec::with_capacity(wanted.queries.len());
-        for (place, query) in wanted.queries.iter().enumerate() {
-            check_equal_dims(meta.dims as usize, query.len())?;
-            if let Some(query) = ListQuery::new(meta.metric, query) {
-                prepared.push(query);
-                places.push(place);
-            }
+        for (place, query) in bounded.into_iter().enumerate() {
+            places.extend(query.is_some().then_some(place));
+            prepared.extend(query);
         }
         let ranking = Ranking::begin(store, meta, copies, &prepared, probes, keep_waiting)?;
         let mut counts = SearchCounts::default();
@@ -165,6 +182,7 @@ impl<'q> Choosing<'q> {
             prepared,
             places,
             ranking,
+            crew: copies.crew,
             counts,
         })
     }
@@ -193,6 +211,7 @@ impl<'q> Choosing<'q> {
                 self.ranking,
                 &prepared,
                 wanted.probes,
+                self.crew,
                 keep_waiting,
             )?)
         };
@@ -225,6 +244,7 @@ impl<'q> Choosing<'q> {
             places: self.places,
             left_out,
             pending,
+            crew: self.crew,
             counts,
         })
     }
@@ -239,22 +259,33 @@ impl Finding<'_> {
         let (queries, mut counts) = (self.wanted.queries, self.counts);
         let started = Instant::now();
         let found = self.pending.finish(keep_waiting)?;
-        let mut results = vec![None; queries.len()];
-        let (mut start, mut entries) = (0, Vec::new());
-        for (number, (end, searched)) in found.queries.iter().enumerate() {
-            let hits = &found.hits[start..*end];
-            start = *end;
-            counts.rows += searched.rows;
-            if !self.left_out[number] {
-                let place = self.places[number];
+        let sort_out = |first, results: &mut [Option<FoundOfMany>]| {
+            let mut entries = Vec::new();
+            for (number, result) in (first..).zip(results) {
+                let (hits, searched) = found.of(number);
+                let query = queries[self.places[number]];
                 let norm_sq = if metric == Metric::Cosine {
-                    distance::norm_squared(queries[place])
+                    distance::norm_squared(query)
                 } else {
                     0.0
                 };
                 let bound = searched.cut.map_or(f64::INFINITY, bound_of);
-                results[place] = Some(found_of(metric, norm_sq, hits, bound, &mut entries));
+                *result =
+                    (!self.left_out[number]).then(|| found_of(metric, norm_sq, hits, bound, &mut entries));
             }
+            Ok(())
+        };
+        let mut sorted = vec![None; found.queries.len()];
+        self.crew
+            .fill(&mut sorted, QUERIES_A_RUN, keep_waiting, sort_out)?;
+        counts.rows += found
+            .queries
+            .iter()
+            .map(|(_, searched)| searched.rows)
+            .sum::<u64>();
+        let mut results = vec![None; queries.len()];
+        for (place, sorted) in self.places.iter().zip(sorted) {
+            results[*place] = sorted;
         }
         // Not the time in between, in which the host did something else.
         counts.times.scan += started.elapsed();

@@ -2,6 +2,7 @@
 //! doubt, and elsewhere, by the CPU.
 
 use crate::backend::KeepWaiting;
+use crate::crew::Crew;
 use crate::distance;
 use crate::error::Result;
 use crate::metric::{Metric, Score, Storage};
@@ -12,7 +13,7 @@ use super::super::centroids;
 use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany, Probed, SentQueries};
 use super::super::layout::Meta;
 use super::super::store::PageStore;
-use super::many::{ManyCopies, ranking_metric};
+use super::many::{ManyCopies, QUERIES_A_RUN, ranking_metric};
 use super::rank_together::nearest_lists_of_each;
 
 /// Lists to ask for beyond those that are wanted: they lie closer together than rows do.
@@ -85,16 +86,21 @@ impl Ranking {
         self,
         metric: Metric,
         probes: u32,
+        crew: Crew,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Vec<Option<Vec<u32>>>> {
         let found = self.pending.finish(keep_waiting)?;
-        let (mut start, mut scored) = (0, Vec::new());
-        let mut answers = found.queries.iter().map(|(end, searched)| {
-            let hits = &found.hits[start..*end];
-            start = *end;
-            let bound = searched.cut.map_or(f64::INFINITY, bound_of);
-            nearest_lists(metric, hits, bound, probes, &mut scored)
-        });
+        let mut answers = vec![None; found.queries.len()];
+        crew.fill(&mut answers, QUERIES_A_RUN, keep_waiting, |first, answers| {
+            let mut scored = Vec::new();
+            for (number, answer) in (first..).zip(answers) {
+                let (hits, searched) = found.of(number);
+                let bound = searched.cut.map_or(f64::INFINITY, bound_of);
+                *answer = nearest_lists(metric, hits, bound, probes, &mut scored);
+            }
+            Ok(())
+        })?;
+        let mut answers = answers.into_iter();
         let chosen = self
             .asked
             .iter()
@@ -113,10 +119,11 @@ pub(super) fn chosen_lists<S: PageStore>(
     ranking: Option<Ranking>,
     queries: &[ListQuery<'_>],
     probes: u32,
+    crew: Crew,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<u32>>> {
     let mut chosen = match ranking {
-        Some(ranking) => ranking.finish(ranking_metric(meta.metric), probes, keep_waiting)?,
+        Some(ranking) => ranking.finish(ranking_metric(meta.metric), probes, crew, keep_waiting)?,
         None => vec![None; queries.len()],
     };
     let left = queries.iter().zip(&chosen);
