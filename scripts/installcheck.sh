@@ -2,7 +2,7 @@
 # Tests the extension that is installed in the PostgreSQL of PG_CONFIG, against private clusters.
 #   installcheck.sh               both
 #   installcheck.sh regress       SQL regression, twice in one cluster
-#   installcheck.sh outside [..]  outside-in tests; further arguments go to pytest (-k crash, -x, ...)
+#   installcheck.sh outside [..]  outside-in tests; further arguments go to pytest (-k crash, -x, -n 2 for two processes, ...)
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "$0")/env.sh"

@@ -88,7 +88,7 @@ step "unit tests under Miri" scripts/miri.sh
 step "server tests (pg_test)" server_tests
 if step "release build and install" scripts/install.sh; then
     step "regression, twice in one cluster" scripts/installcheck.sh regress
-    step "outside-in tests" scripts/installcheck.sh outside
+    step "outside-in tests" scripts/installcheck.sh outside -n 2 --dist loadfile
 else
     cannot_run "regression" "the release build"
     cannot_run "outside-in tests" "the release build"

@@ -16,7 +16,10 @@ import pytest
 from cluster import Cluster, bindir_of, data_parent
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or Path(__file__).resolve().parents[2] / "target").absolute()
-LOGS = TARGET / "outside-logs"
+# Several processes may share the files between them (pytest-xdist); each has clusters of its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+CLUSTERS = TARGET / "outside" / WORKER
+LOGS = TARGET / "outside-logs" / WORKER
 
 # Two cores: small memory, no waiting for disks. A crash of the server alone loses nothing that was written.
 SETTINGS = {
@@ -48,7 +51,7 @@ def log_folder() -> None:
 
 def new_cluster(bindir: Path, name: str, settings: dict[str, str], environment: dict[str, str]) -> Cluster:
     """Makes and starts a cluster below target/."""
-    preferred = TARGET / "outside" / name
+    preferred = CLUSTERS / name
     shutil.rmtree(preferred, ignore_errors=True)
     folder, _ = data_parent(preferred)
     cluster = Cluster(folder, bindir, environment=environment)

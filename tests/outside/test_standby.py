@@ -7,7 +7,7 @@ import shutil
 import items
 import psycopg
 from cluster import Cluster, data_parent
-from conftest import TARGET
+from conftest import CLUSTERS
 from items import Scan
 from progress import wait_until
 
@@ -38,7 +38,7 @@ def test_standby_answers_as_the_primary_through_changes_and_promotion(make_clust
 
 def start_standby(primary: Cluster) -> Cluster:
     """Copies the primary and starts the copy."""
-    preferred = TARGET / "outside" / "standby"
+    preferred = CLUSTERS / "standby"
     shutil.rmtree(preferred, ignore_errors=True)
     folder, _ = data_parent(preferred)
     standby = primary.standby(folder)
