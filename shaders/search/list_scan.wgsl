@@ -1,9 +1,11 @@
-// Scores one query against rows of lists that lie anywhere in a segment, and bounds the operator's value.
+// Scores one query against rows of lists that lie anywhere in some segments, and bounds the operator's value.
 //
-// Shapes: rows is the segment, in units of 16 bytes; a row's code is params.octets of them, eight f16 each, padded with
-//   zeros. tiles [params.tile_end] describes the tiles, two vec4 each: (codes_at, heads_at, tids_at, rows), in the units
-//   of `rows`, all of the tile's first row, and what list_fetch.wgsl reads; a tile has at most params.tile_rows rows. query [2 * params.octets]. keys [tiles, params.tile_rows]: a key of list_key.wgsl; infinite
-//   where there is no row, or one up to `after`: with a smaller key, or the same and no larger TID.
+// Shapes: rows_0 to rows_3 are the segments, in units of 16 bytes: the tiles up to params.tile_ends_0 lie in the first one, and
+//   so on; with SEGMENTS 1 all lie in it, and the others are not read. A row's code is params.octets units, eight f16 each, padded
+//   with zeros. tiles [params.tile_end] describes the tiles, two vec4 each: (codes_at, heads_at, tids_at, rows), in those units, all
+//   of the tile's first row, and what list_fetch.wgsl reads; a tile has at most params.tile_rows rows. query [2 * params.octets].
+//   keys [tiles, params.tile_rows]: a key of list_key.wgsl; infinite where there is no row, or one up to `after`: with a smaller
+//   key, or the same and no larger TID.
 // METRIC: 0 Euclidean distance, 1 negative inner product, 2 cosine distance.
 // Dispatch: any number of workgroups of WG invocations; they stride over the tiles from params.tile_first on. LANES
 //   invocations (a power of two that divides WG) share ROWS rows and issue the loads of STEPS octets of each before any
@@ -18,6 +20,7 @@ override LANES: u32 = 32u;
 override ROWS: u32 = 4u;
 override STEPS: u32 = 3u;
 override METRIC: u32 = 0u;
+override SEGMENTS: u32 = 1u;
 
 struct Params {
     tile_first: u32,
@@ -34,18 +37,37 @@ struct Params {
     after_key: f32,
     after_low: u32,
     after_high: u32,
+    tile_ends_0: u32,
+    tile_ends_1: u32,
+    tile_ends_2: u32,
 }
 // @params
 
 // @import list_key
 
-@group(0) @binding(0) var<storage, read> rows: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> query: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(0) var<storage, read> rows_0: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> rows_1: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> rows_2: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> rows_3: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> query: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> tiles: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> keys: array<f32>;
 
 // Bounds of the arrays below, whose sizes cannot be overrides; unrolled, only what is used takes registers.
 const HELD: u32 = 16u;
+
+fn load(segment: u32, at: u32) -> vec4<u32> {
+    if (segment == 0u) {
+        return rows_0[at];
+    }
+    if (segment == 1u) {
+        return rows_1[at];
+    }
+    if (segment == 2u) {
+        return rows_2[at];
+    }
+    return rows_3[at];
+}
 
 fn low_elements(octet: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(octet.x), unpack2x16float(octet.y));
@@ -85,11 +107,11 @@ fn key_of_sum(sum: f32, head: vec4<f32>) -> f32 {
     return key_of_dot(sum * head.x, head, vec4<f32>(1.0, params.query_y, params.query_z, params.query_w));
 }
 
-fn store(tile: u32, row: u32, place: vec4<u32>, sum: f32) {
+fn store(segment: u32, tile: u32, row: u32, place: vec4<u32>, sum: f32) {
     var key = infinity();
     if (row < place.w) {
-        let computed = key_of_sum(sum, bitcast<vec4<f32>>(rows[place.y + row]));
-        let tids = rows[place.z + row / 2u];
+        let computed = key_of_sum(sum, bitcast<vec4<f32>>(load(segment, place.y + row)));
+        let tids = load(segment, place.z + row / 2u);
         let tid = select(tids.xy, tids.zw, row % 2u == 1u);
         if (is_after(computed, tid.x, tid.y)) {
             key = computed;
@@ -99,7 +121,7 @@ fn store(tile: u32, row: u32, place: vec4<u32>, sum: f32) {
 }
 
 // Scores ROWS rows of a tile from `first` on; those beyond its end are read from its last row.
-fn score_rows(tile: u32, place: vec4<u32>, first: u32, lane: u32, invocation: u32) {
+fn score_rows(segment: u32, tile: u32, place: vec4<u32>, first: u32, lane: u32, invocation: u32) {
     var sums: array<vec4<f32>, HELD>;
     var scales: array<f32, HELD>;
     for (var r = 0u; r < ROWS; r++) {
@@ -107,7 +129,7 @@ fn score_rows(tile: u32, place: vec4<u32>, first: u32, lane: u32, invocation: u3
         // A dot product is scaled once, at its end.
         scales[r] = 1.0;
         if (METRIC == 0u) {
-            scales[r] = bitcast<f32>(rows[place.y + min(first + r, place.w - 1u)].x);
+            scales[r] = bitcast<f32>(load(segment, place.y + min(first + r, place.w - 1u)).x);
         }
     }
     for (var chunk = 0u; chunk < params.octets; chunk += LANES * STEPS) {
@@ -115,7 +137,8 @@ fn score_rows(tile: u32, place: vec4<u32>, first: u32, lane: u32, invocation: u3
         for (var r = 0u; r < ROWS; r++) {
             let start = place.x + min(first + r, place.w - 1u) * params.octets;
             for (var s = 0u; s < STEPS; s++) {
-                held[r * STEPS + s] = rows[start + min(chunk + s * LANES + lane, params.octets - 1u)];
+                held[r * STEPS + s] =
+                    load(segment, start + min(chunk + s * LANES + lane, params.octets - 1u));
             }
         }
         for (var s = 0u; s < STEPS; s++) {
@@ -137,7 +160,7 @@ fn score_rows(tile: u32, place: vec4<u32>, first: u32, lane: u32, invocation: u3
         score = select(score, lanes_sum(part, invocation), lane == r);
     }
     if (lane < ROWS && first + lane < params.tile_rows) {
-        store(tile, first + lane, place, score);
+        store(segment, tile, first + lane, place, score);
     }
 }
 
@@ -153,7 +176,17 @@ fn main(
         let place = tiles[2u * tile];
         // Whole workgroups take the same number of turns, so that no lane leaves before the sums are added up.
         for (var base = 0u; base < params.tile_rows; base += together) {
-            score_rows(tile, place, base + invocation / LANES * ROWS, lane, invocation);
+            let first = base + invocation / LANES * ROWS;
+            // Each call is compiled for its segment, so that no load has a choice in it.
+            if (SEGMENTS == 1u || tile < params.tile_ends_0) {
+                score_rows(0u, tile, place, first, lane, invocation);
+            } else if (tile < params.tile_ends_1) {
+                score_rows(1u, tile, place, first, lane, invocation);
+            } else if (tile < params.tile_ends_2) {
+                score_rows(2u, tile, place, first, lane, invocation);
+            } else {
+                score_rows(3u, tile, place, first, lane, invocation);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use ivf_index::{Index, Random, brute_force};
 use many_hits::compare_many;
 use support::{engine, engines, engines_and_units, go_on};
-use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, IndexCopies, ListCache, reference};
+use vectorgpu_compute::{CopiedIndex, Engine, EngineBuilder, Feature, IndexCopies, ListCache, reference};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, Probed, SentQueries, prewarm};
@@ -99,6 +99,82 @@ fn rows_of_any_length_are_found() {
         for storage in [Storage::F32, Storage::Int8] {
             let index = Index::build(Metric::L2, storage, dims, 60, 2, 3);
             check(&engine.list_cache(), &index, 1);
+        }
+    }
+}
+
+/// Small segments.
+const SMALL_LIMIT: u64 = 16 << 20;
+const SMALL_SEGMENT_MAX: u64 = SMALL_LIMIT / 4;
+
+#[test]
+fn lists_in_several_segments_are_searched_as_those_in_one() {
+    let test = "lists_in_several_segments_are_searched_as_those_in_one";
+    let small = EngineBuilder::new().vram_limit(SMALL_LIMIT).staging(1 << 20);
+    let weakened = small.clone().without(Feature::Subgroups);
+    let (dims, lists, rows_each) = (250, 20, 550);
+    let all: Vec<u32> = (0..lists).collect();
+    let mut random = Random(11);
+    let values = random.vector(dims);
+    let vectors: Vec<f32> = (0..rows_each).flat_map(|_| random.vector(dims)).collect();
+    for metric in METRICS {
+        let query = ListQuery::new(metric, &values).unwrap();
+        let mut answers = Vec::new();
+        for builder in [EngineBuilder::new(), small.clone(), weakened.clone()] {
+            let Some(engine) = engine(&builder, test) else {
+                return;
+            };
+            let cache = engine.list_cache();
+            let index = CopiedIndex {
+                number: 9,
+                metric,
+                storage: Storage::F32,
+                dims,
+                // More than vectors are kept of.
+                rows: 1 << 40,
+                label: "vectorgpu.lists.test",
+            };
+            let mut copies = IndexCopies::open(&cache, index, Box::new(|_| false), &mut go_on).unwrap();
+            for list in &all {
+                let mut rows = ListRows::new(metric, Storage::F32, dims);
+                let scale = 1.0 + 0.01 * f32::from(u16::try_from(*list).unwrap());
+                for (tid, vector) in (u64::from(*list) << 32 | 1..).zip(vectors.chunks_exact(dims)) {
+                    let vector: Vec<f32> = vector.iter().map(|x| x * scale).collect();
+                    let norm_sq = vectorgpu_core::distance::norm_squared(&vector);
+                    rows.push(tid, RowCode::F32(bytemuck::cast_slice(&vector)), norm_sq);
+                }
+                copies.begin(*list, rows_each, &mut go_on).unwrap();
+                copies.append(*list, &rows, &mut go_on).unwrap();
+                copies.finish(*list, Default::default());
+            }
+            assert!(cache.usage_of(9).bytes > SMALL_SEGMENT_MAX);
+            let before = engine.counters().dispatches;
+            let mut hits = Vec::new();
+            copies
+                .nearest(&query, &all, 50, None, &mut hits, &mut go_on)
+                .unwrap();
+            let dispatches = engine.counters().dispatches - before;
+            let last = hits.last().map(|hit| (hit.key, hit.tid));
+            // What comes after some row, too.
+            copies
+                .nearest(&query, &all, 50, last, &mut hits, &mut go_on)
+                .unwrap();
+            assert_eq!(hits.len(), 100);
+            answers.push((dispatches, hits));
+        }
+        let [(dispatches, hits), small @ ..] = &answers[..] else {
+            unreachable!("three engines")
+        };
+        for (place, (these_dispatches, these)) in small.iter().enumerate() {
+            assert_eq!(
+                these_dispatches, dispatches,
+                "{metric:?}: one run for all segments"
+            );
+            for (hit, this) in hits.iter().zip(these) {
+                // Without subgroups sums are of another order.
+                let near = (hit.key - this.key).abs() <= 1e-4 * hit.key.abs();
+                assert!(near && (place > 0 || hit == this), "{metric:?} {hit:?} {this:?}");
+            }
         }
     }
 }

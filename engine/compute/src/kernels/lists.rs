@@ -40,6 +40,9 @@ pub(crate) struct Tile {
     pub(crate) vectors_at: u32,
 }
 
+/// Segments that `list_scan` sees at once: more would take bindings that not every device has.
+const SCAN_SEGMENTS: usize = 4;
+
 /// Segments that `list_fetch` sees at once.
 pub(crate) const FOUND_SEGMENTS: usize = 3;
 
@@ -107,6 +110,9 @@ struct ScanParams {
     after_key: f32,
     after_low: u32,
     after_high: u32,
+    tile_ends_0: u32,
+    tile_ends_1: u32,
+    tile_ends_2: u32,
 }
 
 /// `Params` of list_fetch.wgsl.
@@ -121,12 +127,22 @@ struct FetchParams {
 }
 
 impl Step {
-    /// Records the keys of the rows in `range`.
+    /// Records the keys of the rows in `segments`, whose tiles follow each other: one run where they are few, so that the device
+    /// needs not be done with one segment before it turns to the next.
     ///
     /// # Errors
     /// What compiling the kernel reports.
-    pub(crate) fn list_scan(&mut self, scan: &ListScan<'_>, range: &TileRange<'_>) -> Result<()> {
-        let variant = scan_variant(self.runtime.capabilities(), scan.metric, as_u32(scan.octets)?);
+    pub(crate) fn list_scan(&mut self, scan: &ListScan<'_>, segments: &[TileRange<'_>]) -> Result<()> {
+        for segments in segments.chunks(SCAN_SEGMENTS) {
+            self.list_scan_together(scan, segments)?;
+        }
+        Ok(())
+    }
+
+    /// The same, of up to [`SCAN_SEGMENTS`] and at least one.
+    fn list_scan_together(&mut self, scan: &ListScan<'_>, segments: &[TileRange<'_>]) -> Result<()> {
+        let capabilities = self.runtime.capabilities();
+        let variant = scan_variant(capabilities, scan.metric, as_u32(scan.octets)?, segments.len());
         let pipeline = self
             .runtime
             .pipelines
@@ -137,12 +153,15 @@ impl Step {
             Some((key, tid)) => (1, key, tid),
         };
         let units = scan.tile_rows * scan.octets * 8;
-        for part in ranges(&self.runtime, LIST_SCAN.name, range.end - range.first, units) {
+        // The last one stands in for those that are not there.
+        let segment = |place: usize| &segments[place.min(segments.len() - 1)];
+        let (first, end) = (segments[0].first, segment(SCAN_SEGMENTS).end);
+        for part in ranges(&self.runtime, LIST_SCAN.name, end - first, units) {
             let [_, query_y, query_z, query_w] = scan.head;
             #[expect(clippy::cast_possible_truncation, reason = "the two halves of a TID")]
             let params = ScanParams {
-                tile_first: as_u32(range.first + part.start)?,
-                tile_end: as_u32(range.first + part.end)?,
+                tile_first: as_u32(first + part.start)?,
+                tile_end: as_u32(first + part.end)?,
                 tile_rows: as_u32(scan.tile_rows)?,
                 octets: as_u32(scan.octets)?,
                 query_y,
@@ -153,12 +172,23 @@ impl Step {
                 after_key,
                 after_low: after_tid as u32,
                 after_high: (after_tid >> 32) as u32,
+                tile_ends_0: as_u32(segment(0).end)?,
+                tile_ends_1: as_u32(segment(1).end)?,
+                tile_ends_2: as_u32(segment(2).end)?,
             };
             let extent = Extent {
                 workgroups: [as_u32(part.len())?.min(self.runtime.capabilities().workgroups), 1],
                 units: as_u64(part.len().saturating_mul(units))?,
             };
-            let views = [range.rows, scan.query, scan.tiles, scan.keys];
+            let views = [
+                segment(0).rows,
+                segment(1).rows,
+                segment(2).rows,
+                segment(3).rows,
+                scan.query,
+                scan.tiles,
+                scan.keys,
+            ];
             self.runtime
                 .record(&mut self.recording, &pipeline, &params, &views, extent)?;
         }
@@ -217,8 +247,9 @@ pub(crate) fn metric_code(metric: Metric) -> u32 {
 }
 
 /// As many lanes as a row has octets to keep busy, then as many loads a lane as cover the row, then rows until some 12
-/// loads are under way in each lane, as for `score_subgroup`.
-fn scan_variant(capabilities: &Capabilities, metric: Metric, octets: u32) -> Variant {
+/// loads are under way in each lane, as for `score_subgroup`. One segment is a variant of its own, without what tells several
+/// apart.
+fn scan_variant(capabilities: &Capabilities, metric: Metric, octets: u32, segments: usize) -> Variant {
     let (sum, most) = match capabilities.subgroups {
         Some((smallest, _)) => (Sum::Subgroup, smallest.min(32)),
         None => (Sum::Workgroup, 32),
@@ -239,6 +270,7 @@ fn scan_variant(capabilities: &Capabilities, metric: Metric, octets: u32) -> Var
         .constant("LANES", lanes)
         .constant("STEPS", steps)
         .constant("ROWS", rows)
+        .constant("SEGMENTS", if segments == 1 { 1 } else { 4 })
 }
 
 /// The order of the sums is that of 32 lanes: in a subgroup where it has so many, else through workgroup memory.
@@ -273,7 +305,9 @@ pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
             capabilities.kind = kind;
             for metric in metrics {
                 for octets in [1, 2, 4, 8, 13, 16, 31, 32, 64, 96, 125, 192, 2000] {
-                    variants.push((&LIST_SCAN, scan_variant(&capabilities, metric, octets)));
+                    for segments in [1, 4] {
+                        variants.push((&LIST_SCAN, scan_variant(&capabilities, metric, octets, segments)));
+                    }
                 }
                 variants.push((&LIST_FETCH, fetch_variant(&capabilities, metric)));
             }
@@ -304,6 +338,9 @@ mod tests {
                 after_key,
                 after_low,
                 after_high,
+                tile_ends_0,
+                tile_ends_1,
+                tile_ends_2,
             }
         );
         assert_params!(
@@ -324,7 +361,7 @@ mod tests {
             for subgroups in [None, Some((4, 4)), Some((32, 32)), Some((64, 64))] {
                 let mut capabilities = Capabilities::of_nothing();
                 capabilities.subgroups = subgroups;
-                let variant = scan_variant(&capabilities, Metric::L2, octets);
+                let variant = scan_variant(&capabilities, Metric::L2, octets, 1);
                 let constant = |name| crate::tuning::constant(&variant, name);
                 assert!(constant("STEPS") * constant("ROWS") <= HELD, "{octets}");
                 assert!(constant("ROWS") <= constant("LANES") && constant("LANES").is_power_of_two());

@@ -368,9 +368,7 @@ impl Step {
             after,
             keys: keys.view(),
         };
-        for range in tiles.ranges() {
-            self.list_scan(&scan, &range)?;
-        }
+        self.list_scan(&scan, &tiles.ranges().collect::<Vec<_>>())?;
         if count <= TOP_K_MAX {
             self.top_k(&keys, count, &chosen_keys, &chosen_rows, keep_waiting)?;
         } else {

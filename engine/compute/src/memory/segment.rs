@@ -54,7 +54,7 @@ struct FreeRanges(BTreeMap<u64, u64>);
 
 impl Segments {
     /// No segments yet; new ones have `segment_bytes`, up to `largest_bytes` where more is expected or as much is there
-    /// already, or more for a larger block: a kernel sees one at a time, so few large ones are better.
+    /// already, or more for a larger block: a kernel sees few at a time, so few large ones are better.
     pub(crate) fn new(segment_bytes: u64, largest_bytes: u64) -> Rc<Self> {
         let rounded_down = |bytes: u64| bytes & !(BLOCK_ALIGNMENT - 1);
         Rc::new(Self {
