@@ -33,6 +33,8 @@ HERE = Path(__file__).resolve().parent
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 WARM_UP = 20
 COLD_QUERIES = 100
+# A shorter batch is asked once before it is timed: on first use a GPU's kernels are compiled and memory is touched.
+BATCH_WARM_UP_S = 5.0
 # A machine that slows down for a second slows all methods down.
 QUERIES_A_TURN = 50
 
@@ -437,7 +439,10 @@ class Bench:
                     for setting, recall in recalls[method.label].items():
                         if recall >= self.options.batch_recall:
                             connection.execute(method.set.format(setting))
-                            answer = ask_all(connection, method.search_batch(self.options.k), len(self.truth.ids))
+                            sql, known = method.search_batch(self.options.k), len(self.truth.ids)
+                            answer = ask_all(connection, sql, known)
+                            if (method.label, setting) not in results and answer.seconds < BATCH_WARM_UP_S:
+                                answer = ask_all(connection, sql, known)
                             results.setdefault((method.label, setting), []).append(answer)
         for (label, setting), answers in results.items():
             self.write_batch(label, setting, answers)
