@@ -13,7 +13,7 @@ from conftest import use_gpu
 from progress import Statement, wait_until
 
 DIMS, LISTS = 16, 10
-# Three parts on a GPU, two on the CPU.
+# Three parts on a GPU, one on the CPU.
 QUERIES = 4_200
 GPU = {"vectorgpu.device": "gpu", "vectorgpu.allow_software_gpu": "on"}
 SEARCH = "SELECT s.* FROM queries, vectorgpu.search('items_ivf', vectors, %s, %s) s"
@@ -76,6 +76,23 @@ def test_all_parts_find_what_each_query_finds_alone(many_queries, gpu_device):
     use_gpu(many_queries)
     assert [row[::3] for row in many_queries.execute(SEARCH, (10, 3)).fetchall()] == distances
     assert in_use(many_queries) == {}
+
+
+def test_parts_on_the_cpu_find_what_one_finds(many_queries):
+    many_queries.execute("SET vectorgpu.device = 'cpu'")
+    one = many_queries.execute(SEARCH, (3, 3)).fetchall()
+    # Two parts, of which the first ends amid the last copy of the queries.
+    copies = SEARCH.replace("vectors", " || ".join(["vectors"] * 4))
+    four = many_queries.execute(copies, (3, 3)).fetchall()
+    assert four == [(query + place * QUERIES, *row) for place in range(4) for query, *row in one]
+
+
+def test_threads_find_what_one_finds(many_queries):
+    found = []
+    for workers in (0, 1, 8):
+        many_queries.execute(f"SET max_parallel_workers_per_gather = {workers}")
+        found.append(many_queries.execute(SEARCH, (10, 3)).fetchall())
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_join_finds_the_same_in_blocks_of_any_size(many_queries):
