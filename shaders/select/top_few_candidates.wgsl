@@ -1,8 +1,8 @@
-// Selects the k smallest candidates of each query, for k up to 64.
+// Selects the k smallest candidates of each query, for k up to KEPT / 16, at most 256.
 //
 // Shapes: candidates [params.query_end, CANDIDATE_WORDS] as in shared/candidates.wgsl. best_values and best_indices [params.query_end,
 //   params.k], in the order of top_k.wgsl; places beyond the candidates hold NaN and index 0xffffffff. A query with more
-//   candidates than were kept has negative infinity and index 0xffffffff in all places. 1 <= params.k <= 64.
+//   candidates than were kept has negative infinity and index 0xffffffff in all places. 1 <= params.k <= KEPT / 16.
 // Dispatch: any number of workgroups of 256; they stride over the queries from params.query_first on.
 // Twin: engine/compute/src/reference/top_k.rs, on the candidates.
 

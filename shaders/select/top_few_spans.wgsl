@@ -1,10 +1,10 @@
-// Selects the k smallest of each of many spans of values with their indices, for k up to 64.
+// Selects the k smallest of each of many spans of values with their indices, for k up to KEPT / 16, at most 256.
 //
 // Shapes: spans [params.span_end], one vec4 each: (start, count, index of the first, 0), count at most 4,096. values, and
 //   indices if params.first is 0, are seen from a span's start on; with params.first = 1 a value's index is its place in
 //   the span plus the index of the first. best_values and best_indices [params.span_end, params.k], in the order of
 //   top_k.wgsl; places beyond the span's entries hold NaN and index 0xffffffff. An infinite value is no entry if
-//   params.first is 1. 1 <= params.k <= 64.
+//   params.first is 1. 1 <= params.k <= KEPT / 16.
 // Dispatch: any number of workgroups of 256; they stride over the spans from params.span_first on.
 // Twin: engine/compute/src/reference/top_k.rs, on each span.
 

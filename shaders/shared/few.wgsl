@@ -1,4 +1,4 @@
-// The k smallest of a block of up to 4,096 entries, k up to 64, in a workgroup of 256.
+// The k smallest of a block of up to 4,096 entries, k up to KEPT / 16 and 256, in a workgroup of 256.
 //
 // An invocation looks at 16 entries. The k-th smallest of the 256 invocations' smallest entries is no less than the k-th
 // smallest of all, and only k invocations have entries up to it, so at most 16 k entries are left to sort; mostly k.
@@ -10,7 +10,7 @@ const WG: u32 = 256u;
 const EACH: u32 = 16u;
 const BLOCK: u32 = WG * EACH;
 const NONE: u32 = 0xffffffffu;
-const KEPT: u32 = 1024u;
+override KEPT: u32 = 1024u;
 
 // Ordered key of a value, then its index: first the smallest of each invocation, then those that are left.
 var<workgroup> entries: array<vec2<u32>, KEPT>;

@@ -87,6 +87,19 @@ def test_parts_on_the_cpu_find_what_one_finds(many_queries):
     assert four == [(query + place * QUERIES, *row) for place in range(4) for query, *row in one]
 
 
+@pytest.mark.parametrize("probes", [60, 100, 140])
+def test_many_lists_are_chosen_as_on_the_cpu(gpu_connection, probes):
+    items.create_items(gpu_connection, items.uniform(3_000, DIMS))
+    items.create_index(gpu_connection, 150, storage="f32")
+    gpu_connection.execute("CREATE TABLE queries AS SELECT array_agg(embedding) AS vectors FROM items WHERE id < 300")
+    found = {}
+    for device in ("gpu", "cpu"):
+        gpu_connection.execute(f"SET vectorgpu.device = '{device}'")
+        found[device] = gpu_connection.execute(SEARCH, (10, probes)).fetchall()
+    # Rows that are equally near stand in any order.
+    assert [row[::3] for row in found["gpu"]] == [row[::3] for row in found["cpu"]]
+
+
 def test_threads_find_what_one_finds(many_queries):
     found = []
     for workers in (0, 1, 8):

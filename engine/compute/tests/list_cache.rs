@@ -507,7 +507,7 @@ fn check_many(engine: &Engine, metric: Metric, (dims, rows, count): (usize, usiz
             .unwrap();
         alone.queries.push((alone.hits.len(), searched));
     }
-    for wanted in [1, 18, 64] {
+    for wanted in [1, 18, 64, 100] {
         let mut found = ManyHits::default();
         copies
             .nearest_of_many(&queries, Probed::Each(&lists), wanted, &mut found, &mut go_on)

@@ -63,7 +63,7 @@ fn check(copies: &mut IndexCopies, metric: Metric, queries: &[Vec<f32>], lists: 
             .unwrap();
         alone.queries.push((alone.hits.len(), searched));
     }
-    for wanted in [1, 18, 64] {
+    for wanted in [1, 18, 64, 100] {
         let mut found = ManyHits::default();
         copies
             .nearest_of_many(&queries, lists, wanted, &mut found, &mut go_on)

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 
 use super::plan::{ranges, stride_workgroups};
-use super::top_k::{FEW_BLOCK, FEW_MAX};
+use super::top_k::{FEW_BLOCK, few_max, few_variant};
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::runtime::{as_u32, as_u64};
@@ -42,7 +42,8 @@ impl Step {
         (count, k): (usize, usize),
         candidates: &View,
     ) -> Result<()> {
-        self.over_queries(&CANDIDATES_BEGIN, (count, k), k, &[values, indices, candidates])
+        let views = [values, indices, candidates];
+        self.over_queries((&CANDIDATES_BEGIN, Variant::default()), (count, k), k, &views)
     }
 
     /// Records the choice of the `k` smallest candidates of each of `count` queries: `best_values` and `best_indices`,
@@ -57,22 +58,27 @@ impl Step {
         (best_values, best_indices): (&View, &View),
     ) -> Result<()> {
         let views = [candidates, best_values, best_indices];
-        self.over_queries(&TOP_FEW_CANDIDATES, (count, k), FEW_BLOCK, &views)
+        self.over_queries(
+            (&TOP_FEW_CANDIDATES, few_variant(k)?),
+            (count, k),
+            FEW_BLOCK,
+            &views,
+        )
     }
 
-    /// Records `kernel` over `count` queries, each of `units` of work.
+    /// Records a variant of a kernel over `count` queries, each of `units` of work.
     fn over_queries(
         &mut self,
-        kernel: &'static Kernel,
+        (kernel, variant): (&'static Kernel, Variant),
         (count, k): (usize, usize),
         units: usize,
         views: &[&View],
     ) -> Result<()> {
-        debug_assert!((1..=FEW_MAX).contains(&k));
+        debug_assert!((1..=few_max(self.runtime.capabilities())).contains(&k));
         let pipeline = self
             .runtime
             .pipelines
-            .pipeline(&self.runtime.context, kernel, Variant::default())?;
+            .pipeline(&self.runtime.context, kernel, variant)?;
         for range in ranges(&self.runtime, kernel.name, count, units) {
             let params = CandidatesParams {
                 k: as_u32(k)?,
@@ -96,9 +102,8 @@ pub(crate) const KERNELS: &[&Kernel] = &[&CANDIDATES_BEGIN, &TOP_FEW_CANDIDATES]
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    KERNELS
-        .iter()
-        .map(|kernel| (*kernel, Variant::default()))
+    super::top_k::few_variants(&TOP_FEW_CANDIDATES)
+        .chain([(&CANDIDATES_BEGIN, Variant::default())])
         .collect()
 }
 

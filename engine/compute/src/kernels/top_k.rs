@@ -8,6 +8,7 @@ use vectorgpu_core::backend::KeepWaiting;
 
 use super::plan::{ranges, stride_workgroups};
 use crate::array::Array;
+use crate::capabilities::Capabilities;
 use crate::memory::view::View;
 use crate::record::Extent;
 use crate::rows::invalid;
@@ -24,6 +25,12 @@ const BLOCK: usize = 2048;
 /// Candidates that a workgroup looks at once for few results, and most results of that.
 pub(crate) const FEW_BLOCK: usize = 4096;
 pub(crate) const FEW_MAX: usize = 64;
+/// The same for spans and candidates on devices whose workgroups share enough memory: what is left of a block, 16 entries for each
+/// that is wanted, has to fit.
+const FEW_MOST: [usize; 2] = [256, 128];
+/// Bytes of an entry, and of what else such a workgroup shares.
+const ENTRY_BYTES: usize = 8;
+const OTHER_BYTES: usize = 64;
 /// Most results.
 const K_MAX: usize = 1024;
 
@@ -137,7 +144,7 @@ impl Step {
         self.top_k_pass(&candidates, k, best_values, best_indices)
     }
 
-    /// Records the search for the `k` smallest (at most [`FEW_MAX`]) of each of `count` spans of `values`; an entry's index is
+    /// Records the search for the `k` smallest (at most [`few_max`]) of each of `count` spans of `values`; an entry's index is
     /// the one of `indices`, or follows from its place in the span, where infinite values are no entries. Results are
     /// `[count, k]`.
     ///
@@ -153,7 +160,7 @@ impl Step {
         let pipeline =
             self.runtime
                 .pipelines
-                .pipeline(&self.runtime.context, &TOP_FEW_SPANS, Variant::default())?;
+                .pipeline(&self.runtime.context, &TOP_FEW_SPANS, few_variant(k)?)?;
         for range in ranges(&self.runtime, TOP_FEW_SPANS.name, count, FEW_BLOCK) {
             let params = SpansParams {
                 k: as_u32(k)?,
@@ -240,6 +247,23 @@ impl Step {
     }
 }
 
+/// Most results of [`Step::top_few_spans`] and of `Step::top_few_candidates` on this device.
+pub(crate) fn few_max(capabilities: &Capabilities) -> usize {
+    let shared = usize::try_from(capabilities.workgroup_bytes).unwrap_or(usize::MAX);
+    let fits = |k: &usize| kept_of_few(*k) * ENTRY_BYTES + OTHER_BYTES <= shared;
+    FEW_MOST.into_iter().find(fits).unwrap_or(FEW_MAX)
+}
+
+/// Entries that may be left of a block when `k` are wanted.
+fn kept_of_few(k: usize) -> usize {
+    16 * k.next_power_of_two().max(FEW_MAX)
+}
+
+/// The variant of those kernels for `k` results.
+pub(crate) fn few_variant(k: usize) -> Result<Variant> {
+    Ok(Variant::default().constant("KEPT", as_u32(kept_of_few(k))?))
+}
+
 /// Work of one block, in exchanges: half the entries in each step of the sort and of the first merge; further merges
 /// halve the entries.
 fn block_units(kept: usize) -> usize {
@@ -253,11 +277,20 @@ pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW, &TOP_FEW_SPANS];
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    let few = [&TOP_FEW, &TOP_FEW_SPANS].map(|kernel| (kernel, Variant::default()));
+    let few = std::iter::once((&TOP_FEW, Variant::default())).chain(few_variants(&TOP_FEW_SPANS));
     let many = FEW_MAX.ilog2() + 1..=K_MAX.ilog2();
     many.map(|power| (&TOP_K, Variant::default().constant("KEPT", 1 << power)))
         .chain(few)
         .collect()
+}
+
+/// Every variant of `kernel`, of which [`few_variant`] is the one to take.
+#[cfg(test)]
+pub(crate) fn few_variants(kernel: &'static Kernel) -> impl Iterator<Item = (&'static Kernel, Variant)> {
+    [FEW_MAX]
+        .into_iter()
+        .chain(FEW_MOST)
+        .map(move |k| (kernel, few_variant(k).expect("small")))
 }
 
 #[cfg(test)]

@@ -34,9 +34,8 @@ use crate::step::Step;
 const KEYS_BYTES_MAX: u64 = 512 << 20;
 /// Queries whose codes one thread makes at a time.
 const CODES_A_RUN: usize = 128;
-/// Most rows that can be chosen for a query.
-pub(super) const WANTED_MAX: usize = AT_ONCE_MAX;
-const _: () = assert!(WANTED_MAX <= FEW_MAX);
+/// What any device chooses for each of many queries.
+const _: () = assert!(AT_ONCE_MAX <= FEW_MAX);
 
 /// Queries in device memory.
 #[derive(Clone)]
@@ -59,7 +58,7 @@ struct RoundViews {
 }
 
 impl IndexCopies {
-    /// See `ListCopies::begin_many`; `wanted` is at most [`WANTED_MAX`].
+    /// See `ListCopies::begin_many`; `wanted` is at most `at_once_max`.
     pub(super) fn search_many(
         &self,
         queries: &[ListQuery<'_>],

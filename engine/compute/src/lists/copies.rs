@@ -13,9 +13,9 @@ use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::batch::WANTED_MAX;
 use super::cache::{IndexShape, ListCache, ListCopy};
 use super::extent::RowShape;
+use crate::kernels::top_k::few_max;
 use crate::runtime::{as_u64, as_usize};
 
 /// Told of the error that ended a search; says whether the pages are to be read instead.
@@ -182,6 +182,10 @@ impl ListCopies for IndexCopies {
         self.shape.rows.vectors
     }
 
+    fn at_once_max(&self) -> usize {
+        few_max(self.cache.runtime.capabilities())
+    }
+
     fn mark(&self, list: u32) -> Option<CopyMark> {
         self.cache.copy(self.index, list)?.borrow().mark
     }
@@ -239,7 +243,7 @@ impl ListCopies for IndexCopies {
         found: &mut ManyHits,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
-        if (1..=WANTED_MAX).contains(&wanted) {
+        if (1..=self.at_once_max()).contains(&wanted) {
             let (hits, answered) = (found.hits.len(), found.queries.len());
             loop {
                 let searched = self
@@ -271,7 +275,7 @@ impl ListCopies for IndexCopies {
         sent: &mut SentQueries,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Box<dyn PendingMany>> {
-        if (1..=WANTED_MAX).contains(&wanted) {
+        if (1..=self.at_once_max()).contains(&wanted) {
             let pending = self.search_many(queries, lists, wanted, sent, keep_waiting)?;
             // What the device was given it finds as it is now, whatever becomes of the lists.
             self.cache.tick();

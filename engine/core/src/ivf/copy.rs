@@ -103,7 +103,7 @@ impl<'a> Probed<'a> {
     }
 }
 
-/// Most rows of each query that copies find for many queries at once.
+/// Most rows of each query that any copies find for many queries at once; see [`ListCopies::at_once_max`].
 pub const AT_ONCE_MAX: usize = 64;
 
 /// Copies of the lists of one index, in a device's memory.
@@ -115,6 +115,11 @@ pub trait ListCopies {
 
     /// Whether hits come with what makes them [`CopyHit::exact`]: all of them do, or none.
     fn is_exact(&self) -> bool;
+
+    /// Most rows of each query that these copies find for many queries at once, at least [`AT_ONCE_MAX`].
+    fn at_once_max(&self) -> usize {
+        AT_ONCE_MAX
+    }
 
     /// Which rows the copy of `list` holds, if there is one.
     fn mark(&self, list: u32) -> Option<CopyMark>;
@@ -157,7 +162,7 @@ pub trait ListCopies {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<CopiesSearched>;
 
-    /// As [`Self::nearest`] for each of `queries`, of the lists that belong to it. Nothing is left out. Up to [`AT_ONCE_MAX`]
+    /// As [`Self::nearest`] for each of `queries`, of the lists that belong to it. Nothing is left out. Up to [`Self::at_once_max`]
     /// rows of each are found for all queries at once, more in turns.
     ///
     /// # Errors

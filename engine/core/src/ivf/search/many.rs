@@ -234,7 +234,8 @@ impl<'q> Choosing<'q> {
         let probed = lists.probed();
         let exact = copies.lists.is_exact();
         // More than are found at once would take several passes; a scan for some of the queries takes less.
-        let rows = rows_to_ask(wanted.k, exact).min(copy::AT_ONCE_MAX.max(rows_to_ask(wanted.k, true)));
+        let most = copies.lists.at_once_max().max(rows_to_ask(wanted.k, true));
+        let rows = rows_to_ask(wanted.k, exact).min(most);
         let pending = copies
             .lists
             .begin_many(&prepared, probed, rows, &mut sent, keep_waiting)?;

@@ -10,7 +10,7 @@ use crate::quantize::list_row::key::bound_of;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 
 use super::super::centroids;
-use super::super::copy::{self, CopyHit, CopyMark, ListCopies, PendingMany, Probed, SentQueries};
+use super::super::copy::{CopyHit, CopyMark, ListCopies, PendingMany, Probed, SentQueries};
 use super::super::layout::Meta;
 use super::super::store::PageStore;
 use super::many::{ManyCopies, QUERIES_A_RUN, ranking_metric};
@@ -44,10 +44,11 @@ impl Ranking {
         probes: u32,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Option<Self>> {
-        let few = probes as usize + SPARE_LISTS_MIN <= copy::AT_ONCE_MAX && probes < meta.lists;
         let Some(centroids) = copies.centroids.as_deref_mut() else {
             return Ok(None);
         };
+        let most = centroids.at_once_max();
+        let few = probes as usize + SPARE_LISTS_MIN <= most && probes < meta.lists;
         if !centroids.is_exact() || !few {
             return Ok(None);
         }
@@ -66,7 +67,7 @@ impl Ranking {
             asked.push(query.is_some());
             ranked.extend(query);
         }
-        let wanted = (probes as usize + SPARE_LISTS).min(copy::AT_ONCE_MAX);
+        let wanted = (probes as usize + SPARE_LISTS).min(most);
         let mut sent = SentQueries::default();
         let pending = centroids.begin_many(
             &ranked,
