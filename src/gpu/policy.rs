@@ -14,6 +14,7 @@ use pgrx::pg_sys;
 use vectorgpu_compute::{DeviceChoice, Engine, IndexCopies, OnFailure};
 use vectorgpu_core::backend::{Backend, Fallback, Meter, Metered, is_device_failure};
 use vectorgpu_core::cpu::CpuBackend;
+use vectorgpu_core::crew::Crew;
 use vectorgpu_core::estimate::{AssignmentWork, Choice, Estimate, Rates, Savings};
 use vectorgpu_core::ivf::cost::{self, Scan};
 use vectorgpu_core::ivf::layout::Meta;
@@ -256,19 +257,29 @@ pub(crate) struct ManyPlace {
 pub(crate) struct ManyCopied {
     pub(crate) lists: IndexCopies,
     pub(crate) centroids: IndexCopies,
+    crew: Crew,
 }
 
 impl ManyCopied {
+    /// Both, searched by the session's crew.
+    fn new(mut lists: IndexCopies, mut centroids: IndexCopies) -> Self {
+        let crew = threads::search_crew();
+        lists.use_crew(crew);
+        centroids.use_crew(crew);
+        Self {
+            lists,
+            centroids,
+            crew,
+        }
+    }
+
     /// Both, to be searched under the snapshot of `checked`.
     pub(crate) fn both<'a>(&'a mut self, checked: &'a mut CheckedLists) -> ManyCopies<'a> {
-        let crew = threads::search_crew();
-        self.lists.use_crew(crew);
-        self.centroids.use_crew(crew);
         ManyCopies {
             lists: &mut self.lists,
             centroids: Some(&mut self.centroids),
             checked,
-            crew,
+            crew: self.crew,
         }
     }
 }
@@ -302,7 +313,7 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork
     // SAFETY: the caller's index is open.
     match unsafe { residency::centroid_copies(index, meta, &choice, on_failure) } {
         Ok(centroids) => Ok(ManyPlace {
-            copies: Some(ManyCopied { lists, centroids }),
+            copies: Some(ManyCopied::new(lists, centroids)),
             why: place.why,
             book: place.book,
         }),

@@ -24,14 +24,18 @@ const FAULTS: [libc::c_int; 7] = [
 /// Who searches for many queries: this thread and as many others as a Gather node may have workers.
 pub(crate) fn search_crew() -> Crew {
     // SAFETY: a setting of this process.
-    let workers = unsafe { pg_sys::max_parallel_workers_per_gather };
+    crew_of(unsafe { pg_sys::max_parallel_workers_per_gather })
+}
+
+/// This thread and as many others as there may be `workers`, at most one for each core. Asks the system: not for every query.
+pub(crate) fn crew_of(workers: i32) -> Crew {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = usize::try_from(workers).unwrap_or(0).saturating_add(1).min(cores);
     Crew::new(threads, block_signals)
 }
 
 /// Blocks signals until the returned value is dropped.
-pub(crate) fn block_signals() -> Box<dyn Any> {
+pub(super) fn block_signals() -> Box<dyn Any> {
     let mut blocked = MaybeUninit::uninit();
     let mut previous = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set it is given; sigdelset changes it.

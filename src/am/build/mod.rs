@@ -26,7 +26,7 @@ use vectorgpu_core::{Result, kmeans};
 
 use crate::error::OrRaise;
 use crate::gpu::ledger::Job;
-use crate::gpu::threads::block_signals;
+use crate::gpu::threads::crew_of;
 use crate::gpu::{policy, residency};
 use crate::logging;
 use crate::pg::bulk::BulkFork;
@@ -182,14 +182,12 @@ fn assignment(plan: &Plan, rows: f64) -> AssignmentWork {
 /// Uses as many threads as the workers that will assign, and this one; those start later.
 fn cluster(plan: &Plan, sample: &Sample, backend: &mut dyn Backend, workers: i32) -> Result<Vec<f32>> {
     Phase::Kmeans.report(0.0);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = usize::try_from(workers).unwrap_or(0).saturating_add(1).min(cores);
     let mut progress = |fraction: f32| {
         Phase::Kmeans.report(f64::from(fraction));
     };
     kmeans::kmeans(
         backend,
-        Crew::new(threads, block_signals),
+        crew_of(workers),
         &plan.kmeans(sample.vectors()),
         &mut progress,
         &mut interrupt::keep_waiting,

@@ -1,5 +1,5 @@
-//! The int8, 1-bit and 4-bit encoders and the int8 decoder, which the compiler fits to each instruction set: a table wraps them in functions of
-//! its own target features.
+//! The int8, 1-bit and 4-bit encoders and the int8 decoder, which the compiler fits to each instruction set: a table wraps them in
+//! functions of its own target features.
 //!
 //! Invariant: the formulas of `quantize::int8`, `quantize::bits` and `quantize::rabitq`, in operations of one rounding each,
 //! none of them fused but where that rounds once anyway, and sums in one order, so every machine writes the same codes and factors.

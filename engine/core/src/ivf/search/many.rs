@@ -125,7 +125,6 @@ pub struct Choosing<'q> {
     /// Where each prepared query stands among the queries: those that can be bounded at all.
     places: Vec<usize>,
     ranking: Option<Ranking>,
-    crew: Crew,
     counts: SearchCounts,
 }
 
@@ -182,7 +181,6 @@ impl<'q> Choosing<'q> {
             prepared,
             places,
             ranking,
-            crew: copies.crew,
             counts,
         })
     }
@@ -211,7 +209,7 @@ impl<'q> Choosing<'q> {
                 self.ranking,
                 &prepared,
                 wanted.probes,
-                self.crew,
+                copies.crew,
                 keep_waiting,
             )?)
         };
@@ -245,7 +243,7 @@ impl<'q> Choosing<'q> {
             places: self.places,
             left_out,
             pending,
-            crew: self.crew,
+            crew: copies.crew,
             counts,
         })
     }
