@@ -2,11 +2,14 @@
 
 mod ivf_index;
 
+use std::rc::Rc;
+
 use ivf_index::copies::MemoryCopies;
 use ivf_index::{Index, Random};
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::crew::Crew;
+use vectorgpu_core::ivf::centroids::Centroids;
 use vectorgpu_core::ivf::copy::prewarm;
 use vectorgpu_core::ivf::layout::{ListHead, Tid};
 use vectorgpu_core::ivf::search::many::{
@@ -112,6 +115,47 @@ fn copies_give_the_rows_of_the_pages_through_inserts_and_vacuum() {
                 index.insert(random.vector(20));
             }
             check(&index, &copies, 7);
+        }
+    }
+}
+
+/// A search of copies takes its lists in no order, so that most of them need not be scored exactly.
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
+fn codes_of_the_centroids_lead_to_the_same_copies() {
+    for metric in METRICS {
+        for (dims, rows, lists) in [(1, 60, 9), (3, 900, 40), (100, 900, 60), (784, 300, 20)] {
+            let index = Index::build(metric, Storage::Rabitq, dims, rows, lists, 25);
+            let centroids = Rc::new(Centroids::read(&index.store, &index.meta).expect("sound"));
+            let copies = MemoryCopies::new(metric, true);
+            let mut random = Random(26);
+            let mut queries: Vec<Vec<f32>> = (0..10).map(|_| random.vector(dims)).collect();
+            queries.extend([index.rows[3].1.clone(), vec![1e-30; dims], vec![1e30; dims]]);
+            for (probes, iterate) in [1, 2, 7, lists / 2, lists]
+                .into_iter()
+                .flat_map(|probes| [(probes, Iterate::Off), (probes, Iterate::Relaxed)])
+            {
+                for query in &queries {
+                    let drain = |set_up: &dyn Fn(&mut Search)| {
+                        let mut search = Search::new(index.meta, index.options(probes, iterate, 1 << 20));
+                        set_up(&mut search);
+                        search.start(Some(query), true).expect("the dimensions agree");
+                        let found = index.drain(&index.store, &mut search);
+                        let mut tids: Vec<u64> = found.iter().map(|row| row.tid.0).collect();
+                        tids.sort_unstable();
+                        tids
+                    };
+                    let from_pages = drain(&|_| {});
+                    let from_copies = drain(&|search| {
+                        search.use_centroids(Rc::clone(&centroids));
+                        search.use_copies(Box::new(copies.clone()));
+                    });
+                    assert_eq!(
+                        from_copies, from_pages,
+                        "{metric:?} {dims} {probes} {iterate:?} {query:?}"
+                    );
+                }
+            }
         }
     }
 }

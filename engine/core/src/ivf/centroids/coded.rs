@@ -128,10 +128,23 @@ impl CodedCentroids {
 
     /// The closer bound by the 4-bit code of one.
     pub(in super::super) fn fine_bound(&self, query: &RabitqQuery, terms: &BoundTerms, list: u32) -> f32 {
-        let list = list as usize;
-        let code = &self.fine[list * self.fine_bytes..][..self.fine_bytes];
-        let bound = query.fine_bound(terms, code);
+        let bound = query.fine_bound(terms, self.fine_code(list));
         bound.unwrap_or(f32::NEG_INFINITY)
+    }
+
+    /// The same, and what the score is at most.
+    pub(in super::super) fn fine_bounds(
+        &self,
+        query: &RabitqQuery,
+        terms: &BoundTerms,
+        list: u32,
+    ) -> (f32, f32) {
+        let bounds = query.fine_bounds(terms, self.fine_code(list));
+        bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY))
+    }
+
+    fn fine_code(&self, list: u32) -> &[u8] {
+        &self.fine[list as usize * self.fine_bytes..][..self.fine_bytes]
     }
 }
 

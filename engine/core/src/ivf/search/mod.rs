@@ -391,8 +391,11 @@ impl Search {
             return Ok(false);
         }
         let centroids = self.centroids.as_deref();
+        // A device searches all of them at once.
+        let ordered = self.copies_in_use().is_none();
+        let query = self.query.as_ref();
         self.ranking
-            .rank(store, &self.meta, self.query.as_ref(), centroids, from..until)?;
+            .rank(store, &self.meta, query, centroids, from..until, ordered)?;
         for (list, place) in self.ranking.places() {
             self.collector.know(&self.meta, list, place);
         }

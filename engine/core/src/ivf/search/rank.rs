@@ -126,7 +126,8 @@ impl Ranking {
         Ok(())
     }
 
-    /// Brings the nearest lists to the places `range`; those of the places before are nearer already.
+    /// Brings the nearest lists to the places `range`; those of the places before are nearer already. Unless they have to be
+    /// `ordered`, codes may tell which they are, in no order.
     pub(super) fn rank<S: PageStore>(
         &mut self,
         store: &S,
@@ -134,6 +135,7 @@ impl Ranking {
         query: Option<&Query>,
         centroids: Option<&Centroids>,
         range: Range<usize>,
+        ordered: bool,
     ) -> Result<()> {
         let wanted = range.len();
         if let Some(query) = query
@@ -143,7 +145,11 @@ impl Ranking {
             match centroids {
                 Some(Centroids::Coded(copy)) => {
                     let rest = &mut self.lists[range.start..];
-                    self.by_code.settle(store, meta, query, copy, rest, wanted)?;
+                    if ordered {
+                        self.by_code.settle(store, meta, query, copy, rest, wanted)?;
+                    } else {
+                        self.by_code.choose(store, meta, query, copy, rest, wanted)?;
+                    }
                 }
                 Some(Centroids::Rounded(_)) | None => self.settle(store, meta, query, range.start, wanted)?,
             }
@@ -257,7 +263,7 @@ pub fn nearest_list<S: PageStore>(
     let query = Query::new(vector, backend.is_exact());
     let mut ranking = Ranking::default();
     ranking.score(store, meta, Some(&query), None, backend, keep_waiting)?;
-    ranking.rank(store, meta, Some(&query), None, 0..1)?;
+    ranking.rank(store, meta, Some(&query), None, 0..1, true)?;
     Ok(ranking.list(0))
 }
 

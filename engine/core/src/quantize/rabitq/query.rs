@@ -225,25 +225,40 @@ impl RabitqQuery {
     /// # Panics
     /// When `row` is not `fine::bytes` long.
     pub fn fine_bound(&self, terms: &BoundTerms, row: &[u8]) -> Option<f32> {
-        let row = self.fine_row(row)?;
-        let terms = BoundTerms {
-            off: self.fine_off,
-            ..*terms
-        };
-        Some(if self.unknown {
-            f32::NEG_INFINITY
-        } else {
-            terms.bound(&row)
-        })
+        Some(self.fine_low(terms, &self.fine_row(row)?))
     }
 
     /// What the operator's value is at most for such a row, or nothing where no encoder wrote that. Other than the lower bound
-    /// it leaves no room for underflow and overflow: nothing but speed may depend on it.
+    /// it leaves no room for underflow and overflow: nothing but speed may depend on it, or which of two rows about equally
+    /// far is the nearer one.
     ///
     /// # Panics
     /// When `row` is not `fine::bytes` long.
     pub fn fine_most(&self, terms: &BoundTerms, row: &[u8]) -> Option<f32> {
+        Some(self.fine_high(terms, &self.fine_row(row)?))
+    }
+
+    /// [`Self::fine_bound`] and [`Self::fine_most`] at once.
+    ///
+    /// # Panics
+    /// When `row` is not `fine::bytes` long.
+    pub fn fine_bounds(&self, terms: &BoundTerms, row: &[u8]) -> Option<(f32, f32)> {
         let row = self.fine_row(row)?;
+        Some((self.fine_low(terms, &row), self.fine_high(terms, &row)))
+    }
+
+    fn fine_low(&self, terms: &BoundTerms, row: &BoundRow) -> f32 {
+        if self.unknown {
+            return f32::NEG_INFINITY;
+        }
+        let terms = BoundTerms {
+            off: self.fine_off,
+            ..*terms
+        };
+        terms.bound(row)
+    }
+
+    fn fine_high(&self, terms: &BoundTerms, row: &BoundRow) -> f32 {
         // All that the lower bound leaves room for, on the other side.
         let terms = BoundTerms {
             reach: -terms.reach,
@@ -252,14 +267,17 @@ impl RabitqQuery {
             slack: -terms.slack,
             ..*terms
         };
-        let most = terms.bound(&row);
+        let most = terms.bound(row);
         // What a bound is where the numbers leave f32.
         let nothing = match terms.kind {
             BoundKind::Root | BoundKind::Plain => 0.0,
             BoundKind::Product => f32::NEG_INFINITY,
         };
-        let known = !self.unknown && most > nothing;
-        Some(if known { most } else { f32::INFINITY })
+        if !self.unknown && most > nothing {
+            most
+        } else {
+            f32::INFINITY
+        }
     }
 
     fn fine_row(&self, row: &[u8]) -> Option<BoundRow> {

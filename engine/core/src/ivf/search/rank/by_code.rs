@@ -27,6 +27,9 @@ pub(super) struct ByCode {
     bounds: Vec<f32>,
     /// The farthest on top.
     nearest: BinaryHeap<Key>,
+    /// Bounds to choose from, and the lists in doubt.
+    chosen_from: Vec<f32>,
+    in_doubt: Vec<usize>,
     centroid: Vec<u8>,
     /// Where the query lies to the centroids that were read.
     places: Vec<(u32, Place)>,
@@ -129,6 +132,56 @@ impl ByCode {
         Ok(())
     }
 
+    /// As [`Self::settle`], but scores only the lists of which the codes leave it in doubt whether they are among the
+    /// `wanted` nearest: enough where their order is of no use. The others keep what bounds them.
+    pub(super) fn choose<S: PageStore>(
+        &mut self,
+        store: &S,
+        meta: &Meta,
+        query: &Query,
+        copy: &CodedCentroids,
+        lists: &mut [Ranked],
+        wanted: usize,
+    ) -> Result<()> {
+        let Some(codes) = &query.rabitq else { return Ok(()) };
+        let looked_at = lists.len().min(LOOKED_AT * wanted);
+        front(lists, looked_at);
+        for place in 0..looked_at {
+            if let Some(later) = lists[..looked_at].get(place + CODES_AHEAD) {
+                copy.fine_ahead(later.list).ask_all();
+            }
+            bound_closely(copy, codes, &self.terms, &mut lists[place]);
+        }
+        let highs = lists[..looked_at].iter().map(|ranked| ranked.high);
+        // As many as are wanted score no more.
+        let out_above = nth(&mut self.chosen_from, highs, wanted - 1);
+        for ranked in &mut lists[looked_at..] {
+            if !ranked.low.total_cmp(&out_above).is_gt() {
+                bound_closely(copy, codes, &self.terms, ranked);
+            }
+        }
+        let near = |ranked: &Ranked| !ranked.low.total_cmp(&out_above).is_gt();
+        let lows = lists
+            .iter()
+            .filter(|ranked| near(ranked))
+            .map(|ranked| ranked.low);
+        // No more than are wanted can score less.
+        let in_below = nth(&mut self.chosen_from, lows, wanted);
+        self.in_doubt.clear();
+        for (place, ranked) in lists.iter().enumerate() {
+            if near(ranked) && !ranked.is_exact() && !ranked.high.total_cmp(&in_below).is_lt() {
+                centroids::ahead_of_one(store, meta, ranked.list).for_each(crate::cpu::Ahead::ask_all);
+                self.in_doubt.push(place);
+            }
+        }
+        for at in 0..self.in_doubt.len() {
+            let ranked = &mut lists[self.in_doubt[at]];
+            let key = self.exact(store, meta, query, codes, ranked.list)?;
+            *ranked = Ranked::exact(key, ranked.list);
+        }
+        Ok(())
+    }
+
     /// What the centroid of `list`, read from its page, scores.
     fn exact<S: PageStore>(
         &mut self,
@@ -149,6 +202,25 @@ impl ByCode {
         self.places.push((list, place));
         Ok(order_key(sign_of(meta) * score))
     }
+}
+
+/// Bounds a list by its 4-bit code, unless that was done.
+fn bound_closely(copy: &CodedCentroids, codes: &RabitqQuery, terms: &BoundTerms, ranked: &mut Ranked) {
+    if ranked.high == f32::INFINITY {
+        let (low, high) = copy.fine_bounds(codes, terms, ranked.list);
+        // Finite, so that it is not done again.
+        (ranked.low, ranked.high) = (ranked.low.max(low), high.min(f32::MAX));
+    }
+}
+
+/// The one of `values` that `n` others come before, infinity if there are not so many. `scratch` is used meanwhile.
+fn nth(scratch: &mut Vec<f32>, values: impl Iterator<Item = f32>, n: usize) -> f32 {
+    scratch.clear();
+    scratch.extend(values);
+    if n >= scratch.len() {
+        return f32::INFINITY;
+    }
+    *scratch.select_nth_unstable_by(n, f32::total_cmp).1
 }
 
 /// Where the query lies to a centroid as it lies on a page.
