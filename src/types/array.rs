@@ -189,7 +189,7 @@ impl FromDatum for ArrayArgument<'_> {
             return None;
         }
         // SAFETY: an array is a varlena with at least int alignment; the caller vouches for it and its lifetime.
-        let memory = unsafe { Varlena::detoast(datum) };
+        let memory = unsafe { Varlena::detoast_array(datum) };
         Some(Self { memory })
     }
 }

@@ -14,7 +14,9 @@ use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
-use pgrx::varlena::{set_varsize_4b, varatt_is_4b_u, varsize_4b};
+use pgrx::varlena::{
+    set_varsize_4b, varatt_is_1b_e, varatt_is_4b_u, vartag_external, vartag_is_expanded, varsize_4b,
+};
 
 /// Bytes of the length word.
 pub(crate) const LENGTH_BYTES: usize = 4;
@@ -57,6 +59,24 @@ impl<'a> Varlena<'a> {
         }
     }
 
+    /// As [`Self::detoast`] of an array, but one that PostgreSQL keeps expanded, as the variables of PL/pgSQL are, is not copied where
+    /// its flat form is there, too.
+    ///
+    /// # Safety
+    /// As [`Self::detoast`], of an array.
+    pub(crate) unsafe fn detoast_array(datum: pg_sys::Datum) -> Self {
+        // SAFETY: as the caller's.
+        match unsafe { flat_form(datum) } {
+            Some(start) => Self {
+                start,
+                is_copy: false,
+                memory: PhantomData,
+            },
+            // SAFETY: as the caller's.
+            None => unsafe { Self::detoast(datum) },
+        }
+    }
+
     /// The bytes after the length word.
     #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
@@ -86,6 +106,31 @@ impl<'a> Varlena<'a> {
     pub(crate) fn into_datum(self) -> pg_sys::Datum {
         pg_sys::Datum::from(ManuallyDrop::new(self).start.as_ptr())
     }
+}
+
+/// The flat form of an expanded array, which PostgreSQL keeps until the array is changed; `None` where there is none, or `datum`
+/// is not an expanded array. Source: utils/array.h.
+///
+/// # Safety
+/// As [`Varlena::detoast_array`].
+unsafe fn flat_form(datum: pg_sys::Datum) -> Option<NonNull<pg_sys::varlena>> {
+    let given = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: the caller vouches for a varlena.
+    if !unsafe { varatt_is_1b_e(given) } {
+        return None;
+    }
+    // SAFETY: a pointer to something external has a tag.
+    let tag = u32::from(unsafe { vartag_external(given) });
+    // SAFETY: looks at the number only.
+    if !unsafe { vartag_is_expanded(tag) } {
+        return None;
+    }
+    // SAFETY: the tag says that it is an expanded object.
+    let expanded = unsafe { pg_sys::DatumGetEOHP(datum) }.cast::<pg_sys::ExpandedArrayHeader>();
+    // SAFETY: of the declared type, an array, whose header says which kind of object it is.
+    let (magic, flat) = unsafe { ((*expanded).ea_magic, (*expanded).fvalue) };
+    let is_array = magic.cast_unsigned() == pg_sys::EA_MAGIC;
+    NonNull::new(flat.cast()).filter(|_| is_array)
 }
 
 impl Drop for Varlena<'_> {
@@ -152,6 +197,24 @@ impl VarlenaBuilder {
         // SAFETY: freshly allocated with room for the length word.
         unsafe { set_varsize_4b(start.as_ptr(), length) };
         Self { start }
+    }
+
+    /// As [`Self::detoast`] of an array, but one that PostgreSQL keeps expanded, as the variables of PL/pgSQL are, is not copied where
+    /// its flat form is there, too.
+    ///
+    /// # Safety
+    /// As [`Self::detoast`], of an array.
+    pub(crate) unsafe fn detoast_array(datum: pg_sys::Datum) -> Self {
+        // SAFETY: as the caller's.
+        match unsafe { flat_form(datum) } {
+            Some(start) => Self {
+                start,
+                is_copy: false,
+                memory: PhantomData,
+            },
+            // SAFETY: as the caller's.
+            None => unsafe { Self::detoast(datum) },
+        }
     }
 
     /// The bytes after the length word.

@@ -185,6 +185,33 @@ def test_settings_of_the_session_apply_and_come_back(connection):
     items.assert_sorted(found)
 
 
+def test_variables_of_plpgsql_are_searched_for_as_they_are(connection):
+    items.create_items(connection, items.uniform(300, 4))
+    items.create_index(connection, 3)
+    connection.execute("""
+        CREATE FUNCTION found(queries vector[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+        DECLARE
+            kept vector[] := queries;
+            changed vector[] := queries;
+        BEGIN
+            RETURN QUERY SELECT 'kept ' || s FROM vectorgpu.search('items_ivf', kept, 2) s;
+            changed[2] := '[9,9,9,9]';
+            changed := changed || '[1,0,1,0]'::vector;
+            RETURN QUERY SELECT 'changed ' || s FROM vectorgpu.search('items_ivf', changed, 2) s;
+            RETURN QUERY SELECT 'kept ' || s FROM vectorgpu.search('items_ivf', kept, 2) s;
+        END $$""")
+    queries = ["[0,1,0,1]", "[1,1,1,1]", "[0,0,0,0]"]
+    changed = [queries[0], "[9,9,9,9]", queries[2], "[1,0,1,0]"]
+
+    def plain(name: str, asked: list[str]) -> list[str]:
+        sql = "SELECT %s || s FROM vectorgpu.search('items_ivf', %s::vector[], 2) s"
+        return [row for (row,) in connection.execute(sql, (name + " ", asked))]
+
+    found = [row for (row,) in connection.execute("SELECT found(%s::vector[])", (queries,))]
+    assert len(found) == 20
+    assert found == plain("kept", queries) + plain("changed", changed) + plain("kept", queries)
+
+
 def test_no_queries_give_no_rows(connection):
     items.create_items(connection, items.uniform(10, 8))
     items.create_index(connection, 1)

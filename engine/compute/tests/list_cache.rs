@@ -474,6 +474,10 @@ fn many_queries_at_once_find_what_each_finds_alone() {
                 check_many(engine, metric, (770, 100, 5), slack);
             }
         }
+        if number == 0 {
+            // So many that a subgroup chooses the rows of each, if it has lanes for them.
+            check_many(engine, Metric::L2, (3, 60, 520), slack);
+        }
     }
 }
 
@@ -507,7 +511,7 @@ fn check_many(engine: &Engine, metric: Metric, (dims, rows, count): (usize, usiz
             .unwrap();
         alone.queries.push((alone.hits.len(), searched));
     }
-    for wanted in [1, 18, 64, 100] {
+    for wanted in [1, 7, 18, 64, 100] {
         let mut found = ManyHits::default();
         copies
             .nearest_of_many(&queries, Probed::Each(&lists), wanted, &mut found, &mut go_on)

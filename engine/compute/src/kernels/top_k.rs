@@ -1,10 +1,11 @@
 //! The kernels `top_k` and, for few, `top_few`: the smallest of many values with their positions.
 //!
-//! A pass keeps the k smallest of each block of candidates; passes follow until one block is left.
+//! A pass keeps the k smallest of each block of candidates; passes follow until one block is left. `top_few_each` does without
+//! passes: a subgroup reads all values of a query, of which there have to be many.
 
 use bytemuck::{Pod, Zeroable};
-use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::plan::{ranges, stride_workgroups};
 use crate::array::Array;
@@ -19,6 +20,7 @@ use crate::step::Step;
 static TOP_K: Kernel = kernel!("top_k", "select/top_k.wgsl");
 static TOP_FEW: Kernel = kernel!("top_few", "select/top_few.wgsl");
 static TOP_FEW_SPANS: Kernel = kernel!("top_few_spans", "select/top_few_spans.wgsl");
+static TOP_FEW_EACH: Kernel = kernel!("top_few_each", "select/top_few_each.wgsl");
 
 /// Candidates that a workgroup sorts at once.
 const BLOCK: usize = 2048;
@@ -64,6 +66,15 @@ struct SpansParams {
     first: u32,
     span_first: u32,
     span_end: u32,
+}
+
+/// `Params` of top_few_each.wgsl.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct EachParams {
+    k: u32,
+    query_first: u32,
+    query_end: u32,
 }
 
 /// What a pass chooses from.
@@ -186,6 +197,43 @@ impl Step {
         Ok(())
     }
 
+    /// Records the search for the `k` smallest of `values` of each of `count` queries, on a device that [`chooses_each`] so many:
+    /// those of a query lie in the spans up to its one of `ends`, from that of the query before on. Infinite values are no entries.
+    /// Results are `[count, k]`; `each` is about how many values a query has.
+    ///
+    /// # Errors
+    /// What compiling the kernel reports.
+    pub(crate) fn top_few_each(
+        &mut self,
+        (values, spans, ends): (&View, &View, &View),
+        (count, each): (usize, usize),
+        k: usize,
+        (best_values, best_indices): (&View, &View),
+    ) -> Result<()> {
+        let lanes = lanes_of_each(self.runtime.capabilities())
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "subgroups of one size are needed"))?;
+        let pipeline = self.runtime.pipelines.pipeline(
+            &self.runtime.context,
+            &TOP_FEW_EACH,
+            Variant::default().constant("LANES", lanes),
+        )?;
+        for range in ranges(&self.runtime, TOP_FEW_EACH.name, count, each) {
+            let params = EachParams {
+                k: as_u32(k)?,
+                query_first: as_u32(range.start)?,
+                query_end: as_u32(range.end)?,
+            };
+            let extent = Extent {
+                workgroups: stride_workgroups(&self.runtime, as_u32(range.len())?, EACH_WG / lanes),
+                units: as_u64(range.len().saturating_mul(each))?,
+            };
+            let views = [values, spans, ends, best_values, best_indices];
+            self.runtime
+                .record(&mut self.recording, &pipeline, &params, &views, extent)?;
+        }
+        Ok(())
+    }
+
     /// Records the search for the `k` smallest of each block of `candidates`.
     fn top_k_pass(
         &mut self,
@@ -254,6 +302,26 @@ pub(crate) fn few_max(capabilities: &Capabilities) -> usize {
     FEW_MOST.into_iter().find(fits).unwrap_or(FEW_MAX)
 }
 
+/// Invocations of a workgroup of `top_few_each`: as many queries as it has subgroups.
+const EACH_WG: u32 = 64;
+/// Fewest queries of [`Step::top_few_each`]: about as many subgroups as a large device runs at once on a quarter of its cores. One
+/// reads a query's values one after the other, which takes long where few do.
+const EACH_QUERIES_MIN: usize = 512;
+/// Most lanes that its masks of one word hold.
+const EACH_LANES_MAX: u32 = 32;
+
+/// Whether [`Step::top_few_each`] is the one to choose `k` values for each of so many queries.
+pub(crate) fn chooses_each(capabilities: &Capabilities, queries: usize, k: usize) -> bool {
+    queries >= EACH_QUERIES_MIN && lanes_of_each(capabilities).is_some_and(|lanes| k <= lanes as usize)
+}
+
+/// The size of all subgroups, if they have one.
+fn lanes_of_each(capabilities: &Capabilities) -> Option<u32> {
+    let (smallest, largest) = capabilities.subgroups?;
+    (smallest == largest && smallest <= EACH_LANES_MAX && EACH_WG.is_multiple_of(smallest))
+        .then_some(smallest)
+}
+
 /// Entries that may be left of a block when `k` are wanted.
 fn kept_of_few(k: usize) -> usize {
     16 * k.next_power_of_two().max(FEW_MAX)
@@ -272,15 +340,17 @@ fn block_units(kept: usize) -> usize {
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW, &TOP_FEW_SPANS];
+pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K, &TOP_FEW, &TOP_FEW_SPANS, &TOP_FEW_EACH];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
     let few = std::iter::once((&TOP_FEW, Variant::default())).chain(few_variants(&TOP_FEW_SPANS));
+    let each = [4, 8, 16, 32].map(|lanes| (&TOP_FEW_EACH, Variant::default().constant("LANES", lanes)));
     let many = FEW_MAX.ilog2() + 1..=K_MAX.ilog2();
     many.map(|power| (&TOP_K, Variant::default().constant("KEPT", 1 << power)))
         .chain(few)
+        .chain(each)
         .collect()
 }
 
@@ -296,6 +366,7 @@ pub(crate) fn few_variants(kernel: &'static Kernel) -> impl Iterator<Item = (&'s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::EngineBuilder;
     use crate::shader::assert_params;
 
     #[test]
@@ -309,6 +380,14 @@ mod tests {
                 span_end
             }
         );
+        assert_params!(
+            TOP_FEW_EACH,
+            EachParams {
+                k,
+                query_first,
+                query_end
+            }
+        );
         for kernel in [&TOP_K, &TOP_FEW] {
             assert_params!(
                 kernel,
@@ -319,6 +398,111 @@ mod tests {
                     position
                 }
             );
+        }
+    }
+
+    /// Values among which ties, infinite ones and NaN are common.
+    fn values(len: usize) -> Vec<f32> {
+        let mut state = 77_u64;
+        let mut value = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            match state >> 40 & 15 {
+                0 => f32::INFINITY,
+                1 => f32::NAN,
+                2 => -0.0,
+                _ => f32::from(i16::try_from(state >> 56).expect("a byte")) - 100.0,
+            }
+        };
+        (0..len).map(|_| value()).collect()
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn top_few_each_chooses_as_its_twin_does_for_each_query() {
+        const NAME: &str = "top_few_each_chooses_as_its_twin_does_for_each_query";
+        let builder = EngineBuilder::new().allow_software(true);
+        if builder.devices().expect("devices").is_empty() {
+            eprintln!("SKIPPED {NAME}: no Vulkan adapter");
+            return;
+        }
+        let engine = builder.open().expect("an engine");
+        let Some(lanes) = lanes_of_each(engine.runtime.capabilities()) else {
+            eprintln!("SKIPPED {NAME}: subgroups of several sizes, or none");
+            return;
+        };
+        let go_on = &mut || true;
+        let values = values(40_000);
+        // Of lengths from nothing to more than is loaded at once, with what belongs to no query in between.
+        let mut spans: Vec<Span> = Vec::new();
+        let mut ends = Vec::new();
+        let mut start = 0;
+        for query in 0..150_u32 {
+            for piece in 0..query % 5 {
+                let count = [0, 1, 7, 64, 257, 300][((query + piece) % 6) as usize];
+                spans.push(Span {
+                    start,
+                    count,
+                    // As from lists in any order.
+                    index: 1_000_000 - start,
+                    reserved: 0,
+                });
+                start += count + 3;
+            }
+            ends.push(as_u32(spans.len()).expect("few"));
+        }
+        assert!((start as usize) < values.len());
+        let device_values = engine.upload("vectorgpu.test", &values, go_on).expect("memory");
+        let words: &[u32] = bytemuck::cast_slice(&spans);
+        let device_spans = engine.upload("vectorgpu.test", words, go_on).expect("memory");
+        let device_ends = engine.upload("vectorgpu.test", &ends, go_on).expect("memory");
+        for k in [1, 2, 3, lanes as usize - 1, lanes as usize] {
+            let count = ends.len() * k;
+            let best_values = engine
+                .array::<f32>("vectorgpu.test", count, go_on)
+                .expect("memory");
+            let best_indices = engine
+                .array::<u32>("vectorgpu.test", count, go_on)
+                .expect("memory");
+            let mut step = engine.step();
+            step.top_few_each(
+                (device_values.view(), device_spans.view(), device_ends.view()),
+                (ends.len(), 300),
+                k,
+                (best_values.view(), best_indices.view()),
+            )
+            .expect("recorded");
+            step.run(go_on).expect("run");
+            let found_values = engine.download(&best_values, go_on).expect("values");
+            let found_indices = engine.download(&best_indices, go_on).expect("indices");
+            let found = found_values.chunks(k).zip(found_indices.chunks(k));
+            let mut first = 0;
+            for ((found, indices), end) in found.zip(&ends) {
+                let mut entries: Vec<(f32, u32)> = spans[first as usize..*end as usize]
+                    .iter()
+                    .flat_map(|span| {
+                        let from = span.start as usize;
+                        values[from..from + span.count as usize]
+                            .iter()
+                            .copied()
+                            .zip(span.index..)
+                    })
+                    .filter(|(value, _)| !value.is_infinite())
+                    .collect();
+                // By index, in which the twin breaks ties.
+                entries.sort_unstable_by_key(|(_, index)| *index);
+                let plain: Vec<f32> = entries.iter().map(|(value, _)| *value).collect();
+                let expected = crate::reference::top_k(&plain, k);
+                for place in 0..k {
+                    let (value, index) = expected.get(place).map_or((f32::NAN, u32::MAX), |(value, at)| {
+                        (*value, entries[*at as usize].1)
+                    });
+                    let same = found[place] == value || (found[place].is_nan() && value.is_nan());
+                    assert!(same && indices[place] == index, "{place} of {k} up to {end}");
+                }
+                first = *end;
+            }
         }
     }
 }

@@ -24,10 +24,10 @@ use crate::array::Array;
 use crate::kernels::candidates::CANDIDATE_WORDS;
 use crate::kernels::list_keys::{ListKeys, scores_query_codes};
 use crate::kernels::lists::{HIT_WORDS, ListFetch};
-use crate::kernels::top_k::{FEW_BLOCK, FEW_MAX};
+use crate::kernels::top_k::{FEW_BLOCK, FEW_MAX, chooses_each};
 use crate::memory::staging::Source;
 use crate::memory::view::View;
-use crate::runtime::{Runtime, as_usize};
+use crate::runtime::{Runtime, as_u32, as_usize};
 use crate::step::Step;
 
 /// Most bytes of keys at a time, and of candidates.
@@ -49,6 +49,14 @@ struct QueryViews {
     scored: View,
     heads: View,
     are_codes: bool,
+}
+
+/// The spans of the first round's keys in device memory.
+enum SpanViews {
+    /// Those of each query up to its end, and about how many keys it has.
+    Each { spans: View, ends: View, each: usize },
+    /// What each pass chooses from, and how many spans that is.
+    Passes(Vec<(View, usize)>),
 }
 
 /// A round in device memory.
@@ -206,13 +214,7 @@ impl Step {
         for round in &plan.later {
             later.push((round, self.stage_round(round, keep_waiting)?));
         }
-        let mut spans = Vec::new();
-        let view = self.stage_words(bytemuck::cast_slice(&plan.spans), keep_waiting)?;
-        spans.push((view, plan.spans.len()));
-        for pass in later_passes(&plan.span_counts, wanted)? {
-            let view = self.stage_words(bytemuck::cast_slice(&pass), keep_waiting)?;
-            spans.push((view, pass.len()));
-        }
+        let spans = self.stage_spans(plan, count, wanted, keep_waiting)?;
         // A round's keys are no longer needed when the next one's are written.
         let places = plan.later.iter().map(|round| round.places).max();
         let places = places.unwrap_or(0).max(plan.first.places);
@@ -237,7 +239,7 @@ impl Step {
             candidates: candidates.view(),
         };
         self.run_round(tiles, &plan.first, &call)?;
-        let mut chosen = self.choose(&keys, &spans, wanted, keep_waiting)?;
+        let mut chosen = self.choose(&keys, &spans, (count, wanted), keep_waiting)?;
         for (round, views) in &later {
             let candidates = candidates.view();
             self.candidates_begin((&chosen.0, &chosen.1), (count, wanted), candidates)?;
@@ -326,25 +328,67 @@ impl Step {
         Ok(Some((rows, heads)))
     }
 
-    /// Records the choice of the `wanted` smallest keys of each query; `passes` are [`passes`] in device memory.
+    /// Device memory with the spans of the first round's keys.
+    fn stage_spans(
+        &mut self,
+        plan: &Plan,
+        count: usize,
+        wanted: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<SpanViews> {
+        let spans = self.stage_words(bytemuck::cast_slice(&plan.spans), keep_waiting)?;
+        if chooses_each(self.runtime.capabilities(), count, wanted) {
+            let mut ends = plan.span_counts.clone();
+            let mut end = 0;
+            for place in &mut ends {
+                end += *place;
+                *place = end;
+            }
+            let ends = ends.into_iter().map(as_u32).collect::<Result<Vec<u32>>>()?;
+            let ends = self.stage_words(bytemuck::cast_slice(&ends), keep_waiting)?;
+            let each = plan.first.places / count;
+            return Ok(SpanViews::Each { spans, ends, each });
+        }
+        let mut passes = vec![(spans, plan.spans.len())];
+        for pass in later_passes(&plan.span_counts, wanted)? {
+            let view = self.stage_words(bytemuck::cast_slice(&pass), keep_waiting)?;
+            passes.push((view, pass.len()));
+        }
+        Ok(SpanViews::Passes(passes))
+    }
+
+    /// Records the choice of the `wanted` smallest keys of each of `count` queries.
     fn choose(
         &mut self,
         keys: &Array<f32>,
-        passes: &[(View, usize)],
-        wanted: usize,
+        spans: &SpanViews,
+        (count, wanted): (usize, usize),
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<(View, View)> {
         let runtime = Rc::clone(&self.runtime);
+        let mut best = |spans: usize| -> Result<(View, View)> {
+            let values = room::<f32>(&runtime, (spans * wanted).max(1), keep_waiting)?;
+            let rows = room::<u32>(&runtime, (spans * wanted).max(1), keep_waiting)?;
+            Ok((values.view().clone(), rows.view().clone()))
+        };
+        let passes = match spans {
+            SpanViews::Each { spans, ends, each } => {
+                let (values, rows) = best(count)?;
+                let from = (keys.view(), spans, ends);
+                self.top_few_each(from, (count, *each), wanted, (&values, &rows))?;
+                return Ok((values, rows));
+            }
+            SpanViews::Passes(passes) => passes,
+        };
         let mut input: Option<(View, View)> = None;
         for (spans, count) in passes {
-            let values = room::<f32>(&runtime, (count * wanted).max(1), keep_waiting)?;
-            let rows = room::<u32>(&runtime, (count * wanted).max(1), keep_waiting)?;
+            let (values, rows) = best(*count)?;
             let from = match &input {
                 Some((values, rows)) => (values, Some(rows)),
                 None => (keys.view(), None),
             };
-            self.top_few_spans(from, (spans, *count), wanted, (values.view(), rows.view()))?;
-            input = Some((values.view().clone(), rows.view().clone()));
+            self.top_few_spans(from, (spans, *count), wanted, (&values, &rows))?;
+            input = Some((values, rows));
         }
         input.ok_or_else(|| Error::new(ErrorKind::Internal, "nothing to choose from"))
     }
