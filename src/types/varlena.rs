@@ -15,7 +15,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::varlena::{
-    set_varsize_4b, varatt_is_1b_e, varatt_is_4b_u, vartag_external, vartag_is_expanded, varsize_4b,
+    set_varsize_4b, varatt_is_1b_e, varatt_is_4b_u, varsize_4b, vartag_external, vartag_is_expanded,
 };
 
 /// Bytes of the length word.
@@ -197,24 +197,6 @@ impl VarlenaBuilder {
         // SAFETY: freshly allocated with room for the length word.
         unsafe { set_varsize_4b(start.as_ptr(), length) };
         Self { start }
-    }
-
-    /// As [`Self::detoast`] of an array, but one that PostgreSQL keeps expanded, as the variables of PL/pgSQL are, is not copied where
-    /// its flat form is there, too.
-    ///
-    /// # Safety
-    /// As [`Self::detoast`], of an array.
-    pub(crate) unsafe fn detoast_array(datum: pg_sys::Datum) -> Self {
-        // SAFETY: as the caller's.
-        match unsafe { flat_form(datum) } {
-            Some(start) => Self {
-                start,
-                is_copy: false,
-                memory: PhantomData,
-            },
-            // SAFETY: as the caller's.
-            None => unsafe { Self::detoast(datum) },
-        }
     }
 
     /// The bytes after the length word.
