@@ -14,7 +14,7 @@ use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
 use super::{
-    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate, wide,
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, prefetch, rotate, wide,
 };
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -32,6 +32,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::avx2::KERNELS,
+    halves: halves::avx2::KERNELS,
     rotate: rotate::avx2::rotate,
     bound_block,
     screen_block,
@@ -51,7 +52,7 @@ pub(super) static KERNELS: Kernels = Kernels {
 };
 
 /// Elements of a register.
-const REGISTER: usize = 8;
+pub(super) const REGISTER: usize = 8;
 /// Sliding over it gives the mask of any number of leading elements.
 static MASKS: [i32; 2 * GROUP] = {
     let mut masks = [0; 2 * GROUP];
@@ -175,7 +176,7 @@ fn load_query(query: &[f32]) -> __m256 {
 /// 8 encoded elements are readable at `at`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
+pub(super) unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
     if F16 {
         // SAFETY: the caller's.
         _mm256_cvtph_ps(unsafe { _mm_loadu_si128(at.cast()) })
@@ -188,7 +189,7 @@ unsafe fn load<const F16: bool>(at: *const u8) -> __m256 {
 /// Loads the first `count` (1 to 16) elements of `bytes`, zero beyond them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load_padded<const F16: bool>(bytes: &[u8], count: usize) -> (__m256, __m256) {
+pub(super) fn load_padded<const F16: bool>(bytes: &[u8], count: usize) -> (__m256, __m256) {
     assert!(bytes.len() >= count * width::<F16>());
     if F16 {
         let mut padded = [0u8; GROUP * 2];
@@ -239,7 +240,7 @@ fn leading(count: usize) -> (__m256i, __m256i) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn step<const OP: u8>(sum: __m256, q: __m256, x: __m256) -> __m256 {
+pub(super) fn step<const OP: u8>(sum: __m256, q: __m256, x: __m256) -> __m256 {
     match OP {
         SQUARED_L2 => {
             let difference = _mm256_sub_ps(q, x);
@@ -253,7 +254,7 @@ fn step<const OP: u8>(sum: __m256, q: __m256, x: __m256) -> __m256 {
 /// Folds 32 partial sums in halves.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn folded(sums: [__m256; 4]) -> f32 {
+pub(super) fn folded(sums: [__m256; 4]) -> f32 {
     let eight = _mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3]));
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));

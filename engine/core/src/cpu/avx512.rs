@@ -15,7 +15,7 @@ use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CodeKernels, CosineParts, Kernels};
 use super::{
-    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, prefetch, rotate, wide,
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, prefetch, rotate, wide,
 };
 
 pub(super) static KERNELS: Kernels = AVX512;
@@ -52,6 +52,7 @@ const AVX512: Kernels = Kernels {
         lookup_block: codes::lookup_avx512::by_shuffle,
         ..codes::avx2::KERNELS
     },
+    halves: halves::avx512::KERNELS,
     rotate: rotate::avx512::rotate,
     bound_block,
     screen_block,
@@ -204,7 +205,7 @@ fn load_query(query: &[f32]) -> __m512 {
 /// 32 encoded elements are readable at `at`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
+pub(super) unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
     if F16 {
         // SAFETY: the caller's: the first 16 of 32 elements.
         let low = unsafe { _mm256_loadu_si256(at.cast()) };
@@ -226,7 +227,7 @@ unsafe fn load_pair<const F16: bool>(at: *const u8) -> (__m512, __m512) {
 /// The elements whose bits are set are readable at `at`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_masked<const F16: bool>(at: *const u8, mask: u16) -> __m512 {
+pub(super) unsafe fn load_masked<const F16: bool>(at: *const u8, mask: u16) -> __m512 {
     if F16 {
         // SAFETY: the caller's.
         _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, at.cast()) })
@@ -238,7 +239,7 @@ unsafe fn load_masked<const F16: bool>(at: *const u8, mask: u16) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn step<const OP: u8>(sum: __m512, q: __m512, x: __m512) -> __m512 {
+pub(super) fn step<const OP: u8>(sum: __m512, q: __m512, x: __m512) -> __m512 {
     match OP {
         SQUARED_L2 => {
             let difference = _mm512_sub_ps(q, x);
@@ -252,7 +253,7 @@ fn step<const OP: u8>(sum: __m512, q: __m512, x: __m512) -> __m512 {
 /// Folds 16 partial sums in halves.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn folded(sums: __m512) -> f32 {
+pub(super) fn folded(sums: __m512) -> f32 {
     let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b1110>(sums, sums));
     let eight = _mm256_add_ps(_mm512_castps512_ps256(sums), high);
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));

@@ -16,6 +16,7 @@ mod backend;
 mod bounds;
 mod codes;
 mod encode;
+mod halves;
 mod measure;
 mod nearest;
 mod products;

@@ -14,7 +14,7 @@ use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate, wide};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, rotate, wide};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -31,6 +31,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::neon::KERNELS,
+    halves: halves::neon::KERNELS,
     rotate,
     bound_block,
     screen_block,
@@ -50,9 +51,9 @@ pub(super) static KERNELS: Kernels = Kernels {
 };
 
 /// Elements of a register.
-const REGISTER: usize = 4;
+pub(super) const REGISTER: usize = 4;
 /// Registers of a group.
-const PARTS: usize = GROUP / REGISTER;
+pub(super) const PARTS: usize = GROUP / REGISTER;
 
 #[target_feature(enable = "neon")]
 fn row<const OP: u8, const F16: bool>(query: &[f32], row: &[u8]) -> f32 {
@@ -150,7 +151,7 @@ fn load_query(query: &[f32]) -> float32x4_t {
 /// 4 encoded elements are readable at `at`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn load<const F16: bool>(at: *const u8) -> float32x4_t {
+pub(super) unsafe fn load<const F16: bool>(at: *const u8) -> float32x4_t {
     if F16 {
         // SAFETY: the caller's.
         widened(unsafe { vld1_u8(at) })
@@ -189,7 +190,7 @@ fn narrowed(x: float32x4_t) -> uint8x8_t {
 /// Loads up to 16 elements, zero beyond them.
 #[inline]
 #[target_feature(enable = "neon")]
-fn load_padded<const F16: bool>(bytes: &[u8]) -> [float32x4_t; PARTS] {
+pub(super) fn load_padded<const F16: bool>(bytes: &[u8]) -> [float32x4_t; PARTS] {
     let mut group = [0u8; GROUP * 4];
     let bytes = if bytes.len() == GROUP * width::<F16>() {
         bytes
@@ -208,7 +209,7 @@ fn load_padded<const F16: bool>(bytes: &[u8]) -> [float32x4_t; PARTS] {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn step<const OP: u8>(sum: float32x4_t, q: float32x4_t, x: float32x4_t) -> float32x4_t {
+pub(super) fn step<const OP: u8>(sum: float32x4_t, q: float32x4_t, x: float32x4_t) -> float32x4_t {
     match OP {
         SQUARED_L2 => {
             let difference = vsubq_f32(q, x);
@@ -222,7 +223,7 @@ fn step<const OP: u8>(sum: float32x4_t, q: float32x4_t, x: float32x4_t) -> float
 /// Folds 32 partial sums in halves.
 #[inline]
 #[target_feature(enable = "neon")]
-fn folded(s: [float32x4_t; 8]) -> f32 {
+pub(super) fn folded(s: [float32x4_t; 8]) -> f32 {
     let sixteen = [
         vaddq_f32(s[0], s[4]),
         vaddq_f32(s[1], s[5]),

@@ -11,7 +11,7 @@ use super::encode::ResidualProducts;
 use super::nearest::{LaneBest, fold_lanes};
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, rotate, wide};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, rotate, wide};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -28,6 +28,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
     codes: codes::scalar::KERNELS,
+    halves: halves::scalar::KERNELS,
     rotate,
     bound_block,
     screen_block,
@@ -97,7 +98,7 @@ fn padded(values: &[f32]) -> [f32; GROUP] {
     group
 }
 
-fn padded_row<const F16: bool>(bytes: &[u8]) -> [f32; GROUP] {
+pub(super) fn padded_row<const F16: bool>(bytes: &[u8]) -> [f32; GROUP] {
     let mut group = [0.0; GROUP];
     if F16 {
         for (x, code) in group.iter_mut().zip(bytes.as_chunks::<2>().0) {
@@ -112,7 +113,7 @@ fn padded_row<const F16: bool>(bytes: &[u8]) -> [f32; GROUP] {
 }
 
 #[inline]
-fn step<const OP: u8>(sum: f32, q: f32, x: f32) -> f32 {
+pub(super) fn step<const OP: u8>(sum: f32, q: f32, x: f32) -> f32 {
     match OP {
         SQUARED_L2 => fused(q - x, q - x, sum),
         DOT => fused(q, x, sum),
@@ -120,7 +121,7 @@ fn step<const OP: u8>(sum: f32, q: f32, x: f32) -> f32 {
     }
 }
 
-fn folded(mut sums: [f32; LANES]) -> f32 {
+pub(super) fn folded(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -10,6 +10,7 @@
 use super::ahead::Ahead;
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::encode::ResidualProducts;
+use super::halves::HalfKernels;
 use super::nearest::LaneBest;
 use super::screen::{ScreenRows, ScreenTerms};
 use crate::metric::{CodeScore, Element, Score};
@@ -72,6 +73,7 @@ pub struct Kernels {
     pub(super) l1_f32_block: BlockKernel,
     pub(super) l1_f16_block: BlockKernel,
     pub(super) codes: CodeKernels,
+    pub(super) halves: HalfKernels,
     pub(super) rotate: unsafe fn(&mut [f32], &[u32]),
     pub(super) bound_block: BoundKernel,
     pub(super) screen_block: ScreenKernel,
