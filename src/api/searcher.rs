@@ -147,5 +147,5 @@ fn as_vector<'m>(memory: &'m mut Option<VectorBuilder>, elements: &[f32]) -> Vec
     } else {
         *vector = VectorBuilder::from_elements(elements);
     }
-    vector.as_vector()
+    vector.as_value()
 }

@@ -2,25 +2,37 @@
 
 use pgrx::prelude::*;
 use vectorgpu_core::Result;
-use vectorgpu_core::vector::{algebra, check_dims, check_elements, check_expected_dims};
+use vectorgpu_core::vector::{DenseElement, algebra, check_elements, check_expected_dims, checked_nearest};
+use vectorgpu_core::vector_type::VectorType;
 
 use crate::error::OrRaise;
 use crate::types::array::ArrayArgument;
 use crate::types::state::{State, StateBuilder};
 use crate::types::varlena::AggregateCall;
-use crate::types::vector::{Vector, VectorBuilder};
+use crate::types::vector::{DenseBuilder, Vector, VectorBuilder};
 
 /// `vector_accum(double precision[], vector) -> double precision[]`: adds one row to the state.
 #[pg_extern(sql = false)]
 fn vector_accum(state: ArrayArgument<'_>, row: Vector<'_>, call: AggregateCall) -> StateBuilder {
-    accumulate(state, &row, &call).or_raise()
+    accumulate(state, row.elements(), &call, "vector_accum").or_raise()
 }
 
-fn accumulate(state: ArrayArgument<'_>, row: &[f32], call: &AggregateCall) -> Result<StateBuilder> {
-    let state = State::from_array(state, "vector_accum")?;
+fn accumulate<T: DenseElement>(
+    state: ArrayArgument<'_>,
+    row: &[T],
+    call: &AggregateCall,
+    caller: &str,
+) -> Result<StateBuilder> {
+    let state = State::from_array(state, caller)?;
     let count = state.count() + 1.0;
     let mut next = if state.sums().is_empty() {
-        StateBuilder::from_sums(row.iter().copied().map(f64::from))
+        // Copied, not added to zeros, so that a negative zero stays one.
+        let mut sums = StateBuilder::zeros(row.len());
+        T::visit(row, |first, values| {
+            let sums = sums.sums_mut()[first..].iter_mut();
+            sums.zip(values).for_each(|(sum, &value)| *sum = f64::from(value));
+        });
+        sums
     } else {
         check_expected_dims(state.sums().len(), row.len())?;
         let mut sums = state.into_builder(call);
@@ -43,14 +55,14 @@ fn combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: &AggregateCall) -> 
     let count = a.count() + b.count();
     let dims = a.sums().len().max(b.sums().len());
     if dims > 0 {
-        check_dims(dims)?;
+        VectorType::Vector.check_dims(dims)?;
     }
     let mut both = match (a.sums(), b.sums()) {
         ([], sums) => StateBuilder::from_sums(sums.iter().copied()),
         (_, []) => a.into_builder(call),
         (_, sums) => {
             let mut both = a.into_builder(call);
-            algebra::accumulate(both.sums_mut(), sums)?;
+            algebra::combine(both.sums_mut(), sums)?;
             both
         }
     };
@@ -61,23 +73,23 @@ fn combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: &AggregateCall) -> 
 /// `vector_avg(double precision[]) -> vector`: NULL when there was no row.
 #[pg_extern(sql = false)]
 fn vector_avg(state: ArrayArgument<'_>) -> Option<VectorBuilder> {
-    average(state).or_raise()
+    average(state, "vector_avg").or_raise()
 }
 
-fn average(state: ArrayArgument<'_>) -> Result<Option<VectorBuilder>> {
-    let state = State::from_array(state, "vector_avg")?;
+fn average<T: DenseElement>(state: ArrayArgument<'_>, caller: &str) -> Result<Option<DenseBuilder<T>>> {
+    let state = State::from_array(state, caller)?;
     if state.count() == 0.0 {
         return Ok(None);
     }
-    check_dims(state.sums().len())?;
-    let mut mean = VectorBuilder::zeros(state.sums().len());
+    T::TYPE.check_dims(state.sums().len())?;
+    let mut mean = DenseBuilder::zeros(state.sums().len());
     for (element, sum) in mean.iter_mut().zip(state.sums()) {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "rounds; what becomes infinite is refused"
         )]
         let quotient = (sum / state.count()) as f32;
-        *element = quotient;
+        *element = checked_nearest(quotient)?;
     }
     check_elements(&mean)?;
     Ok(Some(mean))

@@ -1,78 +1,100 @@
 //! Element-wise operations and parts of vectors.
 
 use pgrx::prelude::*;
-use vectorgpu_core::vector::{algebra, check_dims, check_same_dims};
+use vectorgpu_core::vector::{DenseElement, algebra, check_same_dims};
 use vectorgpu_core::{Result, distance};
 
 use crate::error::OrRaise;
 use crate::types::bit::BitBuilder;
 use crate::types::varlena::AggregateCall;
-use crate::types::vector::{Vector, VectorBuilder};
+use crate::types::vector::{Dense, DenseBuilder, Vector, VectorBuilder};
 
-/// `vector_dims(vector) -> integer`.
-#[pg_extern(sql = false)]
-fn vector_dims(a: Vector<'_>) -> i32 {
-    i32::try_from(a.len()).expect("at most MAX_DIMS")
+/// The algebra of one type of dense vectors: `T_dims(T) -> integer`; `T_add`, `T_sub`, `T_mul` and `T_concat`, all
+/// `(T, T) -> T`, the operators `+`, `-`, `*` and `||`; `l2_normalize(T) -> T`; `binary_quantize(T) -> bit`;
+/// `subvector(T, integer, integer) -> T`.
+macro_rules! dense_algebra {
+    ($value:ident, $builder:ident: $dims:ident, $add:ident, $sub:ident, $mul:ident, $concat:ident,
+     $l2_normalize:ident, $binary_quantize:ident, $subvector:ident) => {
+        #[pg_extern(sql = false)]
+        fn $dims(a: $value<'_>) -> i32 {
+            i32::try_from(a.len()).expect("at most MAX_DIMS")
+        }
+
+        /// Also the transition and combine function of `sum`, whose state it adds to in place.
+        #[pg_extern(sql = false)]
+        fn $add(a: $value<'_>, b: $value<'_>, call: AggregateCall) -> $builder {
+            sum(a, &b, &call).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $sub(a: $value<'_>, b: $value<'_>) -> $builder {
+            difference(&a, &b).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $mul(a: $value<'_>, b: $value<'_>) -> $builder {
+            product(&a, &b).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $concat(a: $value<'_>, b: $value<'_>) -> $builder {
+            concatenation(&a, &b).or_raise()
+        }
+
+        /// A zero vector stays zero.
+        #[pg_extern(sql = false)]
+        fn $l2_normalize(a: $value<'_>) -> $builder {
+            $builder::from_elements(&distance::l2_normalize(&a))
+        }
+
+        /// 1 for each positive element.
+        #[pg_extern(sql = false)]
+        fn $binary_quantize(a: $value<'_>) -> BitBuilder {
+            let mut bits = BitBuilder::zeros(a.len());
+            algebra::binary_quantize(&a, bits.bytes_mut());
+            bits
+        }
+
+        /// `start` counts from 1.
+        #[pg_extern(sql = false)]
+        fn $subvector(a: $value<'_>, start: i32, count: i32) -> $builder {
+            part(&a, start, count).or_raise()
+        }
+    };
 }
 
-/// `vector_add(vector, vector) -> vector`, operator `+`; also the transition and combine function of `sum`, whose
-/// state it adds to in place.
-#[pg_extern(sql = false)]
-fn vector_add(a: Vector<'_>, b: Vector<'_>, call: AggregateCall) -> VectorBuilder {
-    check_same_dims(&a, &b).or_raise();
-    let mut sum = a.into_builder(&call);
-    algebra::add_assign(&mut sum, &b).or_raise();
-    sum
+dense_algebra!(Vector, VectorBuilder:
+    vector_dims, vector_add, vector_sub, vector_mul, vector_concat, l2_normalize, binary_quantize, subvector);
+
+fn sum<T: DenseElement>(a: Dense<'_, T>, b: &[T], call: &AggregateCall) -> Result<DenseBuilder<T>> {
+    check_same_dims(&a, b)?;
+    let mut sum = a.into_builder(call);
+    algebra::add_assign(&mut sum, b)?;
+    Ok(sum)
 }
 
-/// `vector_sub(vector, vector) -> vector`, operator `-`.
-#[pg_extern(sql = false)]
-fn vector_sub(a: Vector<'_>, b: Vector<'_>) -> VectorBuilder {
-    let mut difference = VectorBuilder::from_elements(&a);
-    algebra::sub_assign(&mut difference, &b).or_raise();
-    difference
+fn difference<T: DenseElement>(a: &[T], b: &[T]) -> Result<DenseBuilder<T>> {
+    let mut difference = DenseBuilder::from_elements(a);
+    algebra::sub_assign(&mut difference, b)?;
+    Ok(difference)
 }
 
-/// `vector_mul(vector, vector) -> vector`, operator `*`.
-#[pg_extern(sql = false)]
-fn vector_mul(a: Vector<'_>, b: Vector<'_>) -> VectorBuilder {
-    let mut product = VectorBuilder::zeros(a.len());
-    algebra::mul(&a, &b, &mut product).or_raise();
-    product
+fn product<T: DenseElement>(a: &[T], b: &[T]) -> Result<DenseBuilder<T>> {
+    let mut product = DenseBuilder::zeros(a.len());
+    algebra::mul(a, b, &mut product)?;
+    Ok(product)
 }
 
-/// `vector_concat(vector, vector) -> vector`, operator `||`.
-#[pg_extern(sql = false)]
-fn vector_concat(a: Vector<'_>, b: Vector<'_>) -> VectorBuilder {
-    check_dims(a.len() + b.len()).or_raise();
-    let mut both = VectorBuilder::zeros(a.len() + b.len());
+fn concatenation<T: DenseElement>(a: &[T], b: &[T]) -> Result<DenseBuilder<T>> {
+    T::TYPE.check_dims(a.len() + b.len())?;
+    let mut both = DenseBuilder::zeros(a.len() + b.len());
     let (first, second) = both.split_at_mut(a.len());
-    first.copy_from_slice(&a);
-    second.copy_from_slice(&b);
-    both
+    first.copy_from_slice(a);
+    second.copy_from_slice(b);
+    Ok(both)
 }
 
-/// `l2_normalize(vector) -> vector`; a zero vector stays zero.
-#[pg_extern(sql = false)]
-fn l2_normalize(a: Vector<'_>) -> VectorBuilder {
-    VectorBuilder::from_elements(&distance::l2_normalize(&a))
-}
-
-/// `binary_quantize(vector) -> bit`: 1 for each positive element.
-#[pg_extern(sql = false)]
-fn binary_quantize(a: Vector<'_>) -> BitBuilder {
-    let mut bits = BitBuilder::zeros(a.len());
-    algebra::binary_quantize(&a, bits.bytes_mut());
-    bits
-}
-
-/// `subvector(vector, start integer, count integer) -> vector`; `start` counts from 1.
-#[pg_extern(sql = false)]
-fn subvector(a: Vector<'_>, start: i32, count: i32) -> VectorBuilder {
-    part(&a, start, count).or_raise()
-}
-
-fn part(a: &[f32], start: i32, count: i32) -> Result<VectorBuilder> {
-    let range = algebra::subvector_range(a.len(), start, count)?;
-    Ok(VectorBuilder::from_elements(&a[range]))
+fn part<T: DenseElement>(a: &[T], start: i32, count: i32) -> Result<DenseBuilder<T>> {
+    let range = algebra::subvector_range(T::TYPE, a.len(), start, count)?;
+    Ok(DenseBuilder::from_elements(&a[range]))
 }

@@ -1,50 +1,53 @@
-//! Ordering of vectors: the comparison operators and the support function of the btree operator class.
+//! Ordering of vectors: the comparison operators and the support functions of the btree operator classes.
 
 use std::cmp::Ordering;
 
 use pgrx::prelude::*;
-use vectorgpu_core::vector::algebra::compare;
+use vectorgpu_core::vector::algebra;
 
 use crate::types::vector::Vector;
 
-/// `vector_lt(vector, vector) -> boolean`, operator `<`.
-#[pg_extern(sql = false)]
-fn vector_lt(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) == Ordering::Less
+/// The comparisons of one type, `(T, T) -> boolean`, and `T_cmp(T, T) -> integer`: -1, 0 or 1. `$compare` orders what
+/// `elements()` of a value gives.
+macro_rules! comparisons {
+    ($value:ident, $compare:path:
+     $lt:ident, $le:ident, $eq:ident, $ne:ident, $ge:ident, $gt:ident, $cmp:ident) => {
+        #[pg_extern(sql = false)]
+        fn $lt(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) == Ordering::Less
+        }
+
+        #[pg_extern(sql = false)]
+        fn $le(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) != Ordering::Greater
+        }
+
+        #[pg_extern(sql = false)]
+        fn $eq(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) == Ordering::Equal
+        }
+
+        #[pg_extern(sql = false)]
+        fn $ne(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) != Ordering::Equal
+        }
+
+        #[pg_extern(sql = false)]
+        fn $ge(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) != Ordering::Less
+        }
+
+        #[pg_extern(sql = false)]
+        fn $gt(a: $value<'_>, b: $value<'_>) -> bool {
+            $compare(a.elements(), b.elements()) == Ordering::Greater
+        }
+
+        #[pg_extern(sql = false)]
+        fn $cmp(a: $value<'_>, b: $value<'_>) -> i32 {
+            i32::from($compare(a.elements(), b.elements()) as i8)
+        }
+    };
 }
 
-/// `vector_le(vector, vector) -> boolean`, operator `<=`.
-#[pg_extern(sql = false)]
-fn vector_le(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) != Ordering::Greater
-}
-
-/// `vector_eq(vector, vector) -> boolean`, operator `=`.
-#[pg_extern(sql = false)]
-fn vector_eq(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) == Ordering::Equal
-}
-
-/// `vector_ne(vector, vector) -> boolean`, operator `<>`.
-#[pg_extern(sql = false)]
-fn vector_ne(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) != Ordering::Equal
-}
-
-/// `vector_ge(vector, vector) -> boolean`, operator `>=`.
-#[pg_extern(sql = false)]
-fn vector_ge(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) != Ordering::Less
-}
-
-/// `vector_gt(vector, vector) -> boolean`, operator `>`.
-#[pg_extern(sql = false)]
-fn vector_gt(a: Vector<'_>, b: Vector<'_>) -> bool {
-    compare(&a, &b) == Ordering::Greater
-}
-
-/// `vector_cmp(vector, vector) -> integer`: -1, 0 or 1.
-#[pg_extern(sql = false)]
-fn vector_cmp(a: Vector<'_>, b: Vector<'_>) -> i32 {
-    i32::from(compare(&a, &b) as i8)
-}
+comparisons!(Vector, algebra::compare:
+    vector_lt, vector_le, vector_eq, vector_ne, vector_ge, vector_gt, vector_cmp);

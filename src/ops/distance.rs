@@ -2,63 +2,73 @@
 
 use pgrx::prelude::*;
 use vectorgpu_core::distance;
-use vectorgpu_core::vector::check_same_dims;
+use vectorgpu_core::vector;
 
 use crate::error::OrRaise;
 use crate::types::vector::Vector;
 
-/// Calls `distance` on two vectors of the same dimensions; raises 22000 for others.
-#[inline]
-fn between<T>(a: &Vector<'_>, b: &Vector<'_>, distance: impl Fn(&[f32], &[f32]) -> T) -> T {
-    let (a, b) = (a.elements(), b.elements());
-    check_same_dims(a, b).or_raise();
-    distance(a, b)
+/// The distances of two values of one type, all `(T, T) -> float8`, and its norm, `(T) -> float8`. Operands of different
+/// dimensions raise 22000. `$module` checks and `$distance` computes what `elements()` of a value gives.
+macro_rules! distances {
+    ($value:ident, $module:ident, $distance:ident: $l2:ident, $l2_squared:ident, $inner_product:ident,
+     $negative_inner_product:ident, $cosine:ident, $l1:ident, $norm:ident) => {
+        #[pg_extern(sql = false)]
+        fn $l2(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            $distance::l2(a, b)
+        }
+
+        #[pg_extern(sql = false)]
+        fn $l2_squared(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            f64::from($distance::l2_squared(a, b))
+        }
+
+        #[pg_extern(sql = false)]
+        fn $inner_product(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            $distance::inner_product(a, b)
+        }
+
+        #[pg_extern(sql = false)]
+        fn $negative_inner_product(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            $distance::negative_inner_product(a, b)
+        }
+
+        /// NaN when one of them is zero.
+        #[pg_extern(sql = false)]
+        fn $cosine(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            $distance::cosine(a, b)
+        }
+
+        #[pg_extern(sql = false)]
+        fn $l1(a: $value<'_>, b: $value<'_>) -> f64 {
+            let (a, b) = (a.elements(), b.elements());
+            $module::check_same_dims(a, b).or_raise();
+            $distance::l1(a, b)
+        }
+
+        #[pg_extern(sql = false)]
+        fn $norm(a: $value<'_>) -> f64 {
+            $distance::norm(a.elements())
+        }
+    };
 }
 
-/// `l2_distance(vector, vector) -> float8`, operator `<->`.
-#[pg_extern(sql = false)]
-fn l2_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::l2)
-}
-
-/// `vector_l2_squared_distance(vector, vector) -> float8`.
-#[pg_extern(sql = false)]
-fn vector_l2_squared_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    f64::from(between(&a, &b, distance::l2_squared))
-}
-
-/// `inner_product(vector, vector) -> float8`.
-#[pg_extern(sql = false)]
-fn inner_product(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::inner_product)
-}
-
-/// `vector_negative_inner_product(vector, vector) -> float8`, operator `<#>`.
-#[pg_extern(sql = false)]
-fn vector_negative_inner_product(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::negative_inner_product)
-}
-
-/// `cosine_distance(vector, vector) -> float8`, operator `<=>`; NaN when one of them is zero.
-#[pg_extern(sql = false)]
-fn cosine_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::cosine)
-}
+distances!(Vector, vector, distance:
+    l2_distance, vector_l2_squared_distance, inner_product, vector_negative_inner_product, cosine_distance,
+    l1_distance, vector_norm);
 
 /// `vector_spherical_distance(vector, vector) -> float8`: the angle between unit vectors, divided by pi.
 #[pg_extern(sql = false)]
 fn vector_spherical_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::spherical_distance)
-}
-
-/// `l1_distance(vector, vector) -> float8`, operator `<+>`.
-#[pg_extern(sql = false)]
-fn l1_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
-    between(&a, &b, distance::l1)
-}
-
-/// `vector_norm(vector) -> float8`.
-#[pg_extern(sql = false)]
-fn vector_norm(a: Vector<'_>) -> f64 {
-    distance::norm(&a)
+    vector::check_same_dims(&a, &b).or_raise();
+    distance::spherical_distance(&a, &b)
 }

@@ -1,7 +1,7 @@
 //! SQL functions on vectors: distances, algebra, ordering, aggregates.
 //!
 //! Shells: each checks its operands, calls `vectorgpu-core` and raises what that refuses. All are immutable, strict
-//! and parallel safe; their SQL declarations are in `sql/20_functions.sql`.
+//! and parallel safe; their SQL declarations are in `sql/`.
 
 mod aggregate;
 mod algebra;

@@ -1,55 +1,51 @@
-//! Values of PostgreSQL's type `bit(n)`, for results only.
+//! Values of PostgreSQL's type `bit(n)`.
 //!
 //! Layout: int32 length word, int32 number of bits, then the bits from the highest of the first byte on; padding bits
 //! are zero. Source: PostgreSQL's utils/varbit.h.
-#![expect(
-    unsafe_code,
-    reason = "implements pgrx's unsafe traits for values at the SQL boundary"
-)]
 
-use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
+use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::varlena::VarlenaBuilder;
+use super::value::{Layout, ValueBuilder};
 
 /// Bytes of the number of bits, after the length word.
 const HEADER_BYTES: usize = 4;
 
-/// A `bit(n)` being built.
-pub(crate) struct BitBuilder {
-    memory: VarlenaBuilder,
+/// The layout of a bit string.
+pub(crate) struct BitLayout;
+
+/// A bit string being built.
+pub(crate) type BitBuilder = ValueBuilder<BitLayout>;
+
+impl Layout for BitLayout {
+    const NAME: &'static str = "bit";
+
+    fn check(payload: &[u8]) -> Result<()> {
+        match bit_count(payload) {
+            Some(count) if payload.len() == HEADER_BYTES + count.div_ceil(8) => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::DataException,
+                format!("malformed bit value of {} bytes", payload.len()),
+            )),
+        }
+    }
+}
+
+fn bit_count(payload: &[u8]) -> Option<usize> {
+    let count = i32::from_ne_bytes(*payload.first_chunk()?);
+    usize::try_from(count).ok()
 }
 
 impl BitBuilder {
     /// Allocates `count` zero bits in the current memory context.
     pub(crate) fn zeros(count: usize) -> Self {
-        let mut memory = VarlenaBuilder::zeroed(HEADER_BYTES + count.div_ceil(8));
+        let mut bits = Self::zeroed(HEADER_BYTES + count.div_ceil(8));
         let count = i32::try_from(count).expect("fewer bits than a datum holds");
-        memory.payload_mut()[..HEADER_BYTES].copy_from_slice(&count.to_ne_bytes());
-        Self { memory }
+        bits.payload_mut()[..HEADER_BYTES].copy_from_slice(&count.to_ne_bytes());
+        bits
     }
 
     /// The bits, eight to a byte; the caller leaves padding bits zero.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory.payload_mut()[HEADER_BYTES..]
+        &mut self.payload_mut()[HEADER_BYTES..]
     }
-}
-
-// SAFETY: returns a datum of the type that the SQL declaration names.
-unsafe impl BoxRet for BitBuilder {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: a finished datum in the caller's memory context.
-        unsafe { fcinfo.return_raw_datum(self.memory.into_datum()) }
-    }
-}
-
-// SAFETY: the built-in SQL type of the same layout.
-unsafe impl SqlTranslatable for BitBuilder {
-    const TYPE_IDENT: &'static str = "bit";
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("bit"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("bit")));
 }

@@ -3,9 +3,13 @@
 //! Must not know how anything is computed. Invariant: a value of a type in here has passed its header checks.
 
 pub(crate) mod array;
+mod array_cast;
 pub(crate) mod bit;
 mod cast;
 mod io;
+mod message;
+mod modifier;
 pub(crate) mod state;
+mod value;
 pub(crate) mod varlena;
 pub(crate) mod vector;

@@ -1,118 +1,95 @@
-//! The type `vector` as a Rust value: [`Vector`] reads a datum, [`VectorBuilder`] makes one.
+//! The types `vector` and `halfvec` as Rust values: [`Vector`] and [`HalfVector`] read a datum, [`VectorBuilder`] and
+//! [`HalfVectorBuilder`] make one.
 //!
-//! Layout, pgvector's byte for byte: int32 length word, int16 dims, int16 zero, float4 elements `[dims]`.
+//! Layout, pgvector's byte for byte: int32 length word, int16 dims, int16 zero, elements `[dims]`, float4 or half.
 //! Must not know what is computed with the elements. Invariant: 1 to `MAX_DIMS` dimensions and a length to match.
-#![expect(
-    unsafe_code,
-    reason = "implements pgrx's unsafe traits for values at the SQL boundary"
-)]
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum, UnboxDatum};
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
-use pgrx::{FromDatum, IntoDatum, pg_sys};
 use vectorgpu_core::limits::MAX_DIMS;
-use vectorgpu_core::vector::{check_dims, check_typmod};
+use vectorgpu_core::vector::{DenseElement, check_typmod};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::varlena::{AggregateCall, Varlena, VarlenaBuilder};
-use crate::error::OrRaise;
+use super::value::{Layout, Value, ValueBuilder};
 
 /// Bytes of `dims` and the reserved field, between the length word and the elements.
 const HEADER_BYTES: usize = 4;
-const ELEMENT_BYTES: usize = size_of::<f32>();
 
-// The reserved field and the largest dims fit the layout's int16 fields.
+// The largest dims fit the layout's int16 field.
 const _: () = assert!(MAX_DIMS <= i16::MAX as usize);
 
-/// A vector in PostgreSQL's memory, read as `&[f32]`.
-///
-/// As an argument of a `#[pg_extern]` function it borrows from the call. To read a datum elsewhere (a heap tuple, an
-/// order-by argument), use [`Vector::from_datum`] and keep the value for as long as the elements are needed: a copy
-/// that detoasting made is freed when it is dropped.
-pub(crate) struct Vector<'a> {
-    memory: Varlena<'a>,
-}
+/// The layout of a vector of elements of type `T`.
+pub(crate) struct DenseLayout<T>(PhantomData<T>);
 
-impl<'a> Vector<'a> {
-    /// Reads the vector in `datum`, detoasting it when it is stored out of line or with a short header.
-    ///
-    /// # Errors
-    /// `DataException` for a header that no vector has. Detoasting raises PostgreSQL's own errors.
-    ///
-    /// # Safety
-    /// `datum` is a non-null datum of type `vector` (or one with the same layout), unchanged during `'a`.
+/// A vector in PostgreSQL's memory, read as a slice of its elements.
+pub(crate) type Dense<'a, T> = Value<'a, DenseLayout<T>>;
+/// A vector being built, in the memory that becomes the datum.
+pub(crate) type DenseBuilder<T> = ValueBuilder<DenseLayout<T>>;
+
+/// A value of type `vector`.
+pub(crate) type Vector<'a> = Dense<'a, f32>;
+/// A `vector` being built.
+pub(crate) type VectorBuilder = DenseBuilder<f32>;
+impl<T: DenseElement> Layout for DenseLayout<T> {
+    const NAME: &'static str = T::TYPE.name();
+
     #[inline]
-    pub(crate) unsafe fn from_datum(datum: pg_sys::Datum) -> Result<Self> {
-        // SAFETY: the type vector is an int-aligned varlena, and the caller vouches for the datum.
-        let memory = unsafe { Varlena::detoast(datum) };
-        check_layout(memory.payload())?;
-        Ok(Self { memory })
-    }
-
-    /// The elements.
-    #[inline]
-    pub(crate) fn elements(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.memory.payload()[HEADER_BYTES..])
-    }
-
-    /// The datum, which is valid as long as this value.
-    pub(crate) fn as_datum(&self) -> pg_sys::Datum {
-        self.memory.as_datum()
-    }
-
-    /// The same vector to be changed and returned: in place where `call` allows that, else as a copy.
-    pub(crate) fn into_builder(self, call: &AggregateCall) -> VectorBuilder {
-        match self.memory.into_writable(call) {
-            Ok(memory) => VectorBuilder { memory },
-            Err(memory) => VectorBuilder::from_elements(Vector { memory }.elements()),
+    fn check(payload: &[u8]) -> Result<()> {
+        let dims = match payload {
+            [d0, d1, _, _, ..] => i16::from_ne_bytes([*d0, *d1]),
+            _ => 0,
+        };
+        match usize::try_from(dims) {
+            Ok(dims @ 1..=MAX_DIMS) if payload.len() == HEADER_BYTES + dims * size_of::<T>() => Ok(()),
+            _ => Err(malformed(Self::NAME, dims, payload.len())),
         }
     }
 }
 
-impl Deref for Vector<'_> {
-    type Target = [f32];
+#[cold]
+fn malformed(name: &str, dims: i16, payload_bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::DataException,
+        format!("malformed {name} value: {payload_bytes} bytes for {dims} dimensions"),
+    )
+}
+
+impl<T: DenseElement> Dense<'_, T> {
+    /// The elements.
+    #[inline]
+    pub(crate) fn elements(&self) -> &[T] {
+        bytemuck::cast_slice(&self.payload()[HEADER_BYTES..])
+    }
+}
+
+impl<T: DenseElement> Deref for Dense<'_, T> {
+    type Target = [T];
 
     #[inline]
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         self.elements()
     }
 }
 
-/// A vector being built, in the memory that becomes the datum.
-pub(crate) struct VectorBuilder {
-    memory: VarlenaBuilder,
-}
-
-impl VectorBuilder {
+impl<T: DenseElement> DenseBuilder<T> {
     /// Allocates a vector of `dims` zeros in the current memory context.
     ///
     /// # Panics
     /// When `dims` has not been checked to lie in `1..=MAX_DIMS`.
     pub(crate) fn zeros(dims: usize) -> Self {
         assert!((1..=MAX_DIMS).contains(&dims), "unchecked dimensions {dims}");
-        let mut memory = VarlenaBuilder::zeroed(HEADER_BYTES + dims * ELEMENT_BYTES);
+        let mut vector = Self::zeroed(HEADER_BYTES + dims * size_of::<T>());
         let dims = i16::try_from(dims).expect("MAX_DIMS fits an i16");
-        memory.payload_mut()[..2].copy_from_slice(&dims.to_ne_bytes());
-        Self { memory }
-    }
-
-    /// Allocates a vector with these elements, of which there are `1..=MAX_DIMS`.
-    pub(crate) fn from_elements(elements: &[f32]) -> Self {
-        let mut vector = Self::zeros(elements.len());
-        vector.copy_from_slice(elements);
+        vector.payload_mut()[..2].copy_from_slice(&dims.to_ne_bytes());
         vector
     }
 
-    /// The vector as it is now, to be read.
-    pub(crate) fn as_vector(&self) -> Vector<'_> {
-        Vector {
-            memory: self.memory.as_varlena(),
-        }
+    /// Allocates a vector with these elements, of which there are `1..=MAX_DIMS`.
+    pub(crate) fn from_elements(elements: &[T]) -> Self {
+        let mut vector = Self::zeros(elements.len());
+        vector.copy_from_slice(elements);
+        vector
     }
 
     /// Allocates a vector of `dims` zeros after checking that `typmod` (negative: any) allows it.
@@ -120,152 +97,36 @@ impl VectorBuilder {
     /// # Errors
     /// `DataException` or `LimitExceeded` for dimensions that a vector or the target column cannot have.
     pub(crate) fn checked_zeros(dims: usize, typmod: i32) -> Result<Self> {
-        check_dims(dims)?;
+        T::TYPE.check_dims(dims)?;
         check_typmod(typmod, dims)?;
         Ok(Self::zeros(dims))
     }
 }
 
-impl Deref for VectorBuilder {
-    type Target = [f32];
+impl<T: DenseElement> Deref for DenseBuilder<T> {
+    type Target = [T];
 
     #[inline]
-    fn deref(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.memory.payload()[HEADER_BYTES..])
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(&self.payload()[HEADER_BYTES..])
     }
 }
 
-impl DerefMut for VectorBuilder {
+impl<T: DenseElement> DerefMut for DenseBuilder<T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.memory.payload_mut()[HEADER_BYTES..])
+    fn deref_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.payload_mut()[HEADER_BYTES..])
     }
 }
-
-/// Checks the bytes after the length word.
-#[inline]
-fn check_layout(payload: &[u8]) -> Result<()> {
-    let dims = match payload {
-        [d0, d1, _, _, ..] => i16::from_ne_bytes([*d0, *d1]),
-        _ => 0,
-    };
-    match usize::try_from(dims) {
-        Ok(dims @ 1..=MAX_DIMS) if payload.len() == HEADER_BYTES + dims * ELEMENT_BYTES => Ok(()),
-        _ => Err(malformed(dims, payload.len())),
-    }
-}
-
-#[cold]
-fn malformed(dims: i16, payload_bytes: usize) -> Error {
-    Error::new(
-        ErrorKind::DataException,
-        format!("malformed vector value: {payload_bytes} bytes for {dims} dimensions"),
-    )
-}
-
-// SAFETY: reads the argument as what the SQL declaration says it is, a vector.
-unsafe impl<'fcx> ArgAbi<'fcx> for Vector<'fcx> {
-    #[inline]
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        let index = arg.index();
-        // SAFETY: the datum is of the declared type and lives as long as the call.
-        unsafe { arg.unbox_arg_using_from_datum() }
-            .unwrap_or_else(|| panic!("argument {index} of a strict function is null"))
-    }
-}
-
-impl FromDatum for Vector<'_> {
-    #[inline]
-    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
-        // SAFETY: the caller vouches for a vector that outlives this value.
-        (!is_null).then(|| unsafe { Vector::from_datum(datum) }.or_raise())
-    }
-}
-
-// SAFETY: the result borrows from the datum's memory for exactly its lifetime.
-unsafe impl UnboxDatum for Vector<'_> {
-    type As<'src>
-        = Vector<'src>
-    where
-        Self: 'src;
-
-    #[inline]
-    unsafe fn unbox<'src>(datum: Datum<'src>) -> Vector<'src>
-    where
-        Self: 'src,
-    {
-        // SAFETY: the caller vouches for a vector.
-        unsafe { Vector::from_datum(datum.sans_lifetime()) }.or_raise()
-    }
-}
-
-// SAFETY: returns a datum of the type that the SQL declaration names.
-unsafe impl BoxRet for Vector<'_> {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: the memory lives until the caller's context is reset.
-        unsafe { fcinfo.return_raw_datum(self.memory.into_datum()) }
-    }
-}
-
-// SAFETY: returns a datum of the type that the SQL declaration names.
-unsafe impl BoxRet for VectorBuilder {
-    #[inline]
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: a finished datum in the caller's memory context.
-        unsafe { fcinfo.return_raw_datum(self.memory.into_datum()) }
-    }
-}
-
-impl IntoDatum for Vector<'_> {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.memory.into_datum())
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        type_oid()
-    }
-}
-
-impl IntoDatum for VectorBuilder {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.memory.into_datum())
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        type_oid()
-    }
-}
-
-/// The OID of the type that `vector` names on the current search path; `InvalidOid` when there is none.
-fn type_oid() -> pg_sys::Oid {
-    // SAFETY: a NUL-terminated name.
-    unsafe { pg_sys::TypenameGetTypid(c"vector".as_ptr()) }
-}
-
-macro_rules! vector_in_sql {
-    ($type:ty) => {
-        // SAFETY: the SQL type of the same name, which sql/10_types.sql creates.
-        unsafe impl SqlTranslatable for $type {
-            const TYPE_IDENT: &'static str = "vector";
-            // External: no pgrx macro creates it, so there is nothing for pgrx to order by.
-            const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-            const ARGUMENT_SQL: std::result::Result<SqlMappingRef, ArgumentError> =
-                Ok(SqlMappingRef::literal("vector"));
-            const RETURN_SQL: std::result::Result<ReturnsRef, ReturnsError> =
-                Ok(ReturnsRef::One(SqlMappingRef::literal("vector")));
-        }
-    };
-}
-
-vector_in_sql!(Vector<'_>);
-vector_in_sql!(VectorBuilder);
 
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
+#[expect(unsafe_code, reason = "looks at the bytes of datums")]
 mod tests {
     use pgrx::prelude::*;
     use pgrx::varlena::set_varsize_4b;
 
+    use super::super::varlena::VarlenaBuilder;
     use super::*;
 
     #[pg_test]
@@ -274,7 +135,9 @@ mod tests {
             let elements: Vec<f32> = (0..dims)
                 .map(|at| f32::from(u16::try_from(at).expect("small")) - 0.5)
                 .collect();
-            let datum = VectorBuilder::from_elements(&elements).memory.into_datum();
+            let datum = VectorBuilder::from_elements(&elements)
+                .into_datum()
+                .expect("not null");
             // SAFETY: the datum just built, of 8 + 4 * dims bytes.
             let bytes = unsafe { std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 8 + 4 * dims) };
             let length = u32::try_from(bytes.len()).expect("small") << 2;

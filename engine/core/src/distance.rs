@@ -1,5 +1,6 @@
 //! The distances that the SQL operators return, with pgvector's semantics.
 //!
+//! Of dense vectors of either element type.
 //! Must not know pages or backends. Invariant: [`l2_from_squared`] of a `SquaredL2` score and [`cosine_from_parts`] of
 //! a `Dot` score and two stored `|x|^2` are bit for bit what [`l2`] and [`cosine`] return for the same vectors, because
 //! all of them use the kernels of `cpu`. The two vectors of every function have the same length (callers check).
@@ -14,16 +15,16 @@
 //! assert_eq!(distance::cosine(&a, &[2.0, 4.0, 4.0]), 0.0);
 //! ```
 
-use crate::cpu::kernels;
-use crate::metric::{Element, Score};
+use crate::metric::Score;
+use crate::vector::DenseElement;
 
 /// Computes `sum((a_i - b_i)^2)` in f32.
-pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
-    score(Score::SquaredL2, a, b)
+pub fn l2_squared<T: DenseElement>(a: &[T], b: &[T]) -> f32 {
+    T::score(Score::SquaredL2, a, b)
 }
 
 /// Computes the Euclidean distance, `<->`.
-pub fn l2(a: &[f32], b: &[f32]) -> f64 {
+pub fn l2<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
     l2_from_squared(l2_squared(a, b))
 }
 
@@ -33,19 +34,18 @@ pub fn l2_from_squared(squared: f32) -> f64 {
 }
 
 /// Computes `sum(a_i * b_i)`, summed in f32.
-pub fn inner_product(a: &[f32], b: &[f32]) -> f64 {
-    f64::from(score(Score::Dot, a, b))
+pub fn inner_product<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
+    f64::from(T::score(Score::Dot, a, b))
 }
 
 /// Computes `-sum(a_i * b_i)`, `<#>`, summed in f32.
-pub fn negative_inner_product(a: &[f32], b: &[f32]) -> f64 {
+pub fn negative_inner_product<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
     -inner_product(a, b)
 }
 
 /// Computes the cosine distance in `[0, 2]`, `<=>`; NaN when a vector is zero.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    debug_assert_eq!(a.len(), b.len());
-    let parts = kernels().cosine_parts(a, b);
+pub fn cosine<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
+    let parts = T::cosine_parts(a, b);
     cosine_from_parts(parts.dot, parts.norm_sq_a, parts.norm_sq_b)
 }
 
@@ -58,14 +58,13 @@ pub fn cosine_from_parts(dot: f32, norm_sq_a: f32, norm_sq_b: f32) -> f64 {
 }
 
 /// Computes `|a|^2` in f32: the value that [`cosine`] uses and an index page stores.
-pub fn norm_squared(a: &[f32]) -> f32 {
-    score(Score::Dot, a, a)
+pub fn norm_squared<T: DenseElement>(a: &[T]) -> f32 {
+    T::score(Score::Dot, a, a)
 }
 
 /// Computes `sum(|a_i - b_i|)`, `<+>`, summed in f32.
-pub fn l1(a: &[f32], b: &[f32]) -> f64 {
-    debug_assert_eq!(a.len(), b.len());
-    f64::from(kernels().l1(a, b))
+pub fn l1<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
+    f64::from(T::l1(a, b))
 }
 
 const SIGN: u64 = 1 << 63;
@@ -88,37 +87,44 @@ pub fn of_order(order: u64) -> f64 {
 }
 
 /// Computes the Euclidean norm, summed in f64.
-pub fn norm(a: &[f32]) -> f64 {
-    kernels().square(a).sqrt()
+pub fn norm<T: DenseElement>(a: &[T]) -> f64 {
+    T::square(a).sqrt()
 }
 
 /// Computes the angle between two vectors of length 1 as a share of pi, in `[0, 1]`.
-pub fn spherical_distance(a: &[f32], b: &[f32]) -> f64 {
+pub fn spherical_distance<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
     inner_product(a, b).clamp(-1.0, 1.0).acos() / std::f64::consts::PI
 }
 
 /// Scales a vector to length 1; a zero vector stays zero. Finite for every finite vector: the norm, in f64, neither
 /// overflows nor underflows, and no element exceeds it.
-#[expect(clippy::cast_possible_truncation, reason = "rounding to the element type")]
-pub fn l2_normalize(a: &[f32]) -> Vec<f32> {
+pub fn l2_normalize<T: DenseElement>(a: &[T]) -> Vec<T> {
     let norm = norm(a);
+    let mut normalized = vec![T::nearest(0.0); a.len()];
     if norm > 0.0 {
-        a.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
-    } else {
-        vec![0.0; a.len()]
+        T::visit(a, |first, values| {
+            let quotients: Vec<f32> = values.iter().map(|&x| quotient(f64::from(x), norm)).collect();
+            T::narrow(&quotients, &mut normalized[first..]);
+        });
     }
+    normalized
 }
 
-fn score(score: Score, a: &[f32], b: &[f32]) -> f32 {
-    debug_assert_eq!(a.len(), b.len());
-    kernels().row(score, Element::F32, a, bytemuck::cast_slice(b))
+/// `dividend / divisor`, rounded to f32.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the element type")]
+pub(crate) fn quotient(dividend: f64, divisor: f64) -> f32 {
+    (dividend / divisor) as f32
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::backend::{Backend, RowBlock};
     use crate::cpu::CpuBackend;
+    use crate::metric::Element;
 
     const A: [f32; 3] = [1.0, 2.0, 2.0];
     const B: [f32; 3] = [3.0, -1.0, 0.5];
@@ -134,6 +140,21 @@ mod tests {
         assert_eq!(cosine(&A, &B), 1.0 - 2.0 / (9.0f64 * 10.25).sqrt());
         assert!((spherical_distance(&[1.0, 0.0], &[0.0, 1.0]) - 0.5).abs() < 1e-15);
         assert_eq!(l2_normalize(&A), [1.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0]);
+    }
+
+    #[test]
+    fn halves_have_the_distances_of_their_values() {
+        let (a, b) = (A.map(f16::from_f32), B.map(f16::from_f32));
+        assert_eq!(l2(&a, &b), l2(&A, &B));
+        assert_eq!(negative_inner_product(&a, &b), negative_inner_product(&A, &B));
+        assert_eq!(cosine(&a, &b), cosine(&A, &B));
+        assert_eq!(l1(&a, &b), l1(&A, &B));
+        assert_eq!(norm(&a), norm(&A));
+        assert_eq!(spherical_distance(&a, &b), spherical_distance(&A, &B));
+        let third = f16::from_f32(1.0 / 3.0);
+        assert_eq!(l2_normalize(&a), [third, third + third, third + third]);
+        let zeros = [f16::ZERO; 100];
+        assert_eq!(l2_normalize(&zeros), zeros);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The part of vectorgpu that has never heard of PostgreSQL or of a GPU.
 //!
-//! Distances, the vector's text and wire formats, k-means and the page algorithms of the IVF index. Algorithms are
+//! Distances, the text and wire formats of the vector types, k-means and the page algorithms of the IVF index. Algorithms are
 //! written against two small traits: [`backend::Backend`] (the arithmetic: CPU here, GPU in `vectorgpu-compute`) and
 //! [`ivf::store::PageStore`] (pages: PostgreSQL's in the root crate, an in-memory one for tests).
 //! Nothing here does I/O or raises a PostgreSQL error, and only [`crew`] starts threads, where a caller allows some.
@@ -21,6 +21,7 @@ pub mod quantize;
 pub mod random;
 pub mod sample;
 pub mod vector;
+pub mod vector_type;
 
 #[cfg(test)]
 mod property;

@@ -2,6 +2,10 @@
 
 /// Most dimensions a vector can have, pgvector's bound.
 pub const MAX_DIMS: usize = 16_000;
+/// Most dimensions a sparse vector can have, pgvector's bound.
+pub const MAX_SPARSE_DIMS: usize = 1_000_000_000;
+/// Most elements of a sparse vector that are not zero, pgvector's bound.
+pub const MAX_NON_ZERO: usize = 16_000;
 /// Most lists an index can have.
 pub const MAX_LISTS: u32 = 32_768;
 /// Lists of an index whose DDL does not say.

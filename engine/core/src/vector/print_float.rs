@@ -4,7 +4,7 @@
 //! digits); the layout and the treatment of midpoints are those observed in PostgreSQL's output.
 
 /// Appends `value` as PostgreSQL prints a `real` with its default `extra_float_digits`.
-pub(super) fn print(value: f32, out: &mut Vec<u8>) {
+pub(crate) fn print(value: f32, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.extend_from_slice(b"NaN");
     }

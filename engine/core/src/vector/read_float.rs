@@ -5,18 +5,18 @@
 
 /// A number at the front of a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Number {
+pub(crate) struct Number {
     /// The nearest `f32`, ties to even.
-    pub(super) value: f32,
+    pub(crate) value: f32,
     /// How many bytes of the text it takes.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// Whether digits (not the word "infinity") led to an infinite value.
-    pub(super) overflowed: bool,
+    pub(crate) overflowed: bool,
 }
 
 /// Reads the longest prefix of `text` that `strtof` in the C locale accepts, without leading white space.
 /// For `nan` and `infinity`, `bytes` may end before the word does: neither can be part of a vector.
-pub(super) fn scan(text: &[u8]) -> Option<Number> {
+pub(crate) fn scan(text: &[u8]) -> Option<Number> {
     let (negative, sign_bytes) = match text.first()? {
         b'-' => (true, 1),
         b'+' => (false, 1),

@@ -3,12 +3,10 @@
 //! Must not know PostgreSQL. Invariant: whatever [`format`] prints, [`parse`] reads back bit for bit; no input bytes
 //! make [`parse`] panic. The grammar, the messages and the order in which mistakes are noticed are pgvector's.
 
-use std::borrow::Cow;
-
 use super::print_float::print;
 use super::read_float::scan;
-use super::{check_dims, check_element, too_many_dims};
-use crate::error::{Error, ErrorKind, Result};
+use super::{DenseElement, check_element};
+use crate::error::Result;
 use crate::limits::MAX_DIMS;
 
 /// Longest text of one element with its separator: sign, nine digits, point, exponent `e-45`, comma.
@@ -30,83 +28,87 @@ pub fn element_capacity(text: &[u8]) -> usize {
 /// Parses `text` into the front of `elements` and returns the number of dimensions.
 ///
 /// White space is allowed around every element and bracket. Elements are what C's `strtof` accepts, hexadecimal
-/// numbers included; a number too small for an `f32` becomes zero.
+/// numbers included, then rounded to the element type; a number too small for it becomes zero.
 ///
 /// ```
 /// use vectorgpu_core::vector::text;
 ///
 /// let input = b" [1, 2.50,-3e4] ";
-/// let mut elements = vec![0.0; text::element_capacity(input)];
+/// let mut elements = vec![0.0f32; text::element_capacity(input)];
 /// let dims = text::parse(input, &mut elements)?;
 /// assert_eq!(elements[..dims], [1.0, 2.5, -30_000.0]);
 ///
 /// let mut printed = Vec::new();
 /// text::format(&elements[..dims], &mut printed);
 /// assert_eq!(printed, b"[1,2.5,-30000]");
-/// assert!(text::parse(b"[1,]", &mut [0.0; 2]).is_err());
+/// assert!(text::parse(b"[1,]", &mut [0.0f32; 2]).is_err());
 /// # Ok::<(), vectorgpu_core::Error>(())
 /// ```
 ///
 /// # Errors
 /// `InvalidText` for a malformed vector, `DataException` for no element, NaN or infinity, `OutOfRange` for a number
-/// too large for an `f32`, `LimitExceeded` for more than `MAX_DIMS` elements.
+/// too large for the element type, `LimitExceeded` for more than `MAX_DIMS` elements.
 ///
 /// # Panics
 /// When `elements` is shorter than [`element_capacity`] of the same text.
-pub fn parse(text: &[u8], elements: &mut [f32]) -> Result<usize> {
+pub fn parse<T: DenseElement>(text: &[u8], elements: &mut [T]) -> Result<usize> {
+    let invalid = || T::TYPE.invalid_text(text);
     let mut at = skip_space(text, 0);
     if byte(text, at) != b'[' {
-        return Err(invalid(text).with_detail("Vector contents must start with \"[\"."));
+        return Err(invalid().with_detail("Vector contents must start with \"[\"."));
     }
     at = skip_space(text, at + 1);
     if byte(text, at) == b']' {
-        check_dims(0)?;
+        T::TYPE.check_dims(0)?;
     }
     let mut dims = 0;
     loop {
         (at, dims) = short_integers(text, at, elements, dims);
         if dims == MAX_DIMS {
-            return Err(too_many_dims());
+            return Err(T::TYPE.too_many_dims());
         }
         at = skip_space(text, at);
         let rest = text.get(at..).unwrap_or_default();
-        let number = scan(rest).ok_or_else(|| invalid(text))?;
-        if number.overflowed {
-            return Err(out_of_range(&rest[..number.bytes]));
+        let number = scan(rest).ok_or_else(invalid)?;
+        let element = T::nearest(number.value);
+        if number.overflowed || (number.value.is_finite() && !element.is_finite()) {
+            return Err(T::TYPE.out_of_range(&rest[..number.bytes]));
         }
-        check_element(number.value)?;
-        elements[dims] = number.value;
+        check_element(element)?;
+        elements[dims] = element;
         dims += 1;
         at = skip_space(text, at + number.bytes);
         match byte(text, at) {
             b',' => at += 1,
             b']' => break,
-            _ => return Err(invalid(text)),
+            _ => return Err(invalid()),
         }
     }
     if skip_space(text, at + 1) < text.len() {
-        return Err(invalid(text).with_detail("Junk after closing right brace."));
+        return Err(invalid().with_detail("Junk after closing right brace."));
     }
     Ok(dims)
 }
 
-/// Appends the text of `elements` to `out`: each as PostgreSQL prints a `real`, the shortest text that reads back
-/// as the same value.
-pub fn format(elements: &[f32], out: &mut Vec<u8>) {
+/// Appends the text of `elements` to `out`: each as PostgreSQL prints a `real` of its value, the shortest text that
+/// reads back as the same value.
+pub fn format<T: DenseElement>(elements: &[T], out: &mut Vec<u8>) {
     out.reserve(elements.len() * ELEMENT_TEXT_BYTES + 2);
     out.push(b'[');
-    for (index, &element) in elements.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+    T::visit(elements, |first, values| {
+        for (index, &value) in values.iter().enumerate() {
+            if first + index > 0 {
+                out.push(b',');
+            }
+            print(value, out);
         }
-        print(element, out);
-    }
+    });
     out.push(b']');
 }
 
 /// The byte at `at`, or 0 past the end, which is never part of a vector.
 #[inline]
-fn byte(text: &[u8], at: usize) -> u8 {
+pub(crate) fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
 }
 
@@ -115,7 +117,12 @@ fn byte(text: &[u8], at: usize) -> u8 {
 ///
 /// Eight bytes are looked at together: a loop over digits is mispredicted wherever their number changes.
 #[inline]
-fn short_integers(text: &[u8], mut at: usize, elements: &mut [f32], mut dims: usize) -> (usize, usize) {
+fn short_integers<T: DenseElement>(
+    text: &[u8],
+    mut at: usize,
+    elements: &mut [T],
+    mut dims: usize,
+) -> (usize, usize) {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let digits = u64::from_le_bytes(*bytes) ^ 0x3030_3030_3030_3030;
@@ -133,7 +140,11 @@ fn short_integers(text: &[u8], mut at: usize, elements: &mut [f32], mut dims: us
             let pairs = eight.wrapping_mul(10 << 8 | 1) >> 8;
             let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
             let value = (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
-            elements[dims] = value as f32;
+            let element = T::nearest(value as f32);
+            if !element.is_finite() {
+                return (at + start, dims);
+            }
+            elements[dims] = element;
             dims += 1;
             start = end + 1;
             others &= others - 1;
@@ -147,45 +158,20 @@ fn short_integers(text: &[u8], mut at: usize, elements: &mut [f32], mut dims: us
 }
 
 #[inline]
-fn skip_space(text: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     while matches!(byte(text, at), b' ' | b'\t'..=b'\r') {
         at += 1;
     }
     at
 }
 
-#[cold]
-fn invalid(text: &[u8]) -> Error {
-    let text = quotable(text);
-    Error::new(
-        ErrorKind::InvalidText,
-        format!("invalid input syntax for type vector: \"{text}\""),
-    )
-}
-
-#[cold]
-fn out_of_range(number: &[u8]) -> Error {
-    let number = quotable(number);
-    Error::new(
-        ErrorKind::OutOfRange,
-        format!("\"{number}\" is out of range for type vector"),
-    )
-}
-
-/// `text` for a message: as it is, or in ASCII with escapes where it is not UTF-8, so that a server with another
-/// encoding gets either its own bytes back or ASCII.
-fn quotable(text: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(text) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(text.escape_ascii().to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use half::f16;
     use proptest::prelude::*;
 
+    use super::*;
+    use crate::error::ErrorKind;
     use crate::property::cases;
 
     fn parsed(text: &str) -> Result<Vec<f32>> {
@@ -291,6 +277,84 @@ mod tests {
             let (kind, message, _) = failure(&format!("[ {number} ]"));
             assert_eq!(kind, ErrorKind::OutOfRange);
             assert_eq!(message, format!("\"{number}\" is out of range for type vector"));
+        }
+    }
+
+    #[test]
+    fn halves_are_rounded_or_refused_by_their_own_type() {
+        let parsed = |text: &str| {
+            let mut elements = vec![f16::ZERO; element_capacity(text.as_bytes())];
+            let dims = parse(text.as_bytes(), &mut elements)?;
+            elements.truncate(dims);
+            let mut out = Vec::new();
+            format(&elements, &mut out);
+            Ok(String::from_utf8(out).expect("ASCII"))
+        };
+        for (text, expected) in [
+            (" [1, 2.5 ,-3e4] ", "[1,2.5,-30000]"),
+            ("[0.1,0.30000001]", "[0.099975586,0.30004883]"),
+            ("[2049,2051,4097,4099]", "[2048,2052,4096,4100]"),
+            ("[65504,65519,-65519.99]", "[65504,65504,-65504]"),
+            (
+                "[1e-8,-1e-8,5.9604645e-08,2.9802322e-08]",
+                "[0,-0,5.9604645e-08,0]",
+            ),
+            ("[1,2,3,4,5,6,7,8,9,10]", "[1,2,3,4,5,6,7,8,9,10]"),
+        ] {
+            assert_eq!(parsed(text), Ok(expected.to_owned()), "{text}");
+        }
+        for (text, kind, message) in [
+            (
+                "[65520]",
+                ErrorKind::OutOfRange,
+                "\"65520\" is out of range for type halfvec",
+            ),
+            (
+                "[1,2,3,999999,5,6,7,8,9]",
+                ErrorKind::OutOfRange,
+                "\"999999\" is out of range for type halfvec",
+            ),
+            (
+                "[-1e400]",
+                ErrorKind::OutOfRange,
+                "\"-1e400\" is out of range for type halfvec",
+            ),
+            (
+                "[inf]",
+                ErrorKind::DataException,
+                "infinite value not allowed in halfvec",
+            ),
+            ("[nan]", ErrorKind::DataException, "NaN not allowed in halfvec"),
+            (
+                "[]",
+                ErrorKind::DataException,
+                "halfvec must have at least 1 dimension",
+            ),
+            (
+                "[1",
+                ErrorKind::InvalidText,
+                "invalid input syntax for type halfvec: \"[1\"",
+            ),
+        ] {
+            let error: crate::Error = parsed(text).expect_err(text);
+            assert_eq!((error.kind(), error.message()), (kind, message));
+        }
+    }
+
+    #[test]
+    fn every_half_reads_back_bit_for_bit() {
+        let halves: Vec<f16> = (0..=u16::MAX)
+            .map(f16::from_bits)
+            .filter(|half| half.is_finite())
+            .step_by(if cfg!(miri) { 997 } else { 1 })
+            .collect();
+        for run in halves.chunks(MAX_DIMS) {
+            let mut text = Vec::new();
+            format(run, &mut text);
+            let mut back = vec![f16::ZERO; element_capacity(&text)];
+            assert_eq!(parse(&text, &mut back), Ok(run.len()));
+            let bits = |halves: &[f16]| halves.iter().map(|half| half.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&back), bits(run));
         }
     }
 

@@ -1,0 +1,96 @@
+//! Casts from arrays of numbers to `vector`.
+//!
+//! Each takes the target's type modifier and an explicit-cast flag that makes no difference. Elements of any type become
+//! `real` first, as PostgreSQL or C would round them.
+
+use pgrx::prelude::*;
+use pgrx::{AnyNumeric, IntoDatum, pg_sys};
+use vectorgpu_core::Result;
+use vectorgpu_core::vector::{DenseElement, check_elements, checked_nearest};
+
+use super::array::ArrayArgument;
+use super::vector::{DenseBuilder, VectorBuilder};
+use crate::error::OrRaise;
+
+/// The casts to one type: `array_to_T(integer[], integer, boolean) -> T`, and of `real[]`, `double precision[]` and
+/// `numeric[]`.
+macro_rules! array_casts {
+    ($builder:ident, $build:ident: $int4:ident, $float4:ident, $float8:ident, $numeric:ident) => {
+        #[pg_extern(sql = false)]
+        fn $int4(array: ArrayArgument<'_>, typmod: i32, _explicit: bool) -> $builder {
+            $build(&array, typmod, || int4_values(&array)).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $float4(array: ArrayArgument<'_>, typmod: i32, _explicit: bool) -> $builder {
+            $build(&array, typmod, || float4_values(&array)).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $float8(array: ArrayArgument<'_>, typmod: i32, _explicit: bool) -> $builder {
+            $build(&array, typmod, || float8_values(&array)).or_raise()
+        }
+
+        #[pg_extern(sql = false)]
+        fn $numeric(array: ArrayArgument<'_>, typmod: i32, _explicit: bool) -> $builder {
+            $build(&array, typmod, || Ok(numeric_values(&array))).or_raise()
+        }
+    };
+}
+
+array_casts!(VectorBuilder, dense:
+    int4_array_to_vector, float4_array_to_vector, float8_array_to_vector, numeric_array_to_vector);
+
+/// A dense vector of the array's values, which are asked for once its shape is known to be right.
+fn dense<T: DenseElement, I: Iterator<Item = f32>>(
+    array: &ArrayArgument<'_>,
+    typmod: i32,
+    values: impl FnOnce() -> Result<I>,
+) -> Result<DenseBuilder<T>> {
+    let mut vector = DenseBuilder::checked_zeros(array.dense_len()?, typmod)?;
+    for (element, value) in vector.iter_mut().zip(values()?) {
+        *element = checked_nearest(value)?;
+    }
+    check_elements(&vector)?;
+    Ok(vector)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the nearest f32 is what the cast means"
+)]
+fn int4_values<'a>(array: &'a ArrayArgument<'_>) -> Result<impl Iterator<Item = f32> + use<'a>> {
+    Ok(array.values::<i32>()?.iter().map(|&value| value as f32))
+}
+
+fn float4_values<'a>(array: &'a ArrayArgument<'_>) -> Result<impl Iterator<Item = f32> + use<'a>> {
+    Ok(array.values::<f32>()?.iter().copied())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounds; what becomes infinite is refused"
+)]
+fn float8_values<'a>(array: &'a ArrayArgument<'_>) -> Result<impl Iterator<Item = f32> + use<'a>> {
+    Ok(array.values::<f64>()?.iter().map(|&value| value as f32))
+}
+
+fn numeric_values(array: &ArrayArgument<'_>) -> impl Iterator<Item = f32> + use<> {
+    #[expect(unsafe_code, reason = "an array says its element type only at run time")]
+    // SAFETY: the only SQL functions that lead here take numeric[].
+    let numerics = unsafe { array.numerics() };
+    let values: Vec<f32> = numerics.iter_deny_null().map(to_float4).collect();
+    values.into_iter()
+}
+
+/// Converts as PostgreSQL casts `numeric` to `real`, with its error for what is out of range.
+fn to_float4(number: AnyNumeric) -> f32 {
+    let datum = number.into_datum();
+    #[expect(
+        unsafe_code,
+        reason = "the conversion is a PostgreSQL function with a C interface"
+    )]
+    // SAFETY: a strict function of one numeric, which is given one.
+    let converted = unsafe { pgrx::direct_function_call(pg_sys::numeric_float4, &[datum]) };
+    converted.expect("a strict function of a non-null argument")
+}
