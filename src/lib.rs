@@ -1,7 +1,8 @@
 //! vectorgpu: vector search for PostgreSQL on the GPU or on SIMD CPU code.
 //!
 //! This crate is the only one that sees PostgreSQL; the algorithms live in `vectorgpu-core` and `vectorgpu-compute`.
-//! The SQL objects are declared by hand in `sql/`, one file for each section, in the order of the declarations below;
+//! The SQL objects are declared by hand in `sql/`, one file for each section of the type vector and one
+//! for each other type, in the order of the declarations below;
 //! the Rust functions behind them say `sql = false` and are found by their symbol, `<name>_wrapper`.
 
 use pgrx::prelude::*;
@@ -31,9 +32,14 @@ extension_sql_file!(
     requires = ["casts"]
 );
 extension_sql_file!(
+    "../sql/42_halfvec.sql",
+    name = "halfvec",
+    requires = ["operators"]
+);
+extension_sql_file!(
     "../sql/50_access_method.sql",
     name = "access_method",
-    requires = ["operators"]
+    requires = ["halfvec"]
 );
 extension_sql_file!(
     "../sql/60_vectorgpu.sql",

@@ -1,4 +1,4 @@
-//! The functions behind `avg(vector)`: sums are kept in double precision, in place.
+//! The functions behind `avg(vector)` and `avg(halfvec)`: sums are kept in double precision, in place.
 
 use pgrx::prelude::*;
 use vectorgpu_core::Result;
@@ -9,12 +9,18 @@ use crate::error::OrRaise;
 use crate::types::array::ArrayArgument;
 use crate::types::state::{State, StateBuilder};
 use crate::types::varlena::AggregateCall;
-use crate::types::vector::{DenseBuilder, Vector, VectorBuilder};
+use crate::types::vector::{DenseBuilder, HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 
 /// `vector_accum(double precision[], vector) -> double precision[]`: adds one row to the state.
 #[pg_extern(sql = false)]
 fn vector_accum(state: ArrayArgument<'_>, row: Vector<'_>, call: AggregateCall) -> StateBuilder {
     accumulate(state, row.elements(), &call, "vector_accum").or_raise()
+}
+
+/// `halfvec_accum(double precision[], halfvec) -> double precision[]`: adds one row to the state.
+#[pg_extern(sql = false)]
+fn halfvec_accum(state: ArrayArgument<'_>, row: HalfVector<'_>, call: AggregateCall) -> StateBuilder {
+    accumulate(state, row.elements(), &call, "halfvec_accum").or_raise()
 }
 
 fn accumulate<T: DenseElement>(
@@ -43,7 +49,7 @@ fn accumulate<T: DenseElement>(
     Ok(next)
 }
 
-/// `vector_combine(double precision[], double precision[]) -> double precision[]`: adds two states.
+/// `vector_combine(double precision[], double precision[]) -> double precision[]`, and `halfvec_combine`: adds two states.
 #[pg_extern(sql = false)]
 fn vector_combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: AggregateCall) -> StateBuilder {
     combine(a, b, &call).or_raise()
@@ -74,6 +80,12 @@ fn combine(a: ArrayArgument<'_>, b: ArrayArgument<'_>, call: &AggregateCall) -> 
 #[pg_extern(sql = false)]
 fn vector_avg(state: ArrayArgument<'_>) -> Option<VectorBuilder> {
     average(state, "vector_avg").or_raise()
+}
+
+/// `halfvec_avg(double precision[]) -> halfvec`: NULL when there was no row.
+#[pg_extern(sql = false)]
+fn halfvec_avg(state: ArrayArgument<'_>) -> Option<HalfVectorBuilder> {
+    average(state, "halfvec_avg").or_raise()
 }
 
 fn average<T: DenseElement>(state: ArrayArgument<'_>, caller: &str) -> Result<Option<DenseBuilder<T>>> {

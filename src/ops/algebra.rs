@@ -7,7 +7,7 @@ use vectorgpu_core::{Result, distance};
 use crate::error::OrRaise;
 use crate::types::bit::BitBuilder;
 use crate::types::varlena::AggregateCall;
-use crate::types::vector::{Dense, DenseBuilder, Vector, VectorBuilder};
+use crate::types::vector::{Dense, DenseBuilder, HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 
 /// The algebra of one type of dense vectors: `T_dims(T) -> integer`; `T_add`, `T_sub`, `T_mul` and `T_concat`, all
 /// `(T, T) -> T`, the operators `+`, `-`, `*` and `||`; `l2_normalize(T) -> T`; `binary_quantize(T) -> bit`;
@@ -65,6 +65,9 @@ macro_rules! dense_algebra {
 
 dense_algebra!(Vector, VectorBuilder:
     vector_dims, vector_add, vector_sub, vector_mul, vector_concat, l2_normalize, binary_quantize, subvector);
+dense_algebra!(HalfVector, HalfVectorBuilder:
+    halfvec_vector_dims, halfvec_add, halfvec_sub, halfvec_mul, halfvec_concat, halfvec_l2_normalize,
+    halfvec_binary_quantize, halfvec_subvector);
 
 fn sum<T: DenseElement>(a: Dense<'_, T>, b: &[T], call: &AggregateCall) -> Result<DenseBuilder<T>> {
     check_same_dims(&a, b)?;

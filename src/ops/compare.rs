@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use pgrx::prelude::*;
 use vectorgpu_core::vector::algebra;
 
-use crate::types::vector::Vector;
+use crate::types::vector::{HalfVector, Vector};
 
 /// The comparisons of one type, `(T, T) -> boolean`, and `T_cmp(T, T) -> integer`: -1, 0 or 1. `$compare` orders what
 /// `elements()` of a value gives.
@@ -51,3 +51,5 @@ macro_rules! comparisons {
 
 comparisons!(Vector, algebra::compare:
     vector_lt, vector_le, vector_eq, vector_ne, vector_ge, vector_gt, vector_cmp);
+comparisons!(HalfVector, algebra::compare:
+    halfvec_lt, halfvec_le, halfvec_eq, halfvec_ne, halfvec_ge, halfvec_gt, halfvec_cmp);

@@ -5,7 +5,7 @@ use vectorgpu_core::distance;
 use vectorgpu_core::vector;
 
 use crate::error::OrRaise;
-use crate::types::vector::Vector;
+use crate::types::vector::{HalfVector, Vector};
 
 /// The distances of two values of one type, all `(T, T) -> float8`, and its norm, `(T) -> float8`. Operands of different
 /// dimensions raise 22000. `$module` checks and `$distance` computes what `elements()` of a value gives.
@@ -65,10 +65,20 @@ macro_rules! distances {
 distances!(Vector, vector, distance:
     l2_distance, vector_l2_squared_distance, inner_product, vector_negative_inner_product, cosine_distance,
     l1_distance, vector_norm);
+distances!(HalfVector, vector, distance:
+    halfvec_l2_distance, halfvec_l2_squared_distance, halfvec_inner_product, halfvec_negative_inner_product,
+    halfvec_cosine_distance, halfvec_l1_distance, halfvec_l2_norm);
 
 /// `vector_spherical_distance(vector, vector) -> float8`: the angle between unit vectors, divided by pi.
 #[pg_extern(sql = false)]
 fn vector_spherical_distance(a: Vector<'_>, b: Vector<'_>) -> f64 {
+    vector::check_same_dims(&a, &b).or_raise();
+    distance::spherical_distance(&a, &b)
+}
+
+/// `halfvec_spherical_distance(halfvec, halfvec) -> float8`: the angle between unit vectors, divided by pi.
+#[pg_extern(sql = false)]
+fn halfvec_spherical_distance(a: HalfVector<'_>, b: HalfVector<'_>) -> f64 {
     vector::check_same_dims(&a, &b).or_raise();
     distance::spherical_distance(&a, &b)
 }

@@ -1,4 +1,4 @@
-//! Casts from arrays of numbers to `vector`.
+//! Casts from arrays of numbers to the vector types.
 //!
 //! Each takes the target's type modifier and an explicit-cast flag that makes no difference. Elements of any type become
 //! `real` first, as PostgreSQL or C would round them.
@@ -9,7 +9,7 @@ use vectorgpu_core::Result;
 use vectorgpu_core::vector::{DenseElement, check_elements, checked_nearest};
 
 use super::array::ArrayArgument;
-use super::vector::{DenseBuilder, VectorBuilder};
+use super::vector::{DenseBuilder, HalfVectorBuilder, VectorBuilder};
 use crate::error::OrRaise;
 
 /// The casts to one type: `array_to_T(integer[], integer, boolean) -> T`, and of `real[]`, `double precision[]` and
@@ -40,6 +40,8 @@ macro_rules! array_casts {
 
 array_casts!(VectorBuilder, dense:
     int4_array_to_vector, float4_array_to_vector, float8_array_to_vector, numeric_array_to_vector);
+array_casts!(HalfVectorBuilder, dense:
+    int4_array_to_halfvec, float4_array_to_halfvec, float8_array_to_halfvec, numeric_array_to_halfvec);
 
 /// A dense vector of the array's values, which are asked for once its shape is known to be right.
 fn dense<T: DenseElement, I: Iterator<Item = f32>>(

@@ -1,4 +1,4 @@
-//! Casts to arrays and to a type modifier.
+//! Casts between the vector types, to arrays, and to a type modifier.
 //!
 //! Each takes the target's type modifier and an explicit-cast flag that makes no difference.
 
@@ -6,10 +6,10 @@ use pgrx::array::FlatArray;
 use pgrx::memcx::MemCx;
 use pgrx::palloc::PBox;
 use pgrx::prelude::*;
-use vectorgpu_core::vector::check_typmod;
+use vectorgpu_core::vector::{DenseElement, check_typmod, checked_narrow};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::vector::Vector;
+use super::vector::{HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 use crate::error::OrRaise;
 
 /// `vector(vector, integer, boolean) -> vector`: checks the dimensions.
@@ -30,6 +30,26 @@ fn vector_to_float4<'fcx>(
     float4_array(&vector, memory).or_raise()
 }
 
+/// `halfvec(halfvec, integer, boolean) -> halfvec`: checks the dimensions.
+#[pg_extern(sql = false)]
+fn halfvec_to_halfvec(vector: HalfVector<'_>, typmod: i32, _explicit: bool) -> HalfVector<'_> {
+    check_typmod(typmod, vector.len()).or_raise();
+    vector
+}
+
+/// `halfvec_to_float4(halfvec, integer, boolean) -> real[]`.
+#[pg_extern(sql = false)]
+fn halfvec_to_float4<'fcx>(
+    vector: HalfVector<'fcx>,
+    _typmod: i32,
+    _explicit: bool,
+    memory: &MemCx<'fcx>,
+) -> PBox<'fcx, FlatArray<'fcx, f32>> {
+    let mut values = vec![0.0; vector.len()];
+    DenseElement::widen(&vector, &mut values);
+    float4_array(&values, memory).or_raise()
+}
+
 fn float4_array<'fcx>(values: &[f32], memory: &MemCx<'fcx>) -> Result<PBox<'fcx, FlatArray<'fcx, f32>>> {
     FlatArray::new_from_slice(values, memory).map_err(|error| {
         Error::new(
@@ -37,4 +57,20 @@ fn float4_array<'fcx>(values: &[f32], memory: &MemCx<'fcx>) -> Result<PBox<'fcx,
             format!("cannot allocate an array: {error:?}"),
         )
     })
+}
+
+/// `halfvec_to_vector(halfvec, integer, boolean) -> vector`.
+#[pg_extern(sql = false)]
+fn halfvec_to_vector(vector: HalfVector<'_>, typmod: i32, _explicit: bool) -> VectorBuilder {
+    let mut wide = VectorBuilder::checked_zeros(vector.len(), typmod).or_raise();
+    DenseElement::widen(&vector, &mut wide);
+    wide
+}
+
+/// `vector_to_halfvec(vector, integer, boolean) -> halfvec`.
+#[pg_extern(sql = false)]
+fn vector_to_halfvec(vector: Vector<'_>, typmod: i32, _explicit: bool) -> HalfVectorBuilder {
+    let mut halves = HalfVectorBuilder::checked_zeros(vector.len(), typmod).or_raise();
+    checked_narrow(&vector, &mut halves).or_raise();
+    halves
 }

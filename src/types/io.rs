@@ -12,7 +12,7 @@ use vectorgpu_core::vector_type::VectorType;
 
 use super::message::Message;
 use super::modifier::integer_modifiers;
-use super::vector::{Dense, DenseBuilder, Vector, VectorBuilder};
+use super::vector::{Dense, DenseBuilder, HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 use crate::error::OrRaise;
 
 /// The functions of one type: `T_in(cstring, oid, integer) -> T`, `T_out(T) -> cstring`,
@@ -50,6 +50,8 @@ macro_rules! input_and_output {
 
 input_and_output!(Vector, VectorBuilder, Vector:
     vector_in, vector_out, vector_typmod_in, vector_recv, vector_send);
+input_and_output!(HalfVector, HalfVectorBuilder, Halfvec:
+    halfvec_in, halfvec_out, halfvec_typmod_in, halfvec_recv, halfvec_send);
 
 fn parse<T: DenseElement>(text: &[u8], typmod: i32) -> Result<DenseBuilder<T>> {
     let mut vector = DenseBuilder::zeros(text::element_capacity(text));

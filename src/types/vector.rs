@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use vectorgpu_core::limits::MAX_DIMS;
-use vectorgpu_core::vector::{DenseElement, check_typmod};
+use vectorgpu_core::vector::{DenseElement, check_typmod, f16};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::value::{Layout, Value, ValueBuilder};
@@ -31,6 +31,11 @@ pub(crate) type DenseBuilder<T> = ValueBuilder<DenseLayout<T>>;
 pub(crate) type Vector<'a> = Dense<'a, f32>;
 /// A `vector` being built.
 pub(crate) type VectorBuilder = DenseBuilder<f32>;
+/// A value of type `halfvec`.
+pub(crate) type HalfVector<'a> = Dense<'a, f16>;
+/// A `halfvec` being built.
+pub(crate) type HalfVectorBuilder = DenseBuilder<f16>;
+
 impl<T: DenseElement> Layout for DenseLayout<T> {
     const NAME: &'static str = T::TYPE.name();
 
@@ -151,6 +156,23 @@ mod tests {
             let vector = unsafe { Vector::from_datum(datum) }.expect("well-formed");
             assert_eq!(vector.elements(), elements);
         }
+    }
+
+    #[pg_test]
+    fn a_built_halfvec_takes_two_bytes_an_element_and_reads_back() {
+        let elements = [1.0, -2.0, -0.0].map(f16::from_f32);
+        let datum = HalfVectorBuilder::from_elements(&elements)
+            .into_datum()
+            .expect("not null");
+        // SAFETY: the datum just built, of 8 + 2 * 3 bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 14) };
+        assert_eq!(bytes, [14 << 2, 0, 0, 0, 3, 0, 0, 0, 0, 0x3c, 0, 0xc0, 0, 0x80]);
+        // SAFETY: the datum just built.
+        let vector = unsafe { HalfVector::from_datum(datum) }.expect("well-formed");
+        assert_eq!(vector.elements(), elements);
+        // SAFETY: the datum just built, though no vector: what this function is to find out.
+        let error = unsafe { Vector::from_datum(datum) }.err().expect("refused");
+        assert!(error.message().starts_with("malformed vector value: "));
     }
 
     #[pg_test]
