@@ -37,9 +37,14 @@ extension_sql_file!(
     requires = ["operators"]
 );
 extension_sql_file!(
+    "../sql/44_sparsevec.sql",
+    name = "sparsevec",
+    requires = ["halfvec"]
+);
+extension_sql_file!(
     "../sql/50_access_method.sql",
     name = "access_method",
-    requires = ["halfvec"]
+    requires = ["sparsevec"]
 );
 extension_sql_file!(
     "../sql/60_vectorgpu.sql",

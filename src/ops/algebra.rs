@@ -1,11 +1,13 @@
 //! Element-wise operations and parts of vectors.
 
 use pgrx::prelude::*;
+use vectorgpu_core::sparse::distance as sparse_distance;
 use vectorgpu_core::vector::{DenseElement, algebra, check_same_dims};
 use vectorgpu_core::{Result, distance};
 
 use crate::error::OrRaise;
 use crate::types::bit::BitBuilder;
+use crate::types::sparse::{SparseVector, SparseVectorBuilder};
 use crate::types::varlena::AggregateCall;
 use crate::types::vector::{Dense, DenseBuilder, HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 
@@ -100,4 +102,11 @@ fn concatenation<T: DenseElement>(a: &[T], b: &[T]) -> Result<DenseBuilder<T>> {
 fn part<T: DenseElement>(a: &[T], start: i32, count: i32) -> Result<DenseBuilder<T>> {
     let range = algebra::subvector_range(T::TYPE, a.len(), start, count)?;
     Ok(DenseBuilder::from_elements(&a[range]))
+}
+
+/// `l2_normalize(sparsevec) -> sparsevec`; a zero vector stays zero.
+#[pg_extern(sql = false)]
+fn sparsevec_l2_normalize(a: SparseVector<'_>) -> SparseVectorBuilder {
+    let normalized = sparse_distance::l2_normalize(a.elements());
+    SparseVectorBuilder::from_sparse(normalized.as_sparse())
 }

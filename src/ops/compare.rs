@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 
 use pgrx::prelude::*;
+use vectorgpu_core::sparse;
 use vectorgpu_core::vector::algebra;
 
+use crate::types::sparse::SparseVector;
 use crate::types::vector::{HalfVector, Vector};
 
 /// The comparisons of one type, `(T, T) -> boolean`, and `T_cmp(T, T) -> integer`: -1, 0 or 1. `$compare` orders what
@@ -53,3 +55,5 @@ comparisons!(Vector, algebra::compare:
     vector_lt, vector_le, vector_eq, vector_ne, vector_ge, vector_gt, vector_cmp);
 comparisons!(HalfVector, algebra::compare:
     halfvec_lt, halfvec_le, halfvec_eq, halfvec_ne, halfvec_ge, halfvec_gt, halfvec_cmp);
+comparisons!(SparseVector, sparse::compare:
+    sparsevec_lt, sparsevec_le, sparsevec_eq, sparsevec_ne, sparsevec_ge, sparsevec_gt, sparsevec_cmp);

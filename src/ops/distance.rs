@@ -1,10 +1,13 @@
-//! Distances and norms. The values are those of `vectorgpu_core::distance`, which index scans order by, too.
+//! Distances and norms. The values are those of `vectorgpu_core::distance`, which index scans order by, too, and of
+//! `vectorgpu_core::sparse::distance`.
 
 use pgrx::prelude::*;
 use vectorgpu_core::distance;
+use vectorgpu_core::sparse::{self, distance as sparse_distance};
 use vectorgpu_core::vector;
 
 use crate::error::OrRaise;
+use crate::types::sparse::SparseVector;
 use crate::types::vector::{HalfVector, Vector};
 
 /// The distances of two values of one type, all `(T, T) -> float8`, and its norm, `(T) -> float8`. Operands of different
@@ -68,6 +71,9 @@ distances!(Vector, vector, distance:
 distances!(HalfVector, vector, distance:
     halfvec_l2_distance, halfvec_l2_squared_distance, halfvec_inner_product, halfvec_negative_inner_product,
     halfvec_cosine_distance, halfvec_l1_distance, halfvec_l2_norm);
+distances!(SparseVector, sparse, sparse_distance:
+    sparsevec_l2_distance, sparsevec_l2_squared_distance, sparsevec_inner_product,
+    sparsevec_negative_inner_product, sparsevec_cosine_distance, sparsevec_l1_distance, sparsevec_l2_norm);
 
 /// `vector_spherical_distance(vector, vector) -> float8`: the angle between unit vectors, divided by pi.
 #[pg_extern(sql = false)]

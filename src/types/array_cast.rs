@@ -6,9 +6,12 @@
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, IntoDatum, pg_sys};
 use vectorgpu_core::Result;
-use vectorgpu_core::vector::{DenseElement, check_elements, checked_nearest};
+use vectorgpu_core::sparse::SparseBuffer;
+use vectorgpu_core::vector::{DenseElement, check_elements, check_typmod, checked_nearest};
+use vectorgpu_core::vector_type::VectorType;
 
 use super::array::ArrayArgument;
+use super::sparse::SparseVectorBuilder;
 use super::vector::{DenseBuilder, HalfVectorBuilder, VectorBuilder};
 use crate::error::OrRaise;
 
@@ -42,6 +45,8 @@ array_casts!(VectorBuilder, dense:
     int4_array_to_vector, float4_array_to_vector, float8_array_to_vector, numeric_array_to_vector);
 array_casts!(HalfVectorBuilder, dense:
     int4_array_to_halfvec, float4_array_to_halfvec, float8_array_to_halfvec, numeric_array_to_halfvec);
+array_casts!(SparseVectorBuilder, sparse:
+    int4_array_to_sparsevec, float4_array_to_sparsevec, float8_array_to_sparsevec, numeric_array_to_sparsevec);
 
 /// A dense vector of the array's values, which are asked for once its shape is known to be right.
 fn dense<T: DenseElement, I: Iterator<Item = f32>>(
@@ -55,6 +60,19 @@ fn dense<T: DenseElement, I: Iterator<Item = f32>>(
     }
     check_elements(&vector)?;
     Ok(vector)
+}
+
+/// A sparse vector of the array's values that are not zero; else as [`dense`].
+fn sparse<I: Iterator<Item = f32>>(
+    array: &ArrayArgument<'_>,
+    typmod: i32,
+    values: impl FnOnce() -> Result<I>,
+) -> Result<SparseVectorBuilder> {
+    let dims = array.dense_len()?;
+    VectorType::Sparsevec.check_dims(dims)?;
+    check_typmod(typmod, dims)?;
+    let vector = SparseBuffer::from_values(values()?)?;
+    Ok(SparseVectorBuilder::from_sparse(vector.as_sparse()))
 }
 
 #[expect(

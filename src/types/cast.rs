@@ -6,10 +6,12 @@ use pgrx::array::FlatArray;
 use pgrx::memcx::MemCx;
 use pgrx::palloc::PBox;
 use pgrx::prelude::*;
+use vectorgpu_core::sparse::{self, SparseBuffer};
 use vectorgpu_core::vector::{DenseElement, check_typmod, checked_narrow};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::vector::{HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
+use super::sparse::{SparseVector, SparseVectorBuilder};
+use super::vector::{Dense, DenseBuilder, HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 use crate::error::OrRaise;
 
 /// `vector(vector, integer, boolean) -> vector`: checks the dimensions.
@@ -73,4 +75,48 @@ fn vector_to_halfvec(vector: Vector<'_>, typmod: i32, _explicit: bool) -> HalfVe
     let mut halves = HalfVectorBuilder::checked_zeros(vector.len(), typmod).or_raise();
     checked_narrow(&vector, &mut halves).or_raise();
     halves
+}
+
+/// `sparsevec(sparsevec, integer, boolean) -> sparsevec`: checks the dimensions.
+#[pg_extern(sql = false)]
+fn sparsevec_to_sparsevec(vector: SparseVector<'_>, typmod: i32, _explicit: bool) -> SparseVector<'_> {
+    check_typmod(typmod, vector.elements().dims).or_raise();
+    vector
+}
+
+/// `vector_to_sparsevec(vector, integer, boolean) -> sparsevec`.
+#[pg_extern(sql = false)]
+fn vector_to_sparsevec(vector: Vector<'_>, typmod: i32, _explicit: bool) -> SparseVectorBuilder {
+    from_dense(&vector, typmod).or_raise()
+}
+
+/// `halfvec_to_sparsevec(halfvec, integer, boolean) -> sparsevec`.
+#[pg_extern(sql = false)]
+fn halfvec_to_sparsevec(vector: HalfVector<'_>, typmod: i32, _explicit: bool) -> SparseVectorBuilder {
+    from_dense(&vector, typmod).or_raise()
+}
+
+fn from_dense<T: DenseElement>(vector: &Dense<'_, T>, typmod: i32) -> Result<SparseVectorBuilder> {
+    check_typmod(typmod, vector.len())?;
+    let sparse = SparseBuffer::from_dense(vector)?;
+    Ok(SparseVectorBuilder::from_sparse(sparse.as_sparse()))
+}
+
+/// `sparsevec_to_vector(sparsevec, integer, boolean) -> vector`.
+#[pg_extern(sql = false)]
+fn sparsevec_to_vector(vector: SparseVector<'_>, typmod: i32, _explicit: bool) -> VectorBuilder {
+    to_dense(&vector, typmod).or_raise()
+}
+
+/// `sparsevec_to_halfvec(sparsevec, integer, boolean) -> halfvec`.
+#[pg_extern(sql = false)]
+fn sparsevec_to_halfvec(vector: SparseVector<'_>, typmod: i32, _explicit: bool) -> HalfVectorBuilder {
+    to_dense(&vector, typmod).or_raise()
+}
+
+fn to_dense<T: DenseElement>(vector: &SparseVector<'_>, typmod: i32) -> Result<DenseBuilder<T>> {
+    let vector = vector.elements();
+    let mut dense = DenseBuilder::checked_zeros(vector.dims, typmod)?;
+    sparse::to_dense(vector, &mut dense)?;
+    Ok(dense)
 }

@@ -1,6 +1,6 @@
 //! The distances that the SQL operators return, with pgvector's semantics.
 //!
-//! Of dense vectors of either element type.
+//! Of dense vectors of either element type; those of sparse vectors are in `sparse`.
 //! Must not know pages or backends. Invariant: [`l2_from_squared`] of a `SquaredL2` score and [`cosine_from_parts`] of
 //! a `Dot` score and two stored `|x|^2` are bit for bit what [`l2`] and [`cosine`] return for the same vectors, because
 //! all of them use the kernels of `cpu`. The two vectors of every function have the same length (callers check).

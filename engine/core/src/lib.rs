@@ -20,6 +20,7 @@ pub mod metric;
 pub mod quantize;
 pub mod random;
 pub mod sample;
+pub mod sparse;
 pub mod vector;
 pub mod vector_type;
 
