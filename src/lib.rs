@@ -41,10 +41,11 @@ extension_sql_file!(
     name = "sparsevec",
     requires = ["halfvec"]
 );
+extension_sql_file!("../sql/46_bit.sql", name = "bit", requires = ["sparsevec"]);
 extension_sql_file!(
     "../sql/50_access_method.sql",
     name = "access_method",
-    requires = ["sparsevec"]
+    requires = ["bit"]
 );
 extension_sql_file!(
     "../sql/60_vectorgpu.sql",

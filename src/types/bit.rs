@@ -5,7 +5,7 @@
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::value::{Layout, ValueBuilder};
+use super::value::{Layout, Value, ValueBuilder};
 
 /// Bytes of the number of bits, after the length word.
 const HEADER_BYTES: usize = 4;
@@ -13,6 +13,8 @@ const HEADER_BYTES: usize = 4;
 /// The layout of a bit string.
 pub(crate) struct BitLayout;
 
+/// A bit string in PostgreSQL's memory.
+pub(crate) type BitString<'a> = Value<'a, BitLayout>;
 /// A bit string being built.
 pub(crate) type BitBuilder = ValueBuilder<BitLayout>;
 
@@ -33,6 +35,18 @@ impl Layout for BitLayout {
 fn bit_count(payload: &[u8]) -> Option<usize> {
     let count = i32::from_ne_bytes(*payload.first_chunk()?);
     usize::try_from(count).ok()
+}
+
+impl BitString<'_> {
+    /// Number of bits.
+    pub(crate) fn count(&self) -> usize {
+        bit_count(self.payload()).expect("checked when the value was made")
+    }
+
+    /// The bits, eight to a byte; padding bits are zero.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.payload()[HEADER_BYTES..]
+    }
 }
 
 impl BitBuilder {

@@ -1,6 +1,6 @@
 //! The distances that the SQL operators return, with pgvector's semantics.
 //!
-//! Of dense vectors of either element type; those of sparse vectors are in `sparse`.
+//! Of dense vectors of either element type, and of bit strings; those of sparse vectors are in `sparse`.
 //! Must not know pages or backends. Invariant: [`l2_from_squared`] of a `SquaredL2` score and [`cosine_from_parts`] of
 //! a `Dot` score and two stored `|x|^2` are bit for bit what [`l2`] and [`cosine`] return for the same vectors, because
 //! all of them use the kernels of `cpu`. The two vectors of every function have the same length (callers check).
@@ -15,7 +15,8 @@
 //! assert_eq!(distance::cosine(&a, &[2.0, 4.0, 4.0]), 0.0);
 //! ```
 
-use crate::metric::Score;
+use crate::cpu::kernels;
+use crate::metric::{CodeScore, Score};
 use crate::vector::DenseElement;
 
 /// Computes `sum((a_i - b_i)^2)` in f32.
@@ -65,6 +66,29 @@ pub fn norm_squared<T: DenseElement>(a: &[T]) -> f32 {
 /// Computes `sum(|a_i - b_i|)`, `<+>`, summed in f32.
 pub fn l1<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
     f64::from(T::l1(a, b))
+}
+
+/// Counts the bits in which two bit strings of the same length differ, `<~>`.
+pub fn hamming(a: &[u8], b: &[u8]) -> f64 {
+    f64::from(bit_count(CodeScore::Hamming, a, b))
+}
+
+/// Computes the Jaccard distance in `[0, 1]` of two bit strings of the same length, `<%>`: one less the share of the
+/// bits set in both among those set in either; 1 when none is set in both.
+pub fn jaccard(a: &[u8], b: &[u8]) -> f64 {
+    let both = bit_count(CodeScore::AndCount, a, b);
+    if both == 0 {
+        return 1.0;
+    }
+    let either = u64::from(both) + u64::from(bit_count(CodeScore::Hamming, a, b));
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^32")]
+    let either = either as f64;
+    1.0 - f64::from(both) / either
+}
+
+/// A count of bits, exact because a bit string of SQL has fewer than 2^31.
+fn bit_count(score: CodeScore, a: &[u8], b: &[u8]) -> u32 {
+    kernels().code_row(score, a, b).cast_unsigned()
 }
 
 const SIGN: u64 = 1 << 63;
@@ -140,6 +164,34 @@ mod tests {
         assert_eq!(cosine(&A, &B), 1.0 - 2.0 / (9.0f64 * 10.25).sqrt());
         assert!((spherical_distance(&[1.0, 0.0], &[0.0, 1.0]) - 0.5).abs() < 1e-15);
         assert_eq!(l2_normalize(&A), [1.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0]);
+    }
+
+    #[test]
+    fn bits_are_counted_in_every_byte() {
+        for length in [0, 1, 7, 8, 9, 63, 64, 65, 200, 2000] {
+            let a: Vec<u8> = (0..length)
+                .map(|i: u32| (i * 37 % 251).to_le_bytes()[0])
+                .collect();
+            let b: Vec<u8> = (0..length)
+                .map(|i: u32| (i * 91 % 241).to_le_bytes()[0])
+                .collect();
+            let count = |operation: fn(u8, u8) -> u8| -> u32 {
+                a.iter()
+                    .zip(&b)
+                    .map(|(a, b)| operation(*a, *b).count_ones())
+                    .sum()
+            };
+            let (different, both, either) = (count(|a, b| a ^ b), count(|a, b| a & b), count(|a, b| a | b));
+            assert_eq!(hamming(&a, &b), f64::from(different), "{length}");
+            let expected = if both == 0 {
+                1.0
+            } else {
+                1.0 - f64::from(both) / f64::from(either)
+            };
+            assert_eq!(jaccard(&a, &b), expected, "{length}");
+        }
+        assert_eq!(jaccard(&[0], &[0]), 1.0);
+        assert_eq!(jaccard(&[0b11], &[0b11]), 0.0);
     }
 
     #[test]
