@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import items
 import psycopg
 import pytest
 from items import Scan
+from programs import run_program
 
 LISTS = 30
 
@@ -25,14 +25,14 @@ def test_dump_and_restore_bring_back_rows_index_and_options(
     items.create_items(connection, items.uniform(5_000, 32))
     items.create_index(connection, LISTS, "cosine", "f16")
     dump = str(tmp_path / "dump")
-    program(bindir, "pg_dump", "-d", shared_cluster.dsn("test"), f"--format={file_format}", f"--file={dump}")
+    run_program(bindir, "pg_dump", "-d", shared_cluster.dsn("test"), f"--format={file_format}", f"--file={dump}")
     connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
     connection.execute("CREATE DATABASE restored")
     dsn = shared_cluster.dsn("restored")
     if file_format == "custom":
-        program(bindir, "pg_restore", "-d", dsn, "--exit-on-error", dump)
+        run_program(bindir, "pg_restore", "-d", dsn, "--exit-on-error", dump)
     else:
-        program(bindir, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", dump)
+        run_program(bindir, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", dump)
     with psycopg.connect(dsn, autocommit=True) as restored:
         assert definition(restored) == definition(connection)
         assert items.indexed_ids(restored, LISTS, "cosine") == list(range(5_000))
@@ -42,12 +42,6 @@ def test_dump_and_restore_bring_back_rows_index_and_options(
             items.assert_same_answer(
                 items.through_index(restored, query, scan), items.through_index(connection, query, scan)
             )
-
-
-def program(bindir: Path, name: str, *arguments: str) -> None:
-    """Runs a client program and shows what it says when it fails."""
-    done = subprocess.run([str(bindir / name), *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, f"{name}: {done.stderr}"
 
 
 def test_extension_can_be_dropped_and_created_again(connection, database):
