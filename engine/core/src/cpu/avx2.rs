@@ -138,22 +138,39 @@ fn rows<const OP: u8, const F16: bool, const R: usize>(query: &[f32], rows: &[u8
 /// Three passes over vectors that the first one brings into the cache: twelve sums would not stay in 16 registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn cosine_parts(a: &[f32], b: &[u8]) -> CosineParts {
-    // This group's sums and those of the group before it; which is which does not matter to the fold.
-    let mut current = [_mm256_setzero_ps(); 2];
-    let mut other = current;
-    for group in b.chunks(GROUP * width::<false>()) {
-        let x = load_padded::<false>(group, group.len() / width::<false>());
-        current = [
-            step::<DOT>(current[0], x.0, x.0),
-            step::<DOT>(current[1], x.1, x.1),
-        ];
-        std::mem::swap(&mut current, &mut other);
-    }
     CosineParts {
         dot: rows::<DOT, false, 1>(a, b, &[])[0],
         norm_sq_a: rows::<DOT, false, 1>(a, bytemuck::cast_slice(a), &[])[0],
-        norm_sq_b: folded([current[0], current[1], other[0], other[1]]),
+        norm_sq_b: norm_squared(b),
     }
+}
+
+/// The product of a row, of any alignment, with itself.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn norm_squared(row: &[u8]) -> f32 {
+    let dims = row.len() / width::<false>();
+    let mut sums = [_mm256_setzero_ps(); LANES / REGISTER];
+    let mut i = 0;
+    while i + LANES <= dims {
+        for (part, sum) in sums.iter_mut().enumerate() {
+            let at = (i + part * REGISTER) * width::<false>();
+            // SAFETY: i + 32 <= dims, and a part of it starts at a multiple of 8 below 32.
+            let x = unsafe { load::<false>(row.as_ptr().wrapping_add(at)) };
+            *sum = step::<DOT>(*sum, x, x);
+        }
+        i += LANES;
+    }
+    for part in [0, 2] {
+        if i == dims {
+            break;
+        }
+        let count = GROUP.min(dims - i);
+        let x = load_padded::<false>(&row[i * width::<false>()..], count);
+        sums[part] = step::<DOT>(sums[part], x.0, x.0);
+        sums[part + 1] = step::<DOT>(sums[part + 1], x.1, x.1);
+        i += count;
+    }
+    folded(sums)
 }
 
 const fn width<const F16: bool>() -> usize {
