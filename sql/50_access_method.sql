@@ -9,15 +9,35 @@ COMMENT ON ACCESS METHOD ivf IS 'inverted-file index for nearest-neighbour searc
 
 CREATE FUNCTION ivf_vector_l2_support() RETURNS int4
     AS 'MODULE_PATHNAME', 'ivf_vector_l2_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION ivf_vector_l2_support() IS 'ivf support function: order by Euclidean distance';
+COMMENT ON FUNCTION ivf_vector_l2_support() IS 'ivf support function: order vector by Euclidean distance';
 
 CREATE FUNCTION ivf_vector_ip_support() RETURNS int4
     AS 'MODULE_PATHNAME', 'ivf_vector_ip_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION ivf_vector_ip_support() IS 'ivf support function: order by negative inner product';
+COMMENT ON FUNCTION ivf_vector_ip_support() IS 'ivf support function: order vector by negative inner product';
 
 CREATE FUNCTION ivf_vector_cosine_support() RETURNS int4
     AS 'MODULE_PATHNAME', 'ivf_vector_cosine_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION ivf_vector_cosine_support() IS 'ivf support function: order by cosine distance';
+COMMENT ON FUNCTION ivf_vector_cosine_support() IS 'ivf support function: order vector by cosine distance';
+
+CREATE FUNCTION ivf_vector_l1_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_vector_l1_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_vector_l1_support() IS 'ivf support function: order vector by taxicab distance';
+
+CREATE FUNCTION ivf_halfvec_l2_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_halfvec_l2_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_halfvec_l2_support() IS 'ivf support function: order halfvec by Euclidean distance';
+
+CREATE FUNCTION ivf_halfvec_ip_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_halfvec_ip_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_halfvec_ip_support() IS 'ivf support function: order halfvec by negative inner product';
+
+CREATE FUNCTION ivf_halfvec_cosine_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_halfvec_cosine_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_halfvec_cosine_support() IS 'ivf support function: order halfvec by cosine distance';
+
+CREATE FUNCTION ivf_halfvec_l1_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_halfvec_l1_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_halfvec_l1_support() IS 'ivf support function: order halfvec by taxicab distance';
 
 CREATE OPERATOR CLASS vector_l2_ops
     DEFAULT FOR TYPE vector USING ivf AS
@@ -36,3 +56,33 @@ CREATE OPERATOR CLASS vector_cosine_ops
     OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
     FUNCTION 1 ivf_vector_cosine_support();
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivf IS 'nearest by cosine distance';
+
+CREATE OPERATOR CLASS vector_l1_ops
+    FOR TYPE vector USING ivf AS
+    OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_vector_l1_support();
+COMMENT ON OPERATOR CLASS vector_l1_ops USING ivf IS 'nearest by taxicab distance';
+
+CREATE OPERATOR CLASS halfvec_l2_ops
+    FOR TYPE halfvec USING ivf AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_halfvec_l2_support();
+COMMENT ON OPERATOR CLASS halfvec_l2_ops USING ivf IS 'nearest by Euclidean distance';
+
+CREATE OPERATOR CLASS halfvec_ip_ops
+    FOR TYPE halfvec USING ivf AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_halfvec_ip_support();
+COMMENT ON OPERATOR CLASS halfvec_ip_ops USING ivf IS 'nearest by negative inner product';
+
+CREATE OPERATOR CLASS halfvec_cosine_ops
+    FOR TYPE halfvec USING ivf AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_halfvec_cosine_support();
+COMMENT ON OPERATOR CLASS halfvec_cosine_ops USING ivf IS 'nearest by cosine distance';
+
+CREATE OPERATOR CLASS halfvec_l1_ops
+    FOR TYPE halfvec USING ivf AS
+    OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_halfvec_l1_support();
+COMMENT ON OPERATOR CLASS halfvec_l1_ops USING ivf IS 'nearest by taxicab distance';

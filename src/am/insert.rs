@@ -8,10 +8,10 @@ use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::opclass::indexed_by;
 use crate::error::OrRaise;
 use crate::pg::interrupt;
 use crate::pg::store::PgStore;
-use crate::types::vector::Vector;
 
 #[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
@@ -27,13 +27,15 @@ pub(super) unsafe extern "C-unwind" fn aminsert(
 ) -> bool {
     // SAFETY: the server passes one value and its null flag for the one column.
     if !unsafe { *is_null } {
-        // SAFETY: as above; the value is a vector, unchanged during the call.
-        let vector = unsafe { Vector::from_datum(*values) }.or_raise();
+        let elements = indexed_by(index).or_raise().elements;
+        let mut decoded = Vec::new();
+        // SAFETY: as above; the value is of the operator class's type, unchanged during the call.
+        let vector = unsafe { elements.read(*values, &mut decoded) }.or_raise();
         // SAFETY: the server passes a valid TID.
         let tid = tid_of(unsafe { *heap_tid });
         // SAFETY: the index is open during the call.
         let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
-        insert(&store, tid, vector.elements()).or_raise();
+        insert(&store, tid, &vector).or_raise();
     }
     false
 }

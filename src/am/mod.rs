@@ -21,7 +21,7 @@ use pgrx::{PgBox, pg_sys};
 use crate::pg::options;
 
 pub(crate) use many::{AT_ONCE, ManySearch};
-pub(crate) use opclass::metric_of;
+pub(crate) use opclass::{IndexedBy, indexed_by};
 pub(crate) use ordered_scan::OrderedScan;
 pub(crate) use scan::{last_scan, probes_of};
 

@@ -1,7 +1,7 @@
 //! Operator classes: which metric an index orders by, and whether a class is well formed.
 //!
 //! A class of `ivf` has one ordering operator (strategy 1, returning float8) and one support function (1), which takes
-//! nothing and returns the code of the metric.
+//! nothing and returns the code of the metric, and that of the type above it: so a class may be made for any type with the layout.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -9,46 +9,83 @@ use vectorgpu_core::metric::Metric;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
+use crate::types::elements::ElementType;
 
 const METRIC_SUPPORT: u16 = 1;
 
-/// `ivf_vector_l2_support() -> int4`.
-#[pg_extern(sql = false)]
-fn ivf_vector_l2_support() -> i32 {
-    i32::from(Metric::L2.code())
+/// Where the type of the values stands in what a support function returns; the metric's code comes below it.
+const TYPE_SHIFT: u32 = 8;
+
+/// What an index orders, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexedBy {
+    /// The operator.
+    pub(crate) metric: Metric,
+    /// What the column's values are.
+    pub(crate) elements: ElementType,
 }
 
-/// `ivf_vector_ip_support() -> int4`.
-#[pg_extern(sql = false)]
-fn ivf_vector_ip_support() -> i32 {
-    i32::from(Metric::InnerProduct.code())
+impl IndexedBy {
+    const fn code(self) -> i32 {
+        self.metric.code() as i32 | (self.elements.code() as i32) << TYPE_SHIFT
+    }
+
+    fn from_code(code: i32) -> Option<Self> {
+        let [metric, elements, 0, 0] = code.to_le_bytes() else {
+            return None;
+        };
+        Some(Self {
+            metric: Metric::from_code(metric).ok()?,
+            elements: ElementType::from_code(elements)?,
+        })
+    }
 }
 
-/// `ivf_vector_cosine_support() -> int4`.
-#[pg_extern(sql = false)]
-fn ivf_vector_cosine_support() -> i32 {
-    i32::from(Metric::Cosine.code())
+/// The support functions of the operator classes.
+macro_rules! support_functions {
+    ($($name:ident: $elements:ident, $metric:ident;)*) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "() -> int4`.")]
+            #[pg_extern(sql = false)]
+            fn $name() -> i32 {
+                IndexedBy {
+                    metric: Metric::$metric,
+                    elements: ElementType::$elements,
+                }
+                .code()
+            }
+        )*
+    };
 }
 
-/// The metric of an open index.
+support_functions! {
+    ivf_vector_l2_support: Single, L2;
+    ivf_vector_ip_support: Single, InnerProduct;
+    ivf_vector_cosine_support: Single, Cosine;
+    ivf_vector_l1_support: Single, L1;
+    ivf_halfvec_l2_support: Half, L2;
+    ivf_halfvec_ip_support: Half, InnerProduct;
+    ivf_halfvec_cosine_support: Half, Cosine;
+    ivf_halfvec_l1_support: Half, L1;
+}
+
+/// What an open index orders, and by what.
 ///
 /// # Errors
-/// `InvalidArgument` when its operator class names none.
-pub(crate) fn metric_of(index: pg_sys::Relation) -> Result<Metric> {
+/// `InvalidArgument` when its operator class does not say it.
+pub(crate) fn indexed_by(index: pg_sys::Relation) -> Result<IndexedBy> {
     // SAFETY: the caller's index is open and has one column; the server raises an error without the function.
     let code = unsafe {
         let function = pg_sys::index_getprocinfo(index, 1, METRIC_SUPPORT);
         pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid)
     };
-    let code = u8::try_from(code.value())
-        .ok()
-        .and_then(|code| Metric::from_code(code).ok());
-    code.ok_or_else(|| {
+    let code = i32::try_from(code.value()).ok();
+    code.and_then(IndexedBy::from_code).ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidArgument,
-            "the operator class's support function names no metric",
+            "the operator class's support function names no metric and type",
         )
-        .with_hint("Use one of vector_l2_ops, vector_ip_ops and vector_cosine_ops.")
+        .with_hint("Use an operator class of vectorgpu, such as vector_l2_ops.")
     })
 }
 

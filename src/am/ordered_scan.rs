@@ -20,7 +20,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::pg::heap_rows::HeapRows;
 use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
-use crate::types::vector::Vector;
+use crate::types::elements::BuiltElements;
 
 /// The strategy of an operator class's one ordering operator.
 const STRATEGY: u16 = 1;
@@ -90,7 +90,7 @@ impl<'a> OrderedScan<'a> {
 
     /// Puts the `k` rows nearest to `query` into `rows`, nearest first, their TIDs as ids; fewer where the scan ends before. A
     /// TID is that of the row that the snapshot sees, wherever the chain of its versions begins.
-    pub(crate) fn nearest(&mut self, query: &Vector<'_>, k: usize, rows: &mut Vec<Neighbour>) {
+    pub(crate) fn nearest(&mut self, query: &BuiltElements<'_>, k: usize, rows: &mut Vec<Neighbour>) {
         rows.clear();
         self.start(query.as_datum());
         while rows.len() < k {
@@ -106,13 +106,13 @@ impl<'a> OrderedScan<'a> {
     /// may be nearer, or they are too few. The query is only needed where a distance is not exact.
     pub(crate) fn nearest_among(
         &mut self,
-        query: Option<&Vector<'_>>,
+        query: Option<&BuiltElements<'_>>,
         found: &FoundOfMany,
         k: usize,
         rows: &mut Vec<Neighbour>,
     ) -> bool {
         rows.clear();
-        self.query = query.map_or(pg_sys::Datum::null(), Vector::as_datum);
+        self.query = query.map_or(pg_sys::Datum::null(), BuiltElements::as_datum);
         let mut farthest = f64::INFINITY;
         for row in &found.rows {
             // Rows come by their bounds, and no more than the k nearest can be among the first.

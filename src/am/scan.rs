@@ -19,18 +19,20 @@ use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, Sear
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::opclass::indexed_by;
 use crate::error::OrRaise;
 use crate::gpu::policy::{self, SearchBook, SearchWork};
 use crate::gpu::residency;
 use crate::guc;
 use crate::pg::store::PgStore;
 use crate::pg::{interrupt, options, setting};
-use crate::types::vector::Vector;
+use crate::types::elements::ElementType;
 
 struct ScanState {
     store: PgStore,
     search: Search,
     backend: CpuBackend,
+    elements: ElementType,
     started: bool,
     /// Why it computes where it does.
     why: &'static str,
@@ -219,6 +221,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         store,
         search,
         backend: CpuBackend::new(),
+        elements: indexed_by(index)?.elements,
         why: place.why,
         book: place.book,
         started: false,
@@ -273,9 +276,10 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
     if key.sk_flags & pg_sys::SK_ISNULL.cast_signed() != 0 {
         state.search.start(None, exact)?;
     } else {
-        // SAFETY: the operator's right argument is a vector.
-        let query = unsafe { Vector::from_datum(key.sk_argument) }?;
-        state.search.start(Some(query.elements()), exact)?;
+        let mut decoded = Vec::new();
+        // SAFETY: the operator's right argument is of the operator class's type.
+        let query = unsafe { state.elements.read(key.sk_argument, &mut decoded) }?;
+        state.search.start(Some(&query), exact)?;
     }
     state.started = true;
     // SAFETY: the index is open.

@@ -8,6 +8,7 @@ use vectorgpu_core::exact::{COPIES_K_MAX, ExactSearch, NEIGHBOUR_BYTES, block_ro
 use vectorgpu_core::limits::MAX_RESULTS;
 use vectorgpu_core::metric::Metric;
 
+use super::search::rounded;
 use super::vector_column::VectorColumn;
 use super::{return_found, within};
 use crate::error::OrRaise;
@@ -47,6 +48,11 @@ fn search_all(
     #[expect(unsafe_code, reason = "an array says its element type only at run time")]
     // SAFETY: the only SQL function over this one takes vector[].
     let queries = unsafe { queries.vectors() }?;
+    let rounded = rounded(column.elements(), &queries)?;
+    let queries: Vec<&[f32]> = match &rounded {
+        Some(rounded) => rounded.iter().map(Vec::as_slice).collect(),
+        None => queries.iter().map(Vector::elements).collect(),
+    };
     let Some(first) = queries.first() else {
         return Ok(());
     };
@@ -64,7 +70,7 @@ fn search_all(
     let mut number = 0;
     for queries in queries.chunks(together) {
         let dims = queries[0].len();
-        let elements = queries.iter().map(Vector::elements);
+        let elements = queries.iter().copied();
         let mut search = ExactSearch::new(metric, dims, k, elements)?;
         if let Some(copies) = place.copies() {
             let rows = block_rows(dims, copies.block_rows()?);

@@ -44,7 +44,15 @@ fn cluster(
     rows: &mut ResultRows,
 ) -> Result<()> {
     let lists = within("k", k, 1, MAX_LISTS)? as usize;
-    let by = NearestBy::from(Metric::from_name(metric)?);
+    let metric = Metric::from_name(metric)?;
+    if !metric.has_products() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("kmeans has no metric \"{}\"", metric.name()),
+        )
+        .with_hint("Use one of l2, inner_product and cosine."));
+    }
+    let by = NearestBy::from(metric);
     let column = VectorColumn::open(relation, column_name, rows.type_of(CENTROID))?;
     let Some(sample) = Sample::of(&column, lists, seed.cast_unsigned())? else {
         return Ok(());

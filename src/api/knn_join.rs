@@ -46,7 +46,7 @@ fn join(
     let k = within("k", k, 1, MAX_RESULTS)? as usize;
     let probes = within("probes", probes, 0, MAX_LISTS)?;
     let open = searcher::open_index(index)?;
-    let column = VectorColumn::open(relation, column_name, open.input_type())?;
+    let column = VectorColumn::open_for(relation, column_name, &open)?;
     if exclude_self && relation != open.table_oid() {
         return Err(not_a_self_join(&open));
     }

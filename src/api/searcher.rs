@@ -11,7 +11,7 @@ use vectorgpu_core::ivf::search::many::FoundOfMany;
 use crate::am::{self, ManySearch, OrderedScan};
 use crate::pg::relation::OpenIndex;
 use crate::pg::setting::SettingScope;
-use crate::types::vector::{Vector, VectorBuilder};
+use crate::types::elements::ElementsBuilder;
 
 /// Most rows of each that are found so; a scan of its own finds more.
 const AT_ONCE_ROWS_MAX: usize = 56;
@@ -39,7 +39,7 @@ struct Scans<'a> {
     scan: OrderedScan<'a>,
     k: usize,
     /// The query that the scan is at, which reads it as a datum.
-    query: Option<VectorBuilder>,
+    query: ElementsBuilder,
     found: Vec<Neighbour>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Searcher<'a> {
             scans: Scans {
                 scan,
                 k,
-                query: None,
+                query: ElementsBuilder::new(am::indexed_by(open.index())?.elements),
                 found: Vec::new(),
             },
             _settings: settings,
@@ -128,24 +128,13 @@ impl Scans<'_> {
             let answered = of_query(place).is_some_and(|found| {
                 // Where the index has the operator's values, nothing is computed from the query.
                 let is_needed = found.rows.iter().any(|row| !row.exact);
-                let query = is_needed.then(|| as_vector(&mut self.query, elements));
+                let query = is_needed.then(|| self.query.value(elements));
                 scan.nearest_among(query.as_ref(), found, k, rows)
             });
             if !answered {
-                scan.nearest(&as_vector(&mut self.query, elements), k, rows);
+                scan.nearest(&self.query.value(elements), k, rows);
             }
             take(rows);
         }
     }
-}
-
-/// A vector of these elements, in `memory`.
-fn as_vector<'m>(memory: &'m mut Option<VectorBuilder>, elements: &[f32]) -> Vector<'m> {
-    let vector = memory.get_or_insert_with(|| VectorBuilder::from_elements(elements));
-    if vector.len() == elements.len() {
-        vector.copy_from_slice(elements);
-    } else {
-        *vector = VectorBuilder::from_elements(elements);
-    }
-    vector.as_value()
 }

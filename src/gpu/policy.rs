@@ -139,6 +139,9 @@ pub(crate) unsafe fn scan_place(
     if !interrupt::is_client_backend() {
         return Ok(placed(None, "workers do not use the GPU"));
     }
+    if !meta.metric.has_products() {
+        return Ok(placed(None, "taxicab distances are computed on the CPU"));
+    }
     match Device::chosen() {
         Device::Cpu => Ok(placed(None, "vectorgpu.device is cpu")),
         Device::Gpu(choice) => {
@@ -329,6 +332,12 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork
 pub(crate) fn prewarm_copies(index: pg_sys::Relation, meta: &Meta) -> Result<IndexCopies> {
     // SAFETY: the caller's index is open.
     let oid = unsafe { relation::oid(index) };
+    if !meta.metric.has_products() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "taxicab distances are computed on the CPU, which keeps no copies of lists",
+        ));
+    }
     if Device::chosen() == Device::Cpu {
         return Err(Error::new(
             ErrorKind::Unsupported,

@@ -11,7 +11,6 @@ use pgrx::pg_sys;
 use vectorgpu_compute::{CopiedIndex, DeviceChoice, IndexCopies, IndexUsage, ListCache, OnFailure};
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::layout::Meta;
-use vectorgpu_core::ivf::search::many::ranking_metric;
 use vectorgpu_core::metric::Storage;
 
 use super::lifecycle;
@@ -89,7 +88,7 @@ pub(crate) unsafe fn centroid_copies(
     let (oid, number) = unsafe { (relation::oid(index), current_number(index, meta, &cache)) };
     let copied = CopiedIndex {
         number: number + CENTROIDS,
-        metric: ranking_metric(meta.metric),
+        metric: meta.metric.of_lists(),
         storage: Storage::F32,
         dims: meta.dims as usize,
         rows: u64::from(meta.lists),

@@ -6,6 +6,7 @@ pub(crate) mod array;
 mod array_cast;
 pub(crate) mod bit;
 mod cast;
+pub(crate) mod elements;
 mod io;
 mod io_sparse;
 mod message;

@@ -46,7 +46,7 @@ fn check_scores(engine: &Engine, score: Score, element: Element, query: &[f32], 
         let bytes = &codes[row * element.code_bytes(dims)..][..element.code_bytes(dims)];
         let allowed = match score {
             // All terms are positive: their sum is the score.
-            Score::SquaredL2 => tolerance(std::iter::once(want), dims),
+            Score::SquaredL2 | Score::L1 => tolerance(std::iter::once(want), dims),
             Score::Dot => {
                 let magnitudes: Vec<f32> = query.iter().map(|q| q.abs()).collect();
                 let sum = reference::score(score, element, &magnitudes, &absolute(element, bytes));
@@ -88,7 +88,7 @@ fn score_agrees_with_its_twin_for_every_shape() {
             let values = random.floats(n * dims);
             for element in [Element::F32, Element::F16] {
                 let codes = encode(element, &values);
-                for score in [Score::SquaredL2, Score::Dot] {
+                for score in [Score::SquaredL2, Score::Dot, Score::L1] {
                     check_scores(&engine, score, element, &query, &codes);
                 }
             }

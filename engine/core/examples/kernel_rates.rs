@@ -29,17 +29,16 @@ const PAGE: usize = 8192;
 #[derive(Clone, Copy)]
 enum Scan {
     Rows(Score, Element),
-    L1(Element),
     Codes(CodeScore),
 }
 
 const SCANS: [(&str, Scan); 10] = [
     ("l2 f32", Scan::Rows(Score::SquaredL2, Element::F32)),
     ("dot f32", Scan::Rows(Score::Dot, Element::F32)),
-    ("l1 f32", Scan::L1(Element::F32)),
+    ("l1 f32", Scan::Rows(Score::L1, Element::F32)),
     ("l2 f16", Scan::Rows(Score::SquaredL2, Element::F16)),
     ("dot f16", Scan::Rows(Score::Dot, Element::F16)),
-    ("l1 f16", Scan::L1(Element::F16)),
+    ("l1 f16", Scan::Rows(Score::L1, Element::F16)),
     ("dot int8", Scan::Codes(CodeScore::DotI8)),
     ("l2 int8", Scan::Codes(CodeScore::SquaredL2I8)),
     ("hamming", Scan::Codes(CodeScore::Hamming)),
@@ -49,7 +48,7 @@ const SCANS: [(&str, Scan); 10] = [
 impl Scan {
     fn row_bytes(self, dims: usize) -> usize {
         match self {
-            Self::Rows(_, element) | Self::L1(element) => element.code_bytes(dims),
+            Self::Rows(_, element) => element.code_bytes(dims),
             Self::Codes(CodeScore::DotI8 | CodeScore::SquaredL2I8) => dims,
             Self::Codes(_) => bits::code_bytes(dims),
         }
@@ -67,7 +66,6 @@ impl Scan {
             let part = &part[..n * row_bytes];
             match self {
                 Self::Rows(score, element) => kernels.block(score, element, &query, part, &mut scores[..n]),
-                Self::L1(element) => kernels.l1_block(element, &query, part, &mut scores[..n]),
                 Self::Codes(score) => kernels.code_block(score, code, part, &mut counts[..n]),
             }
             black_box((&scores, &counts));
@@ -156,7 +154,6 @@ fn pages(scan: Scan, kernels: &Kernels, dims: usize, memory: &[u8]) {
         let rows = &page(i)[..used];
         match scan {
             Scan::Rows(score, element) => kernels.block(score, element, &query, rows, &mut scores),
-            Scan::L1(element) => kernels.l1_block(element, &query, rows, &mut scores),
             Scan::Codes(score) => kernels.code_block(score, code, rows, &mut counts),
         }
         black_box((&scores, &counts));

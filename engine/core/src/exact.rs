@@ -119,7 +119,7 @@ impl<'q> ExactSearch<'q> {
         self.rows.values.extend_from_slice(vector);
         let norm_sq = match self.metric {
             Metric::Cosine => distance::norm_squared(vector),
-            Metric::L2 | Metric::InnerProduct => 0.0,
+            Metric::L2 | Metric::InnerProduct | Metric::L1 => 0.0,
         };
         self.rows.push(id, norm_sq, 0.0);
         if self.rows.ids.len() >= self.block_rows {
@@ -206,11 +206,12 @@ mod tests {
             let mut table: Vec<_> = (0..rows).map(|_| vector()).collect();
             table[1] = vec![0.0; dims];
             table[2] = table[0].clone();
-            for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
                 let operator = |a: &[f32], b: &[f32]| match metric {
                     Metric::L2 => distance::l2(a, b),
                     Metric::InnerProduct => distance::negative_inner_product(a, b),
                     Metric::Cosine => distance::cosine(a, b),
+                    Metric::L1 => distance::l1(a, b),
                 };
                 let slices = queries.iter().map(Vec::as_slice);
                 let mut search = ExactSearch::new(metric, dims, k, slices).unwrap();

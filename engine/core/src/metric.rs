@@ -13,6 +13,8 @@ pub enum Metric {
     InnerProduct = 2,
     /// Cosine distance, `<=>`.
     Cosine = 3,
+    /// Taxicab distance, `<+>`.
+    L1 = 4,
 }
 
 /// The numbers of a row that kernels read as floats.
@@ -53,6 +55,8 @@ pub enum Score {
     SquaredL2,
     /// `sum(q_i * x_i)`.
     Dot,
+    /// `sum(|q_i - x_i|)`.
+    L1,
 }
 
 /// The raw integer a kernel computes for a pair of quantised codes (`quantize::int8`, `quantize::bits`): exact, in
@@ -80,6 +84,7 @@ impl Metric {
             1 => Ok(Self::L2),
             2 => Ok(Self::InnerProduct),
             3 => Ok(Self::Cosine),
+            4 => Ok(Self::L1),
             _ => Err(Error::corrupt(format!("unknown metric code {code}"))),
         }
     }
@@ -94,7 +99,29 @@ impl Metric {
         match self {
             Self::L2 => Score::SquaredL2,
             Self::InnerProduct | Self::Cosine => Score::Dot,
+            Self::L1 => Score::L1,
         }
+    }
+
+    /// The metric by which lists are formed and ranked. Rows that are near by the taxicab distance are so by the Euclidean one, for
+    /// which k-means is made: few lists are ranked otherwise. Cosine does not depend on the query's length, and no centroid
+    /// has another than 1.
+    pub const fn of_lists(self) -> Self {
+        match self {
+            Self::L2 | Self::L1 => Self::L2,
+            Self::InnerProduct | Self::Cosine => Self::InnerProduct,
+        }
+    }
+
+    /// Whether rows in `storage` can be ordered by this metric: other codes than floats have no bounds for `L1`.
+    pub const fn allows(self, storage: Storage) -> bool {
+        !matches!((self, storage), (Self::L1, Storage::Int8 | Storage::Rabitq))
+    }
+
+    /// Whether products of vectors tell how far they are: what searches of copies on a device, and of many queries at once, rest
+    /// on.
+    pub const fn has_products(self) -> bool {
+        !matches!(self, Self::L1)
     }
 
     /// Whether k-means works on the unit sphere for this metric, as pgvector does for `<#>` and `<=>`.
@@ -108,6 +135,7 @@ impl Metric {
             Self::L2 => "l2",
             Self::InnerProduct => "inner_product",
             Self::Cosine => "cosine",
+            Self::L1 => "l1",
         }
     }
 
@@ -116,11 +144,11 @@ impl Metric {
     /// # Errors
     /// `InvalidArgument` for any other.
     pub fn from_name(name: &str) -> Result<Self> {
-        let all = [Self::L2, Self::InnerProduct, Self::Cosine];
+        let all = [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1];
         let found = all.into_iter().find(|metric| metric.name() == name);
         found.ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, format!("unknown metric \"{name}\""))
-                .with_hint("Use one of l2, inner_product and cosine.")
+                .with_hint("Use one of l2, inner_product, cosine and l1.")
         })
     }
 }
@@ -142,9 +170,13 @@ impl Storage {
     /// The storage that suits `rows` rows of `dims` dimensions. Reading fewer bytes is what makes a scan fast, and the
     /// order stays exact: 1-bit codes where there are bytes to save and they tell enough rows apart, else int8 wherever
     /// its scale and bounds do not outweigh what its codes save.
-    pub fn suited(dims: usize, rows: f64) -> Self {
+    ///
+    /// For a metric that codes say nothing about, half the bytes.
+    pub fn suited(metric: Metric, dims: usize, rows: f64) -> Self {
         if dims < INT8_DIMS_MIN {
             Self::F32
+        } else if !metric.allows(Self::Int8) {
+            Self::F16
         } else if dims < RABITQ_DIMS_MIN || rows < RABITQ_ROWS_MIN {
             Self::Int8
         } else {

@@ -245,6 +245,7 @@ impl QueryNorms {
             Metric::InnerProduct => -self.dot_upper_bound(score, row),
             Metric::Cosine if self.is_zero || row.is_zero => return f64::NAN,
             Metric::Cosine => self.cosine_bound(score, row),
+            Metric::L1 => self.l1_bound(score, row),
         };
         if bound.is_finite() {
             bound
@@ -270,6 +271,7 @@ impl QueryNorms {
             Metric::L2 => distance::l2_from_squared(score),
             Metric::InnerProduct => -f64::from(score),
             Metric::Cosine => distance::cosine_from_parts(score, self.norm_sq, norm_sq),
+            Metric::L1 => f64::from(score),
         }
     }
 
@@ -294,6 +296,21 @@ impl QueryNorms {
         let of_row = (squared.sqrt() * (1.0 - F64_SLACK) - f64::from(residual)).max(0.0);
         let squared = (1.0 - self.operator_gamma) * of_row * of_row - flushed;
         squared.max(0.0).sqrt() * (1.0 - F64_SLACK)
+    }
+
+    /// All terms are at least 0, so the score is within `gamma` of the exact `|q - x'|_1`, but for flushes of operands and sums, at
+    /// most three of `ETA` each. Then `|q - x|_1 >= |q - x'|_1 - |x - x'|_1`, where `|x - x'|_1 <= sqrt(n) |x - x'|`; and the operator's sum
+    /// is within the same kind of bound of `|q - x|_1`.
+    fn l1_bound(&self, score: f32, row: RowFactors) -> f64 {
+        let flushed = 4.0 * self.dims * ETA;
+        let sum = (f64::from(score) - flushed).max(0.0) / (1.0 + self.score_gamma);
+        let residual = self.dims.sqrt() * f64::from(row.residual) * (1.0 + F64_SLACK);
+        // NaN must not pass as 0.
+        if !f64::from(score).is_finite() || !residual.is_finite() {
+            return f64::NEG_INFINITY;
+        }
+        let of_row = (sum * (1.0 - F64_SLACK) - residual).max(0.0);
+        ((1.0 - self.operator_gamma) * of_row - flushed).max(0.0) * (1.0 - F64_SLACK)
     }
 
     /// An upper bound of the operator's f32 sum of `q_i x_i`: from the score, its rounding `gamma |q| |x'|`, the

@@ -13,7 +13,7 @@ use vectorgpu_core::ivf::centroids::Centroids;
 use vectorgpu_core::ivf::copy::prewarm;
 use vectorgpu_core::ivf::layout::{ListHead, Tid};
 use vectorgpu_core::ivf::search::many::{
-    CheckedLists, Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many, ranking_metric,
+    CheckedLists, Choosing, Finding, FoundForEach, ManyCopies, ManyQueries, nearest_of_many,
 };
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
@@ -327,7 +327,7 @@ fn many_queries_at_once_find_what_each_finds_alone() {
             let mut index = Index::build(metric, storage, 20, ROWS, 9, 3);
             index.delete(|tid| tid.0 % 5 == 0);
             let mut lists = MemoryCopies::new(metric, is_exact);
-            let mut centroids = MemoryCopies::new(ranking_metric(metric), is_exact);
+            let mut centroids = MemoryCopies::new(metric.of_lists(), is_exact);
             let mut random = Random(6);
             let mut queries: Vec<Vec<f32>> = (0..30).map(|_| random.vector(20)).collect();
             queries.push(vec![0.0; 20]);

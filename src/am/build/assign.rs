@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::ranges::RangeSorts;
 use crate::am::insert::tid_of;
 use crate::error::OrRaise;
-use crate::types::vector::Vector;
+use crate::types::elements::ElementType;
 
 /// The table, its new index, and what the server says of it.
 #[derive(Clone, Copy)]
@@ -27,12 +27,15 @@ pub(super) struct Source {
 /// One participant's part of the assignment.
 pub(super) struct Assigner<'a> {
     dims: usize,
+    elements: ElementType,
     encoder: RowEncoder,
     centroids: &'a [f32],
     batches: &'a mut dyn Batches,
     sorts: RangeSorts,
     list_rows: Vec<u64>,
     tally: Tally<'a>,
+    /// Memory for the elements of a row.
+    decoded: Vec<f32>,
 }
 
 impl<'a> Assigner<'a> {
@@ -46,12 +49,14 @@ impl<'a> Assigner<'a> {
     ) -> Self {
         Self {
             dims: plan.dims(),
+            elements: plan.elements,
             encoder: RowEncoder::new(&plan.meta(0)),
             centroids,
             batches,
             sorts,
             list_rows: vec![0; plan.lists as usize],
             tally,
+            decoded: Vec::new(),
         }
     }
 
@@ -141,8 +146,12 @@ unsafe extern "C-unwind" fn take(
     if is_null {
         return;
     }
-    // SAFETY: the value is a vector, unchanged during this call; the server passes a valid TID.
-    let (vector, tid) = unsafe { (Vector::from_datum(value), tid_of(*tid)) };
-    let taken = vector.and_then(|vector| assigner.take(tid, vector.elements()));
+    // SAFETY: the server passes a valid TID.
+    let tid = tid_of(unsafe { *tid });
+    let mut decoded = std::mem::take(&mut assigner.decoded);
+    // SAFETY: the value is of the operator class's type, unchanged during this call.
+    let vector = unsafe { assigner.elements.read(value, &mut decoded) };
+    let taken = vector.and_then(|vector| assigner.take(tid, &vector));
+    assigner.decoded = decoded;
     taken.or_raise();
 }

@@ -8,8 +8,9 @@ use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use crate::am::metric_of;
+use crate::am::{IndexedBy, indexed_by};
 use crate::pg::options;
+use crate::types::elements::ElementType;
 
 /// Builds are repeatable; a different sample would be as good.
 const SEED: u64 = 0x7665_6374_6f72;
@@ -20,6 +21,7 @@ const MANY_ROWS: f64 = 1e6;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) metric: Metric,
+    pub(super) elements: ElementType,
     pub(super) storage: Storage,
     pub(super) dims: u32,
     pub(super) lists: u32,
@@ -51,7 +53,7 @@ impl Plan {
         let plan = unsafe { Self::for_empty(index) }?;
         let options = options::of_index(index);
         let lists = options.lists.unwrap_or_else(|| lists_for(rows));
-        let suited = || Storage::suited(plan.dims(), rows);
+        let suited = || Storage::suited(plan.metric, plan.dims(), rows);
         Ok(Self {
             lists,
             storage: options.storage.unwrap_or_else(suited),
@@ -77,14 +79,28 @@ impl Plan {
         else {
             return Err(
                 Error::new(ErrorKind::InvalidArgument, "column does not have dimensions").with_hint(
-                    "Declare the column as vector(n), or index an expression like (column::vector(n)).",
+                    "Declare the column as vector(n) or halfvec(n), or index an expression like (column::vector(n)).",
                 ),
             );
         };
         let options = options::of_index(index);
-        let storage = options.storage.unwrap_or_else(|| Storage::suited(dims, 0.0));
+        let IndexedBy { metric, elements } = indexed_by(index)?;
+        let storage = options
+            .storage
+            .unwrap_or_else(|| Storage::suited(metric, dims, 0.0));
+        if !metric.allows(storage) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "storage \"{}\" cannot be ordered by taxicab distance",
+                    storage.name()
+                ),
+            )
+            .with_hint("Use f32 or f16, or leave the choice to auto."));
+        }
         Ok(Self {
-            metric: metric_of(index)?,
+            metric,
+            elements,
             storage,
             dims: u32::try_from(dims).expect("at most 16,000"),
             lists: options.lists.unwrap_or_else(|| lists_for(0.0)),

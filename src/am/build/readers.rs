@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
-use crate::types::vector::Vector;
+use crate::types::elements::{ElementType, Elements};
 
 const KEY_SHARED: u64 = 1;
 const KEY_POINTERS: u64 = 2;
@@ -33,6 +33,7 @@ pub(super) struct ToastPointer([u8; POINTER_BYTES]);
 struct Shared {
     pointers: usize,
     workers: usize,
+    elements: ElementType,
 }
 
 impl ToastPointer {
@@ -58,9 +59,10 @@ impl ToastPointer {
         u32::from_ne_bytes([a, b, c, d])
     }
 
-    fn read(&self) -> Result<Vector<'_>> {
-        // SAFETY: the bytes are a datum of type vector, which nobody changes.
-        unsafe { Vector::from_datum(pg_sys::Datum::from(self.0.as_ptr())) }
+    /// The elements behind it, in `decoded` where they are not single-precision numbers.
+    fn read<'a>(&'a self, elements: ElementType, decoded: &'a mut Vec<f32>) -> Result<Elements<'a>> {
+        // SAFETY: the bytes are a datum of the column's type, which nobody changes.
+        unsafe { elements.read(pg_sys::Datum::from(self.0.as_ptr()), decoded) }
     }
 }
 
@@ -79,6 +81,7 @@ fn worker_of(at: usize, workers: usize) -> usize {
 /// The pointers are those of vectors in a table that this process has locked, and a snapshot keeps them.
 pub(super) unsafe fn read(
     pointers: &[ToastPointer],
+    elements: ElementType,
     workers: i32,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<bool> {
@@ -90,11 +93,12 @@ pub(super) unsafe fn read(
             c"vectorgpu_sample_worker".as_ptr(),
             workers,
         );
-        let queues = launch(context, pointers);
+        let queues = launch(context, pointers, elements);
         let is_read = !queues.is_empty();
         if is_read {
             receive(
                 pointers,
+                elements,
                 (*context).nworkers.unsigned_abs() as usize,
                 &queues,
                 take,
@@ -114,6 +118,7 @@ pub(super) unsafe fn read(
 unsafe fn launch(
     context: *mut pg_sys::ParallelContext,
     pointers: &[ToastPointer],
+    elements: ElementType,
 ) -> Vec<*mut pg_sys::shm_mq_handle> {
     // SAFETY: every chunk is estimated before the segment is made; workers start when all is written.
     unsafe {
@@ -131,6 +136,7 @@ unsafe fn launch(
         shared.cast::<Shared>().write(Shared {
             pointers: pointers.len(),
             workers: wanted,
+            elements,
         });
         copies
             .cast::<ToastPointer>()
@@ -172,13 +178,15 @@ unsafe fn queue_memory(memory: *mut c_void, worker: usize) -> *mut c_void {
 /// As `read`'s caller; `queues` are those of the first workers.
 unsafe fn receive(
     pointers: &[ToastPointer],
+    elements: ElementType,
     wanted: usize,
     queues: &[*mut pg_sys::shm_mq_handle],
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
+    let mut decoded = Vec::new();
     for (at, pointer) in pointers.iter().enumerate() {
         let Some(queue) = queues.get(worker_of(at, wanted)) else {
-            take(pointer.read()?.elements())?;
+            take(&pointer.read(elements, &mut decoded)?)?;
             continue;
         };
         let (mut bytes, mut data) = (0, std::ptr::null_mut());
@@ -231,9 +239,10 @@ unsafe fn send(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> 
         pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut())
     };
     let own = pointers.chunks(RUN).skip(worker).step_by(shared.workers);
+    let mut decoded = Vec::new();
     for pointer in own.flatten() {
-        let vector = pointer.read()?;
-        let bytes: &[u8] = bytemuck::cast_slice(vector.elements());
+        let vector = pointer.read(shared.elements, &mut decoded)?;
+        let bytes: &[u8] = bytemuck::cast_slice(&vector);
         let (wait, flush) = (false, false);
         // SAFETY: the queue is attached, the bytes are read during the call; waiting processes interrupts.
         let result = unsafe { pg_sys::shm_mq_send(queue, bytes.len(), bytes.as_ptr().cast(), wait, flush) };

@@ -15,7 +15,6 @@ use super::phase::Phase;
 use super::plan::Plan;
 use super::readers::{self, ToastPointer};
 use crate::pg::interrupt;
-use crate::types::vector::Vector;
 
 /// Blocks to look at for one row that is wanted, as a factor: more blocks, less clustering of the sample.
 const OVERSAMPLING: f64 = 4.0;
@@ -127,16 +126,17 @@ unsafe fn read(
         let pointers: Option<Vec<ToastPointer>> = datums.iter().map(pointer).collect();
         let by_workers = |pointers: Vec<ToastPointer>| {
             // SAFETY: as the caller's.
-            unsafe { readers::read(&pointers, workers, &mut push) }
+            unsafe { readers::read(&pointers, plan.elements, workers, &mut push) }
         };
         if pointers.map_or(Ok(false), by_workers)? {
             return Ok(());
         }
     }
+    let mut decoded = Vec::new();
     for datum in datums {
         // SAFETY: as the caller's.
         unsafe {
-            push(Vector::from_datum(datum)?.elements())?;
+            push(&plan.elements.read(datum, &mut decoded)?)?;
             pg_sys::pfree(datum.cast_mut_ptr());
         }
     }

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use vectorgpu_core::Result;
 use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::assign::Source;
 use super::plan::Plan;
 use super::ranges::ListRanges;
 use super::slots::{SlotShape, Slots};
 use crate::pg::bulk;
+use crate::types::elements::ElementType;
 
 const KEY_SHARED: u64 = 1;
 const KEY_TABLE_SCAN: u64 = 2;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     /// Whether the index's pages go to the WAL; the leader's relation cache knows, a worker's may not.
     pub(super) logged: bool,
     metric: u8,
+    elements: u8,
     storage: u8,
     dims: u32,
     lists: u32,
@@ -96,6 +98,7 @@ impl Shared {
             concurrent,
             logged,
             metric: plan.metric.code(),
+            elements: plan.elements.code(),
             storage: plan.storage.code(),
             dims: plan.dims,
             lists: plan.lists,
@@ -125,6 +128,8 @@ impl Shared {
     pub(super) fn plan(&self) -> Result<Plan> {
         Ok(Plan {
             metric: Metric::from_code(self.metric)?,
+            elements: ElementType::from_code(self.elements)
+                .ok_or_else(|| Error::new(ErrorKind::Internal, "unknown type of elements"))?,
             storage: Storage::from_code(self.storage)?,
             dims: self.dims,
             lists: self.lists,

@@ -34,7 +34,7 @@ impl ExactPlace {
     /// Under `gpu` or an adapter's name: what opening the GPU reports; `Cancelled`.
     pub(crate) fn choose(metric: Metric, work: &ExactWork) -> Result<Self> {
         let mut place = Self::on_cpu();
-        if !interrupt::is_client_backend() {
+        if !interrupt::is_client_backend() || !metric.has_products() {
             return Ok(place);
         }
         match Device::chosen() {

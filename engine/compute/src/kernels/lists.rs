@@ -243,6 +243,8 @@ pub(crate) fn metric_code(metric: Metric) -> u32 {
         Metric::L2 => 0,
         Metric::InnerProduct => 1,
         Metric::Cosine => 2,
+        // No kernel takes it: there are no bounds of a query (`ListQueryBounds::new`), and so no search.
+        Metric::L1 => 3,
     }
 }
 

@@ -100,6 +100,7 @@ impl From<Score> for RowScore {
         match score {
             Score::SquaredL2 => Self::SquaredL2,
             Score::Dot => Self::Dot,
+            Score::L1 => Self::L1,
         }
     }
 }

@@ -160,6 +160,12 @@ impl Kernels {
             (Score::Dot, Element::F32) => self.dot_f32,
             (Score::SquaredL2, Element::F16) => self.squared_l2_f16,
             (Score::Dot, Element::F16) => self.dot_f16,
+            (Score::L1, Element::F32) => self.l1_f32,
+            (Score::L1, Element::F16) => {
+                let mut scores = [0.0];
+                self.block(score, element, query, row, &mut scores);
+                return scores[0];
+            }
         };
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { kernel(query, row) }
@@ -177,6 +183,8 @@ impl Kernels {
             (Score::Dot, Element::F32) => self.dot_f32_block,
             (Score::SquaredL2, Element::F16) => self.squared_l2_f16_block,
             (Score::Dot, Element::F16) => self.dot_f16_block,
+            (Score::L1, Element::F32) => self.l1_f32_block,
+            (Score::L1, Element::F16) => self.l1_f16_block,
         };
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { kernel(query, rows, scores) }
@@ -190,22 +198,6 @@ impl Kernels {
         assert_eq!(a.len(), b.len(), "vector length");
         // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
         unsafe { (self.l1_f32)(a, bytemuck::cast_slice(b)) }
-    }
-
-    /// Computes `sum(|q_i - x_i|)` of `query` against `scores.len()` consecutive encoded rows, of any alignment; of f32
-    /// rows bit for bit what [`Self::l1`] returns.
-    ///
-    /// # Panics
-    /// When `rows` is not `scores.len()` rows long.
-    pub fn l1_block(&self, element: Element, query: &[f32], rows: &[u8], scores: &mut [f32]) {
-        let bytes = element.code_bytes(query.len()).checked_mul(scores.len());
-        assert_eq!(Some(rows.len()), bytes, "block length");
-        let kernel = match element {
-            Element::F32 => self.l1_f32_block,
-            Element::F16 => self.l1_f16_block,
-        };
-        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
-        unsafe { kernel(query, rows, scores) }
     }
 
     /// Computes the score of two quantised codes, of any alignment: int8 codes a byte an element, 1-bit codes eight

@@ -19,7 +19,7 @@ const ROWS: &[usize] = if cfg!(miri) {
 } else {
     &[0, 1, 2, 3, 4, 5, 7, 9, 33]
 };
-const SCORES: [Score; 2] = [Score::SquaredL2, Score::Dot];
+const SCORES: [Score; 3] = [Score::SquaredL2, Score::Dot, Score::L1];
 /// Miri knows AVX2, but not the instructions of F16C.
 const STORAGES: &[Element] = if cfg!(all(miri, target_feature = "f16c")) {
     &[Element::F32]
@@ -90,6 +90,7 @@ fn reference(score: Score, a: &[f32], b: &[f32]) -> (f64, f64) {
     let terms = a.iter().zip(b).map(|(a, b)| match score {
         Score::SquaredL2 => (f64::from(*a) - f64::from(*b)).powi(2),
         Score::Dot => f64::from(*a) * f64::from(*b),
+        Score::L1 => (f64::from(*a) - f64::from(*b)).abs(),
     });
     (terms.clone().sum(), terms.map(f64::abs).sum())
 }
@@ -263,7 +264,7 @@ fn l1_blocks_are_those_of_single_vectors() {
                 let (q, wild) = (values.vector(dims), values.wild(rows * dims));
                 let codes = Unaligned::new(&encode(element, &wild));
                 let mut scores = vec![f32::NAN; rows];
-                table.l1_block(element, &q, codes.bytes(), &mut scores);
+                table.block(Score::L1, element, &q, codes.bytes(), &mut scores);
                 for (row, got) in decode(element, codes.bytes()).chunks(dims).zip(scores) {
                     let expected = scalar::KERNELS.l1(&q, row);
                     assert!(same(got, expected), "{} {element:?} {dims}", table.name);

@@ -153,7 +153,7 @@ impl<'q> ByCopies<'q> {
             self.encoded.clear();
             for row in part.chunks_exact(dims) {
                 let norm_sq = match self.metric {
-                    Metric::L2 => 0.0,
+                    Metric::L2 | Metric::L1 => 0.0,
                     Metric::InnerProduct => distance::norm_squared(row),
                     Metric::Cosine => rows.norms[place],
                 };

@@ -201,6 +201,8 @@ impl Int8Query {
             Metric::Cosine => self
                 .norms
                 .cosine_bound_of(self.dot_upper_bound(dot, row), Self::factors(row)),
+            // Nothing follows from products.
+            Metric::L1 => f64::NEG_INFINITY,
         };
         if bound.is_finite() {
             bound
@@ -318,6 +320,10 @@ impl Int8Query {
                 floor: 0.0,
                 share: (1.0 - cut) as f32,
             },
+            Metric::L1 => {
+                kept.extend(0..coarse_products.len());
+                return;
+            }
         };
         let terms = ScreenTerms {
             limit: cut,
@@ -371,6 +377,7 @@ mod tests {
             Metric::L2 => l2(q, x),
             Metric::InnerProduct => negative_inner_product(q, x),
             Metric::Cosine => cosine(q, x),
+            Metric::L1 => distance::l1(q, x),
         }
     }
 

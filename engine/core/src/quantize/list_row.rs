@@ -87,7 +87,8 @@ impl<'a> ListQuery<'a> {
 }
 
 impl ListQueryBounds {
-    /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0.
+    /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0; or
+    /// copies of rows cannot be searched by this metric.
     pub fn new(metric: Metric, query: &[f32]) -> Option<Self> {
         let rounding = Rounding::new(metric, query.len());
         let norm = distance::norm(query) * (1.0 + F64_SLACK);
@@ -105,6 +106,7 @@ impl ListQueryBounds {
                 }
                 [1.0, rounded_up(norm), 0.0, nearest(inverse)]
             }
+            Metric::L1 => return None,
         };
         let product_head = match metric {
             Metric::L2 => [
@@ -113,7 +115,7 @@ impl ListQueryBounds {
                 rounded_up(rounding.score * norm),
                 nearest(norm * norm),
             ],
-            Metric::InnerProduct | Metric::Cosine => head,
+            Metric::InnerProduct | Metric::Cosine | Metric::L1 => head,
         };
         Some(Self {
             head,

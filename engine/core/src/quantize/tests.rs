@@ -33,6 +33,7 @@ fn device_score(score: Score, order: Order, flushing: bool, q: &[f32], x: &[f32]
                 (d, d)
             }
             Score::Dot => (f(*q), f(*x)),
+            Score::L1 => (f(f(*q) - f(*x)).abs(), 1.0),
         })
         .collect();
     let sum = |pairs: &mut dyn Iterator<Item = &(f32, f32)>| pairs.fold(0.0, |s, (a, b)| f(s + f(a * b)));
@@ -146,6 +147,7 @@ proptest! {
             (Metric::L2, distance::l2(&q, &x)),
             (Metric::InnerProduct, distance::negative_inner_product(&q, &x)),
             (Metric::Cosine, distance::cosine(&q, &x)),
+            (Metric::L1, distance::l1(&q, &x)),
         ] {
             let score = device_score(metric.score(), order, flushing, &q, &decoded);
             let bound = query.lower_bound(metric, score, row);

@@ -249,11 +249,12 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::L2 => distance::l2(a, b),
         Metric::InnerProduct => distance::negative_inner_product(a, b),
         Metric::Cosine => distance::cosine(a, b),
+        Metric::L1 => distance::l1(a, b),
     }
 }
 
 fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {
-    let score = |centroid: &[f32]| match metric {
+    let score = |centroid: &[f32]| match metric.of_lists() {
         Metric::L2 => distance::l2(centroid, vector),
         _ => -distance::inner_product(centroid, vector),
     };

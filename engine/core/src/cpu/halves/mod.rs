@@ -45,6 +45,7 @@ impl Kernels {
         let kernel = match score {
             Score::SquaredL2 => self.halves.squared_l2,
             Score::Dot => self.halves.dot,
+            Score::L1 => self.halves.l1,
         };
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
         unsafe { kernel(a, b) }

@@ -29,7 +29,7 @@ impl RoundedCentroids {
         let (dims, lists) = (meta.dims as usize, meta.lists as usize);
         let mut read = Self {
             dims,
-            metric: ranking_metric(meta.metric),
+            metric: meta.metric.of_lists(),
             codes: Vec::new(),
             scale: Vec::new(),
             residual: Vec::new(),
@@ -82,14 +82,5 @@ impl RoundedCentroids {
             norm_sq: &self.norm_sq,
         };
         query.score_bounds(products, runs, bounds);
-    }
-}
-
-/// Lists of the spherical metrics are ranked by their inner products.
-fn ranking_metric(metric: Metric) -> Metric {
-    if metric.is_spherical() {
-        Metric::InnerProduct
-    } else {
-        Metric::L2
     }
 }

@@ -161,6 +161,9 @@ impl Meta {
             built_rows: page::u64_at(page, META_BUILT_ROWS_AT),
             seed: page::u64_at(page, META_SEED_AT),
         };
+        if !meta.metric.allows(meta.storage) {
+            return corrupt("the index's metapage contradicts itself".into());
+        }
         let planned = Self::plan(meta.metric, meta.storage, dims, lists, meta.built_rows, meta.seed);
         let fixed = Self {
             free_head: NO_BLOCK,

@@ -228,6 +228,7 @@ pub(super) fn entry_of(metric: Metric, query_norm_sq: f32, hit: &CopyHit) -> Ent
         (Score::SquaredL2, _) => distance::l2_from_squared(score),
         (Score::Dot, Metric::Cosine) => distance::cosine_from_parts(score, query_norm_sq, norm_sq),
         (Score::Dot, _) => -f64::from(score),
+        (Score::L1, _) => f64::from(score),
     };
     Entry::new(value, hit.tid, Source::Exact)
 }

@@ -75,7 +75,7 @@ pub struct FoundForEach {
 pub struct ManyCopies<'a> {
     /// Of the lists.
     pub lists: &'a mut dyn ListCopies,
-    /// Of the centroids, as one list of rows whose TIDs are the lists, under [`ranking_metric`].
+    /// Of the centroids, as one list of rows whose TIDs are the lists, under [`Metric::of_lists`].
     pub centroids: Option<&'a mut dyn ListCopies>,
     /// Which of the lists were looked at under the snapshot of these searches.
     pub checked: &'a mut CheckedLists,
@@ -93,14 +93,6 @@ impl CheckedLists {
     fn of(&mut self, lists: u32) -> &mut [Fresh] {
         self.0.resize(lists as usize, Fresh::Unknown);
         &mut self.0
-    }
-}
-
-/// The metric by which lists are ranked.
-pub const fn ranking_metric(metric: Metric) -> Metric {
-    match metric {
-        Metric::L2 => Metric::L2,
-        Metric::InnerProduct | Metric::Cosine => Metric::InnerProduct,
     }
 }
 

@@ -194,7 +194,7 @@ impl Ranking {
             scores.clear();
             centroids::with_one(store, meta, list.list, &mut self.gathered, |centroid| {
                 let block = centroid_block(centroid, dims);
-                cpu.score(meta.metric.score(), &query.values, block, scores, &mut || true)
+                cpu.score(score_of(meta), &query.values, block, scores, &mut || true)
             })??;
             self.lists[place] = Ranked::exact(order_key(sign * self.scores[0]), list.list);
         }
@@ -210,7 +210,7 @@ impl Ranking {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         let dims = meta.dims as usize;
-        let (score, batch_bytes) = (meta.metric.score(), backend.batch_bytes());
+        let (score, batch_bytes) = (score_of(meta), backend.batch_bytes());
         let mut run = Run::new(dims * 4, meta.lists as usize, &mut self.scratch);
         self.gathered.clear();
         let mut block = meta.centroids_first;
@@ -275,13 +275,14 @@ fn centroid_block(codes: &[u8], dims: usize) -> RowBlock<'_> {
     }
 }
 
+/// What lists are ranked by.
+fn score_of(meta: &Meta) -> Score {
+    meta.metric.of_lists().score()
+}
+
 /// Scores that grow with nearness count negatively.
 fn sign_of(meta: &Meta) -> f32 {
-    if meta.metric.score() == Score::Dot {
-        -1.0
-    } else {
-        1.0
-    }
+    if score_of(meta) == Score::Dot { -1.0 } else { 1.0 }
 }
 
 /// NaN last, whatever its sign.
@@ -292,8 +293,8 @@ fn order_key(key: f32) -> f32 {
 /// How far an inexact backend's score may lie from the exact one's.
 fn score_slack(meta: &Meta, query: &Query, key: f32) -> f32 {
     let gamma = 2.0 * quantize::rounding_bound(meta.dims as usize);
-    let scale = match meta.metric.score() {
-        Score::SquaredL2 => f64::from(key.abs()) * 1.01,
+    let scale = match score_of(meta) {
+        Score::SquaredL2 | Score::L1 => f64::from(key.abs()) * 1.01,
         // Centroids of spherical k-means have unit length.
         Score::Dot => query.norm * 1.01,
     };

@@ -13,7 +13,7 @@ use super::super::centroids;
 use super::super::copy::{CopyHit, CopyMark, ListCopies, PendingMany, Probed, SentQueries};
 use super::super::layout::Meta;
 use super::super::store::PageStore;
-use super::many::{ManyCopies, QUERIES_A_RUN, ranking_metric};
+use super::many::{ManyCopies, QUERIES_A_RUN};
 use super::rank_together::nearest_lists_of_each;
 
 /// Lists to ask for beyond those that are wanted: they lie closer together than rows do.
@@ -53,7 +53,7 @@ impl Ranking {
             return Ok(None);
         }
         copy_centroids(store, meta, centroids, keep_waiting)?;
-        let metric = ranking_metric(meta.metric);
+        let metric = meta.metric.of_lists();
         let (mut asked, mut ranked) = (
             Vec::with_capacity(queries.len()),
             Vec::with_capacity(queries.len()),
@@ -124,7 +124,7 @@ pub(super) fn chosen_lists<S: PageStore>(
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<Vec<Vec<u32>>> {
     let mut chosen = match ranking {
-        Some(ranking) => ranking.finish(ranking_metric(meta.metric), probes, crew, keep_waiting)?,
+        Some(ranking) => ranking.finish(meta.metric.of_lists(), probes, crew, keep_waiting)?,
         None => vec![None; queries.len()],
     };
     let left = queries.iter().zip(&chosen);
@@ -164,7 +164,7 @@ fn nearest_lists(
     let (_, (farthest, _), _) = scored.select_nth_unstable_by(nearest - 1, by_score);
     let value = match metric.score() {
         Score::SquaredL2 => f64::from(*farthest).sqrt(),
-        Score::Dot => f64::from(*farthest),
+        Score::Dot | Score::L1 => f64::from(*farthest),
     };
     // A score that is no number compares with nothing.
     (value < bound).then(|| scored[..nearest].iter().map(|(_, list)| *list).collect())
@@ -181,7 +181,7 @@ fn copy_centroids<S: PageStore>(
         return Ok(());
     }
     copies.begin(CENTROIDS, u64::from(meta.lists), keep_waiting)?;
-    let mut rows = ListRows::new(ranking_metric(meta.metric), Storage::F32, meta.dims as usize);
+    let mut rows = ListRows::new(meta.metric.of_lists(), Storage::F32, meta.dims as usize);
     let mut list = 0;
     centroids::for_each(store, meta, &mut |centroid| {
         let norm_sq = distance::norm_squared(centroid);

@@ -12,7 +12,6 @@ use crate::quantize::decode;
 use super::super::centroids;
 use super::super::layout::Meta;
 use super::super::store::PageStore;
-use super::many::ranking_metric;
 
 /// Bytes of centroids that are read before they are compared.
 const CENTROID_BYTES: usize = 1 << 20;
@@ -56,7 +55,7 @@ fn nearest_centroids<'q, S: PageStore>(
     let mut nearest: Vec<Nearest<'q>> = queries.iter().map(|query| Nearest::new(query, probes)).collect();
     let members: Vec<usize> = (0..queries.len()).collect();
     let dims = meta.dims as usize;
-    let mut comparison = Comparison::new(ranking_metric(meta.metric), true, dims);
+    let mut comparison = Comparison::new(meta.metric.of_lists(), true, dims);
     comparison.take(&members, &nearest)?;
     let (mut rows, mut scratch) = (Rows::default(), Vec::new());
     let together = (CENTROID_BYTES / (dims * size_of::<f32>())).max(1);

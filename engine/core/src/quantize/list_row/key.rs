@@ -61,6 +61,7 @@ pub fn key_of_dot(metric: Metric, dot: f32, row: [f32; 4], query: [f32; 4]) -> f
                 -KEY_MAX
             }
         }
+        Metric::L1 => -KEY_MAX,
     }
 }
 

@@ -16,6 +16,7 @@ fn operator(metric: Metric, q: &[f32], x: &[f32]) -> f64 {
         Metric::L2 => distance::l2(q, x),
         Metric::InnerProduct => distance::negative_inner_product(q, x),
         Metric::Cosine => distance::cosine(q, x),
+        Metric::L1 => distance::l1(q, x),
     }
 }
 

@@ -158,7 +158,7 @@ impl RabitqQuery {
     pub fn terms(&self, place: Place) -> BoundTerms {
         BoundTerms {
             kind: match self.metric {
-                Metric::L2 => BoundKind::Root,
+                Metric::L2 | Metric::L1 => BoundKind::Root,
                 Metric::Cosine => BoundKind::Plain,
                 Metric::InnerProduct => BoundKind::Product,
             },

@@ -192,8 +192,8 @@ impl ByCode {
         list: u32,
     ) -> Result<f32> {
         let (score, place) = centroids::with_one(store, meta, list, &mut self.centroid, |bytes| {
-            let score = |place: Place| match meta.metric.score() {
-                Score::SquaredL2 => place.square(),
+            let score = |place: Place| match super::score_of(meta) {
+                Score::SquaredL2 | Score::L1 => place.square(),
                 Score::Dot => kernels().row(Score::Dot, Element::F32, &query.values, bytes),
             };
             let place = place_of(codes, bytes)?;
