@@ -418,23 +418,9 @@ mod tests {
         (0..len).map(|_| value()).collect()
     }
 
-    #[test]
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-    fn top_few_each_chooses_as_its_twin_does_for_each_query() {
-        const NAME: &str = "top_few_each_chooses_as_its_twin_does_for_each_query";
-        let builder = EngineBuilder::new().allow_software(true);
-        if builder.devices().expect("devices").is_empty() {
-            eprintln!("SKIPPED {NAME}: no Vulkan adapter");
-            return;
-        }
-        let engine = builder.open().expect("an engine");
-        let Some(lanes) = lanes_of_each(engine.runtime.capabilities()) else {
-            eprintln!("SKIPPED {NAME}: subgroups of several sizes, or none");
-            return;
-        };
-        let go_on = &mut || true;
-        let values = values(40_000);
-        // Of lengths from nothing to more than is loaded at once, with what belongs to no query in between.
+    /// Spans of lengths from nothing to more than is loaded at once, with what belongs to no query in between; and how many there are
+    /// up to each query.
+    fn spans_of_queries() -> (Vec<Span>, Vec<u32>) {
         let mut spans: Vec<Span> = Vec::new();
         let mut ends = Vec::new();
         let mut start = 0;
@@ -452,7 +438,48 @@ mod tests {
             }
             ends.push(as_u32(spans.len()).expect("few"));
         }
-        assert!((start as usize) < values.len());
+        assert!(start < 40_000);
+        (spans, ends)
+    }
+
+    /// The `k` smallest of the values of some spans, with their indices.
+    fn smallest(values: &[f32], spans: &[Span], k: usize) -> Vec<(f32, u32)> {
+        let of_span = |span: &Span| {
+            let from = span.start as usize;
+            let values = values[from..from + span.count as usize].iter().copied();
+            values.zip(span.index..).collect::<Vec<_>>()
+        };
+        let mut entries: Vec<(f32, u32)> = spans.iter().flat_map(of_span).collect();
+        entries.retain(|(value, _)| !value.is_infinite());
+        // By index, in which the twin breaks ties.
+        entries.sort_unstable_by_key(|(_, index)| *index);
+        let plain: Vec<f32> = entries.iter().map(|(value, _)| *value).collect();
+        let chosen = crate::reference::top_k(&plain, k);
+        let mut chosen: Vec<_> = chosen
+            .into_iter()
+            .map(|(value, at)| (value, entries[at as usize].1))
+            .collect();
+        chosen.resize(k, (f32::NAN, u32::MAX));
+        chosen
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn top_few_each_chooses_as_its_twin_does_for_each_query() {
+        const NAME: &str = "top_few_each_chooses_as_its_twin_does_for_each_query";
+        let builder = EngineBuilder::new().allow_software(true);
+        if builder.devices().expect("devices").is_empty() {
+            eprintln!("SKIPPED {NAME}: no Vulkan adapter");
+            return;
+        }
+        let engine = builder.open().expect("an engine");
+        let Some(lanes) = lanes_of_each(engine.runtime.capabilities()) else {
+            eprintln!("SKIPPED {NAME}: subgroups of several sizes, or none");
+            return;
+        };
+        let go_on = &mut || true;
+        let values = values(40_000);
+        let (spans, ends) = spans_of_queries();
         let device_values = engine.upload("vectorgpu.test", &values, go_on).expect("memory");
         let words: &[u32] = bytemuck::cast_slice(&spans);
         let device_spans = engine.upload("vectorgpu.test", words, go_on).expect("memory");
@@ -479,27 +506,10 @@ mod tests {
             let found = found_values.chunks(k).zip(found_indices.chunks(k));
             let mut first = 0;
             for ((found, indices), end) in found.zip(&ends) {
-                let mut entries: Vec<(f32, u32)> = spans[first as usize..*end as usize]
-                    .iter()
-                    .flat_map(|span| {
-                        let from = span.start as usize;
-                        values[from..from + span.count as usize]
-                            .iter()
-                            .copied()
-                            .zip(span.index..)
-                    })
-                    .filter(|(value, _)| !value.is_infinite())
-                    .collect();
-                // By index, in which the twin breaks ties.
-                entries.sort_unstable_by_key(|(_, index)| *index);
-                let plain: Vec<f32> = entries.iter().map(|(value, _)| *value).collect();
-                let expected = crate::reference::top_k(&plain, k);
-                for place in 0..k {
-                    let (value, index) = expected.get(place).map_or((f32::NAN, u32::MAX), |(value, at)| {
-                        (*value, entries[*at as usize].1)
-                    });
-                    let same = found[place] == value || (found[place].is_nan() && value.is_nan());
-                    assert!(same && indices[place] == index, "{place} of {k} up to {end}");
+                let expected = smallest(&values, &spans[first as usize..*end as usize], k);
+                for ((value, index), (expected, at)) in found.iter().zip(indices).zip(expected) {
+                    let same = *value == expected || (value.is_nan() && expected.is_nan());
+                    assert!(same && *index == at, "{k} up to {end}: {value} {index}");
                 }
                 first = *end;
             }
