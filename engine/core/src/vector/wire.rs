@@ -14,8 +14,9 @@ pub const HEADER_BYTES: usize = 4;
 /// `DataException` or `LimitExceeded` for the number of dimensions, `DataException` when the reserved field is not 0.
 pub fn decode_header<T: DenseElement>(header: [u8; HEADER_BYTES], typmod: i32) -> Result<usize> {
     let [d0, d1, u0, u1] = header;
-    let dims = usize::from(u16::from_be_bytes([d0, d1]));
-    let unused = u16::from_be_bytes([u0, u1]);
+    // Both fields are signed: a negative number of dimensions is too small, not too large.
+    let dims = usize::try_from(i16::from_be_bytes([d0, d1])).unwrap_or(0);
+    let unused = i16::from_be_bytes([u0, u1]);
     T::TYPE.check_dims(dims)?;
     check_typmod(typmod, dims)?;
     if unused != 0 {
@@ -80,8 +81,8 @@ mod tests {
             (
                 [0xff, 0xff, 0, 0],
                 -1,
-                ErrorKind::LimitExceeded,
-                "vector cannot have more than 16000 dimensions",
+                ErrorKind::DataException,
+                "vector must have at least 1 dimension",
             ),
             (
                 [0, 3, 0, 0],
@@ -99,7 +100,7 @@ mod tests {
                 [0, 3, 0xff, 0xff],
                 3,
                 ErrorKind::DataException,
-                "expected unused to be 0, not 65535",
+                "expected unused to be 0, not -1",
             ),
         ] {
             let error = decode_header::<f32>(header, typmod).expect_err(message);
