@@ -16,8 +16,8 @@ PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
 PGRX_HOME=${PGRX_HOME:-$TARGET/pgrx}
 PYTHON=${PYTHON:-python3}
 export VENV=$TARGET/venv
-# The Python of scripts/, bench/ and tests/outside/ finds its own modules here, and nothing of the user's.
-export PYTHONPATH=$ROOT/scripts:$ROOT/bench
+# The Python of scripts/, bench/ and tests/ finds its own modules here, and nothing of the user's.
+export PYTHONPATH=$ROOT/scripts:$ROOT/bench:$ROOT/tests/conformance
 
 # setup.sh builds a tool into this folder only when the user's own is missing or of another version.
 PATH=$TARGET/tools/bin:$PATH

@@ -1,0 +1,125 @@
+-- sparsevec: COPY as text and as binary.
+CREATE TEMP TABLE c (v sparsevec);
+CREATE TEMP TABLE c3 (v sparsevec(3));
+COPY c FROM STDIN;
+{1:1.5,3:3.5}/5
+\N
+{}/2
+{3:1,1:2}/3
+\.
+COPY c TO STDOUT;
+COPY c TO STDOUT WITH (FORMAT binary);
+TRUNCATE c;
+COPY c FROM STDIN /* {1:1} */;
+{1:1}
+\.
+COPY c FROM STDIN /* {}/0 */;
+{}/0
+\.
+COPY c FROM STDIN /* {1:NaN}/2 */;
+{1:NaN}/2
+\.
+COPY c FROM STDIN /* nothing */;
+
+\.
+COPY c FROM STDIN /* {1:1,1:1}/2 */;
+{1:1,1:1}/2
+\.
+COPY c FROM STDIN /* [1,2] */;
+[1,2]
+\.
+COPY c3 FROM STDIN;
+{1:1}/2
+\.
+
+-- Binary: dimensions, elements, a field that must be 0, the indices from 0 on, the values.
+COPY c FROM STDIN WITH (FORMAT binary) /* two elements */;
+00000005 00000002 00000000 00000000 00000002 3fc00000 40600000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* no elements */;
+00000005 00000000 00000000
+\.
+COPY c3 FROM STDIN WITH (FORMAT binary) /* right dimensions */;
+00000003 00000001 00000000 00000002 3f800000
+\.
+COPY c3 FROM STDIN WITH (FORMAT binary) /* wrong dimensions */;
+00000002 00000001 00000000 00000001 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* no dimensions */;
+00000000 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* negative dimensions */;
+ffffffff 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* most dimensions */;
+3b9aca00 00000001 00000000 3b9ac9ff 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* too many dimensions */;
+3b9aca01 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* negative elements */;
+00000005 ffffffff 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* more elements than dimensions */;
+00000001 00000002 00000000 00000000 00000001 3f800000 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* too many elements */;
+00004e20 00003e81 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* most elements, too few bytes */;
+00004e20 00003e80 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* unused is 1 */;
+00000005 00000000 00000001
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* unused is -1 */;
+00000005 00000000 ffffffff
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* index too large */;
+00000005 00000001 00000000 00000005 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* index negative */;
+00000005 00000001 00000000 ffffffff 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* indices descending */;
+00000005 00000002 00000000 00000002 00000001 3f800000 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* index twice */;
+00000005 00000002 00000000 00000001 00000001 3f800000 3f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* zero value */;
+00000005 00000001 00000000 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* negative zero */;
+00000005 00000001 00000000 00000000 80000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* NaN */;
+00000005 00000001 00000000 00000000 7fc00000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* infinity */;
+00000005 00000001 00000000 00000000 7f800000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* no values */;
+00000005 00000001 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* too few bytes */;
+00000005 00000002 00000000 00000000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* too many bytes */;
+00000005 00000000 00000000 00
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* two bytes */;
+0000
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* no bytes */;
+
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* subnormal */;
+00000001 00000001 00000000 00000000 00000001
+\.
+COPY c FROM STDIN WITH (FORMAT binary) /* null */;
+\N
+\.
+SELECT * FROM c;
+COPY c TO STDOUT WITH (FORMAT binary) /* what was read */;
+SELECT * FROM c3;
