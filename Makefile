@@ -22,7 +22,7 @@ test: ## everything that CI runs
 
 .PHONY: setup
 setup: ## install what building, testing and the demo need
-	@scripts/setup.sh --lint
+	@scripts/setup.sh --lint --clients
 
 .PHONY: miri
 miri: ## run the tests of engine/core under Miri (needs a nightly toolchain, and says which)

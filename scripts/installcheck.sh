@@ -32,6 +32,8 @@ regress() {
 }
 
 outside() {
+    "$VENV/bin/python" -c 'import asyncpg, django, pgvector, sqlalchemy' 2>/dev/null ||
+        die "the client libraries are missing: run 'make setup'"
     say "Outside-in tests"
     # Not in the tree: a checkout may be read-only, and two runs must not meet.
     "$VENV/bin/python" -m pytest -p no:cacheprovider --rootdir tests/outside -c tests/outside/pytest.ini "$@" tests/outside

@@ -1,13 +1,23 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and what is missing; a second run finds everything and is quick.
 # Packages come from the usual registries. Outside target/ only Debian packages are installed.
-#   setup.sh [--lint]     --lint: also the tools of the checks that need no server
+#   setup.sh [--lint] [--clients]
+#     --lint      also the tools of the checks that need no server
+#     --clients   also the client libraries that the tests drive
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "$0")/env.sh"
 
+CLIENTS=$ROOT/tests/outside/clients
 want_lint=no
-[ "${1:-}" = "--lint" ] && want_lint=yes
+want_clients=no
+for argument in "$@"; do
+    case $argument in
+        --lint) want_lint=yes ;;
+        --clients) want_clients=yes ;;
+        *) die "usage: setup.sh [--lint] [--clients]" ;;
+    esac
+done
 
 check_rust() {
     command -v cargo >/dev/null || die "cargo is not on PATH: install Rust from https://rustup.rs, then open a new shell"
@@ -76,7 +86,8 @@ configure_pgrx() {
 install_python() {
     local files=("$ROOT/bench/requirements.txt" "$ROOT/tests/outside/requirements.txt") stamp
     [ "$want_lint" = yes ] && files+=("$ROOT/scripts/requirements-lint.txt")
-    stamp=$VENV/requirements.$want_lint
+    [ "$want_clients" = yes ] && files+=("$CLIENTS/requirements.txt")
+    stamp=$VENV/requirements.lint-$want_lint.clients-$want_clients
     if [ -f "$stamp" ] && cat "${files[@]}" | cmp -s - "$stamp"; then
         note "Python environment: there"
         return

@@ -77,7 +77,7 @@ server_tests() {
 rm -rf "$LOGS"
 mkdir -p "$LOGS"
 say "vectorgpu: all checks and tests; logs in $LOGS"
-"$ROOT/scripts/setup.sh" --lint || die "setup failed, nothing was tested"
+"$ROOT/scripts/setup.sh" --lint --clients || die "setup failed, nothing was tested"
 
 for check in format clippy boundaries shell python workflows; do
     step "lint $check" scripts/lint.sh "$check"
