@@ -12,13 +12,20 @@ python_files=(scripts bench tests)
 
 ruff() { "$VENV/bin/ruff" "$1" --config scripts/ruff.toml --no-cache "${@:2}" "${python_files[@]}"; }
 
+# The Rust client of the tests is not a member of the workspace; its Cargo.toml says why.
+client=tests/outside/clients/rust/Cargo.toml
+
 format() {
     cargo fmt --all --check
+    cargo fmt --manifest-path "$client" --check
     ruff format --check
 }
 
 # Both feature sets: #[pg_test] code is compiled by --all-targets.
-clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+clippy() {
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --manifest-path "$client" --target-dir "$TARGET/clients/rust" --locked -- -D warnings
+}
 
 boundaries() { "$VENV/bin/python" scripts/boundaries.py; }
 
@@ -29,6 +36,9 @@ deny() {
         cargo install cargo-deny --version "=$CARGO_DENY_VERSION" --locked --quiet --root "$TARGET/tools"
     fi
     cargo deny --workspace check bans licenses sources
+    # It uses few of the licences that are allowed and none of the crates that have one home.
+    cargo deny --manifest-path "$client" --config deny.toml check --allow license-not-encountered \
+        --allow unused-wrapper bans licenses sources
 }
 
 shell() { "$VENV/bin/shellcheck" --external-sources scripts/*.sh .ci/run; }
@@ -42,6 +52,7 @@ case ${1:-} in
     format | clippy | boundaries | deny | shell | python | workflows) "$1" ;;
     fmt)
         cargo fmt --all
+        cargo fmt --manifest-path "$client"
         ruff format
         ruff check --fix
         ;;

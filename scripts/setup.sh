@@ -120,6 +120,12 @@ install_node_client() {
     cp "$CLIENTS/node/package-lock.json" "$folder/installed"
 }
 
+install_rust_client() {
+    note "Rust client: $TARGET/clients/rust"
+    cargo build --locked --quiet --manifest-path "$CLIENTS/rust/Cargo.toml" --target-dir "$TARGET/clients/rust" ||
+        die "cargo could not build $CLIENTS/rust"
+}
+
 say "Checking what is installed, installing what is missing"
 check_rust
 [ -r /etc/debian_version ] ||
@@ -128,4 +134,7 @@ install_packages
 install_cargo_pgrx
 configure_pgrx
 install_python
-[ "$want_clients" = no ] || install_node_client
+if [ "$want_clients" = yes ]; then
+    install_node_client
+    install_rust_client
+fi
