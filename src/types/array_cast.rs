@@ -95,12 +95,13 @@ fn float8_values<'a>(array: &'a ArrayArgument<'_>) -> Result<impl Iterator<Item 
     Ok(array.values::<f64>()?.iter().map(|&value| value as f32))
 }
 
-fn numeric_values(array: &ArrayArgument<'_>) -> impl Iterator<Item = f32> + use<> {
+/// One after the other, so that the first element that does not fit is the one that the error names.
+fn numeric_values<'a>(array: &'a ArrayArgument<'_>) -> impl Iterator<Item = f32> + use<'a> {
     #[expect(unsafe_code, reason = "an array says its element type only at run time")]
     // SAFETY: the only SQL functions that lead here take numeric[].
     let numerics = unsafe { array.numerics() };
-    let values: Vec<f32> = numerics.iter_deny_null().map(to_float4).collect();
-    values.into_iter()
+    // The array's shape has been checked, and with it that no element is NULL.
+    numerics.into_iter().flatten().map(to_float4)
 }
 
 /// Converts as PostgreSQL casts `numeric` to `real`, with its error for what is out of range.

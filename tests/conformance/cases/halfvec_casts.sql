@@ -139,6 +139,14 @@ SELECT '[1,2]'::halfvec::real[] || 3::real;
 SELECT 2 = ANY('[1,2]'::halfvec::real[]);
 SELECT 2 = ANY('[1,2]'::halfvec);
 
+-- The first element that does not fit is named.
+SELECT '{65520,1e400}'::numeric[]::halfvec;
+SELECT '{1e400,65520}'::numeric[]::halfvec;
+SELECT '{1,65520,70000}'::real[]::halfvec;
+SELECT '{1e400,NaN}'::numeric[]::halfvec;
+SELECT '{NaN,1e400}'::numeric[]::halfvec;
+SELECT '{NaN,65520}'::real[]::halfvec;
+
 -- vector and halfvec.
 SELECT '[1,2,3]'::vector::halfvec;
 SELECT '[2049,2051]'::vector::halfvec;
