@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$ROOT"
 
-python_files=(scripts bench tests)
+python_files=(scripts bench tests docs)
 
 ruff() { "$VENV/bin/ruff" "$1" --config scripts/ruff.toml --no-cache "${@:2}" "${python_files[@]}"; }
 
