@@ -6,6 +6,8 @@ import shutil
 
 import items
 import psycopg
+import pytest
+import test_index_types
 from cluster import Cluster, data_parent
 from conftest import CLUSTERS
 from items import Scan
@@ -34,6 +36,37 @@ def test_standby_answers_as_the_primary_through_changes_and_promotion(make_clust
             items.copy_vectors(replica, "items", items.uniform(100, DIMS, seed=77), first_id=900_000)
             assert items.indexed_ids(replica, LISTS) == stored + list(range(900_000, 900_100))
             assert items.verify(replica) == len(stored) + 100
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("halfvec", "l2"), ("halfvec", "ip"), ("halfvec", "cosine"), ("vector", "l1"), ("halfvec", "l1")],
+)
+def test_indexes_of_other_types_and_distances_answer_on_a_standby_as_on_the_primary(make_cluster, name, metric):
+    primary = make_cluster({"shared_buffers": "32MB"})
+    with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vectorgpu")
+        test_index_types.create(connection, name, items.uniform(3_000, test_index_types.DIMS) - 0.3)
+        test_index_types.index(connection, name, metric)
+        standby = make_cluster.adopt(start_standby(primary))
+        with psycopg.connect(standby.dsn(), autocommit=True) as replica:
+            # What the copy has, what WAL adds to it, and what WAL alone builds.
+            for step in ("copied", "changed", "rebuilt"):
+                if step == "changed":
+                    connection.execute("INSERT INTO items SELECT id + 10000, embedding FROM items WHERE id % 3 = 0")
+                    connection.execute("DELETE FROM items WHERE id % 5 = 0")
+                    items.vacuum(connection)
+                elif step == "rebuilt":
+                    connection.execute("REINDEX INDEX CONCURRENTLY items_ivf")
+                wait_for_replay(connection, replica)
+                assert items.verify(replica) == items.verify(connection) == len(items.heap_ids(connection))
+                for query in items.uniform(6, test_index_types.DIMS, seed=3) - 0.3:
+                    for probes in (1, 5, test_index_types.LISTS):
+                        ask = (name, metric, query, 20, probes)
+                        assert test_index_types.ask(replica, *ask) == test_index_types.ask(connection, *ask)
+                items.assert_same_answer(
+                    test_index_types.ask(replica, *ask), test_index_types.ask(replica, *ask[:-1], None)
+                )
 
 
 def start_standby(primary: Cluster) -> Cluster:
