@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import every_type
 import items
 import psycopg
 import pytest
@@ -42,6 +43,18 @@ def test_dump_and_restore_bring_back_rows_index_and_options(
             items.assert_same_answer(
                 items.through_index(restored, query, scan), items.through_index(connection, query, scan)
             )
+
+
+def test_every_type_and_operator_class_comes_back_from_a_dump(connection, shared_cluster, bindir: Path, tmp_path: Path):
+    every_type.create(connection)
+    dump = str(tmp_path / "dump")
+    run_program(bindir, "pg_dump", "-d", shared_cluster.dsn("test"), "--format=directory", "--jobs=2", f"--file={dump}")
+    connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
+    connection.execute("CREATE DATABASE restored")
+    dsn = shared_cluster.dsn("restored")
+    run_program(bindir, "pg_restore", "-d", dsn, "--exit-on-error", "--jobs=2", dump)
+    with psycopg.connect(dsn, autocommit=True) as restored:
+        every_type.assert_same(restored, connection)
 
 
 def test_extension_can_be_dropped_and_created_again(connection, database):
