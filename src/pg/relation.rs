@@ -17,7 +17,7 @@ impl OpenIndex {
     ///
     /// # Errors
     /// `InvalidArgument` when it is no such index, `Unsupported` when it belongs to another session's temporary table;
-    /// the server's own error when the caller may not read the table.
+    /// the server's own error when the caller may not read the table, or not lock it so.
     pub(crate) fn open(oid: pg_sys::Oid, access_method: &str, lock: pg_sys::LOCKMODE) -> Result<Self> {
         // SAFETY: takes any OID; InvalidOid when it is no index. `true` asks for no error.
         let table_oid = unsafe { pg_sys::IndexGetRelation(oid, true) };
@@ -28,6 +28,7 @@ impl OpenIndex {
             ));
         }
         check_select(table_oid);
+        check_lock(table_oid, lock);
         // The table first, as every command that locks both does; the other order could deadlock.
         // SAFETY: both OIDs are a relation's, or the server raises an error.
         let table = unsafe { pg_sys::table_open(table_oid, lock) };
@@ -119,14 +120,25 @@ impl Drop for OpenIndex {
 
 /// Raises the server's error unless the current user may read the table `oid`.
 pub(super) fn check_select(oid: pg_sys::Oid) {
-    // SAFETY: looks up a right of the current user.
-    let allowed = unsafe {
-        pg_sys::pg_class_aclcheck(
+    check_any_right(oid, pg_sys::ACL_SELECT);
+}
+
+/// Raises the server's error unless the current user, who may read the table `oid`, may also take `lock` on it: the rule of
+/// LOCK TABLE, without which a role that only reads could keep writers out.
+fn check_lock(oid: pg_sys::Oid, lock: pg_sys::LOCKMODE) {
+    if lock > pg_sys::RowExclusiveLock.cast_signed() {
+        check_any_right(
             oid,
-            pg_sys::GetUserId(),
-            pg_sys::AclMode::from(pg_sys::ACL_SELECT),
-        )
-    };
+            pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE | pg_sys::ACL_TRUNCATE,
+        );
+    }
+}
+
+/// Raises the server's error unless the current user has one of `rights` on the table `oid`.
+fn check_any_right(oid: pg_sys::Oid, rights: u32) {
+    // SAFETY: looks up rights of the current user; any one of several is enough.
+    let allowed =
+        unsafe { pg_sys::pg_class_aclcheck(oid, pg_sys::GetUserId(), pg_sys::AclMode::from(rights)) };
     if allowed != pg_sys::AclResult::ACLCHECK_OK {
         // SAFETY: raises the server's error for this relation.
         unsafe {

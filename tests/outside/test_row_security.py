@@ -188,6 +188,29 @@ def test_functions_about_an_index_need_the_right_to_read_its_table_and_tell_ever
             assert table.execute(f"SELECT * FROM {call}").fetchall() == whole
 
 
+def test_who_may_only_read_a_table_may_not_keep_its_writers_out(table):
+    table.execute("GRANT SELECT ON items TO stranger")
+    verify = "SELECT vectorgpu.verify('items_ivf')"
+
+    def verified() -> bool:
+        """Whether the role is let."""
+        try:
+            with table.transaction():
+                table.execute("SET LOCAL ROLE stranger")
+                assert table.execute(verify).fetchone() == (ROWS,)
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        return True
+
+    assert not verified()
+    table.execute("GRANT INSERT ON items TO stranger")
+    assert not verified(), "LOCK TABLE in this mode asks for another right, too"
+    for right in ("UPDATE", "DELETE", "TRUNCATE"):
+        table.execute(f"GRANT {right} ON items TO stranger")
+        assert verified(), right
+        table.execute(f"REVOKE {right} ON items FROM stranger")
+
+
 def test_messages_of_a_search_under_a_policy_tell_nothing_of_other_rows(table):
     # A distance that is too large to be returned raises no error either: rows of others would show by it.
     table.execute("UPDATE items SET embedding = array_fill(3e38::real, ARRAY[16])::vector WHERE tenant = 'tenant_2'")
