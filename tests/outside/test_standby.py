@@ -89,6 +89,8 @@ def change(connection: psycopg.Connection, round_number: int) -> None:
 
 def wait_for_replay(primary: psycopg.Connection, replica: psycopg.Connection) -> None:
     """Waits until the standby has replayed what the primary has written."""
+    # A VACUUM leaves its last records to be flushed later; a commit that writes flushes them.
+    primary.execute("SELECT pg_logical_emit_message(true, 'tests', 'flush')")
     (position,) = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
     replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
     wait_until(lambda: replica.execute(replayed, (position,)).fetchone()[0], "replay", every_s=0.05)
