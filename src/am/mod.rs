@@ -59,6 +59,11 @@ fn ivfhandler(_call: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> 
     am.amrescan = Some(scan::amrescan);
     am.amgettuple = Some(scan::amgettuple);
     am.amendscan = Some(scan::amendscan);
+    // Workers of a build are the access method's own; this says that the server may plan for some.
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    {
+        am.amcanbuildparallel = true;
+    }
     am.into_pg_boxed()
 }
 

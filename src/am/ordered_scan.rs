@@ -20,6 +20,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::pg::heap_rows::HeapRows;
 use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
+use crate::pg::version;
 use crate::types::elements::BuiltElements;
 
 /// The strategy of an operator class's one ordering operator.
@@ -54,7 +55,7 @@ impl<'a> OrderedScan<'a> {
         // SAFETY: a function runs with an active snapshot.
         let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
         // SAFETY: both are open until `open` is dropped, after this scan.
-        let scan = unsafe { pg_sys::index_beginscan(table, index, snapshot, 0, 1) };
+        let scan = unsafe { version::begin_ordered_scan(table, index, snapshot) };
         // SAFETY: the scan was made just now. Only a start sets this, and rows may be fetched without one.
         unsafe { (*scan).xs_heap_continue = false };
         // SAFETY: the table is open; without a list the slot is the caller's to free.
@@ -318,7 +319,7 @@ fn check_usable(open: &OpenIndex) -> Result<()> {
     // SAFETY: as above; the entry of pg_index is a tuple.
     let too_new = check_xmin
         && unsafe {
-            let xmin = pg_sys::HeapTupleHeaderGetXmin((*(*open.index()).rd_indextuple).t_data);
+            let xmin = pg_sys::htup::HeapTupleHeaderGetXmin((*(*open.index()).rd_indextuple).t_data);
             !pg_sys::TransactionIdPrecedes(xmin, pg_sys::TransactionXmin)
         };
     if too_new {

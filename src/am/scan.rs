@@ -25,6 +25,7 @@ use crate::gpu::policy::{self, SearchBook, SearchWork};
 use crate::gpu::residency;
 use crate::guc;
 use crate::pg::store::PgStore;
+use crate::pg::version;
 use crate::pg::{interrupt, options, setting};
 use crate::types::elements::ElementType;
 
@@ -283,7 +284,7 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
     }
     state.started = true;
     // SAFETY: the index is open.
-    unsafe { count_scan((*scan).indexRelation) };
+    unsafe { version::count_index_scan((*scan).indexRelation) };
     Ok(())
 }
 
@@ -303,22 +304,6 @@ unsafe fn check_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
         ErrorKind::Unsupported,
         "non-MVCC snapshots are not supported with ivf",
     ))
-}
-
-/// `pgstat_count_index_scan`.
-///
-/// # Safety
-/// `index` is open.
-unsafe fn count_scan(index: pg_sys::Relation) {
-    // SAFETY: as the caller's; the macro of pgstat.h does the same.
-    unsafe {
-        if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
-            pg_sys::pgstat_assoc_relation(index);
-        }
-        if !(*index).pgstat_info.is_null() {
-            (*(*index).pgstat_info).t_counts.t_numscans += 1;
-        }
-    }
 }
 
 /// # Safety

@@ -6,13 +6,17 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::version::FileNode;
+
 /// The same functions as in `pg_sys`, without its guards.
 mod unguarded {
-    use pgrx::pg_sys::{BlockNumber, Buffer, ForkNumber, RelFileNode};
+    use pgrx::pg_sys::{BlockNumber, Buffer, ForkNumber};
+
+    use super::FileNode;
 
     unsafe extern "C-unwind" {
         pub(super) fn ReadRecentBuffer(
-            node: RelFileNode,
+            node: FileNode,
             fork: ForkNumber::Type,
             block: BlockNumber,
             recent: Buffer,
@@ -26,12 +30,7 @@ mod unguarded {
 ///
 /// # Safety
 /// `buffer` is one of the server's, and this backend has not locked it; `mode` is one of `LockBuffer`'s.
-pub(super) unsafe fn lock_recent(
-    node: pg_sys::RelFileNode,
-    block: u32,
-    buffer: pg_sys::Buffer,
-    mode: u32,
-) -> bool {
+pub(super) unsafe fn lock_recent(node: FileNode, block: u32, buffer: pg_sys::Buffer, mode: u32) -> bool {
     let main = pg_sys::ForkNumber::MAIN_FORKNUM;
     let both = || {
         // SAFETY: the caller's; an error is caught by the guard, and no value here needs to be dropped.

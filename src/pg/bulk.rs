@@ -12,6 +12,7 @@
 //! one before by writing its last block, which another process may just have written. So one process makes the fork
 //! as long as it will be, a hole for the most part, and all then write inside it.
 
+use super::version;
 use pgrx::pg_sys;
 use vectorgpu_core::Result;
 use vectorgpu_core::ivf::build::PageSink;
@@ -116,7 +117,7 @@ impl BulkFork {
             let count = i32::try_from(pages.len()).expect("at most 32 pages");
             // SAFETY: `blocks` and `pages` have `count` entries; every page has a standard header with a hole.
             unsafe {
-                let mut node = (*self.relation).rd_node;
+                let mut node = version::file_node(self.relation);
                 pg_sys::log_newpages(
                     &mut node,
                     self.fork,
@@ -168,7 +169,7 @@ pub(crate) unsafe fn reserve(relation: pg_sys::Relation, blocks: u32) {
 fn smgr(relation: pg_sys::Relation) -> pg_sys::SMgrRelation {
     // Asked for each time, because an invalidation may close the storage manager's handle in between.
     // SAFETY: the relation is open.
-    unsafe { pg_sys::smgropen((*relation).rd_node, (*relation).rd_backend) }
+    unsafe { pg_sys::smgropen(version::file_node(relation), (*relation).rd_backend) }
 }
 
 /// `RelationNeedsWAL`: false for unlogged and temporary relations, and for one created in this transaction under
@@ -182,6 +183,6 @@ pub(crate) unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
         (*(*relation).rd_rel).relpersistence.cast_unsigned() == pg_sys::RELPERSISTENCE_PERMANENT
             && (pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA.cast_signed()
                 || ((*relation).rd_createSubid == INVALID_SUBTRANSACTION
-                    && (*relation).rd_firstRelfilenodeSubid == INVALID_SUBTRANSACTION))
+                    && version::new_files_in(relation) == INVALID_SUBTRANSACTION))
     }
 }

@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::version;
 use pgrx::pg_sys;
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::store::PageStore;
@@ -121,8 +122,7 @@ impl HeapRows {
     /// # Errors
     /// `OutOfMemory`.
     pub(crate) fn expect(&self, rows: usize) -> Result<()> {
-        // SAFETY: a setting of the server. With it, rows may be removed that an old snapshot sees.
-        if unsafe { pg_sys::old_snapshot_threshold } >= 0 {
+        if version::snapshots_end() {
             return Ok(());
         }
         let pages = rows.min(self.store.blocks()? as usize).min(SEEN_MAX);

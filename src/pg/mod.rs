@@ -19,6 +19,7 @@ pub(crate) mod setting;
 pub(crate) mod sort;
 pub(crate) mod store;
 pub(crate) mod table_scan;
+pub(crate) mod version;
 pub(crate) mod wait_event;
 
 /// `InvalidSubTransactionId`, a macro of the server.

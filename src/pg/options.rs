@@ -98,6 +98,9 @@ pub(crate) fn parse(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::b
         optname: name.as_ptr(),
         opttype,
         offset: c_int::try_from(offset).expect("a small struct"),
+        // Whether an option was given follows from its value.
+        #[cfg(feature = "pg18")]
+        isset_offset: 0,
     };
     let elements = [
         element(

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::version;
 use pgrx::pg_sys;
 
 use super::buffers;
@@ -40,18 +41,13 @@ impl RecentBuffers {
             return None;
         }
         // SAFETY: the caller's.
-        let node = unsafe { (*index).rd_node };
+        let node = unsafe { version::file_node(index) };
         // SAFETY: the buffer was one of the server's, which never go away; the rest is the caller's.
         if !unsafe { buffers::lock_recent(node, block, buffer, mode) } {
             return None;
         }
-        // SAFETY: as the caller's; what `pgstat_count_buffer_read` and `pgstat_count_buffer_hit` do.
-        unsafe {
-            if let Some(stats) = (*index).pgstat_info.as_mut() {
-                stats.t_counts.t_blocks_fetched += 1;
-                stats.t_counts.t_blocks_hit += 1;
-            }
-        }
+        // SAFETY: as the caller's.
+        unsafe { version::count_buffer_hit(index) };
         Some(buffer)
     }
 

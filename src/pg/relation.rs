@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::store::PgStore;
+use super::version;
 use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -217,8 +218,8 @@ pub(crate) unsafe fn oid(relation: pg_sys::Relation) -> pg_sys::Oid {
 /// `relation` is open.
 pub(crate) unsafe fn files(relation: pg_sys::Relation) -> [u32; 3] {
     // SAFETY: as the caller's.
-    let node = unsafe { (*relation).rd_node };
-    [node.spcNode, node.dbNode, node.relNode].map(pg_sys::Oid::to_u32)
+    let node = unsafe { version::file_node(relation) };
+    version::numbers_of(node)
 }
 
 /// Rows of the relation as of the last VACUUM or ANALYZE, if there was one.

@@ -1,5 +1,6 @@
 //! The rows of a set-returning function, kept by the server: in memory up to `work_mem`, then in a file.
 
+use super::version;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
@@ -39,7 +40,8 @@ impl ResultRows {
         // SAFETY: the descriptor lives as long as the call, and is followed by as many attributes as it says.
         unsafe {
             let columns = usize::try_from((*self.row).natts).unwrap_or_default();
-            (*self.row).attrs.as_slice(columns)[column].atttypid
+            assert!(column < columns, "a column of the row");
+            version::attribute(self.row, column).atttypid
         }
     }
 

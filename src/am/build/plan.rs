@@ -10,6 +10,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::am::{IndexedBy, indexed_by};
 use crate::pg::options;
+use crate::pg::version;
 use crate::types::elements::ElementType;
 
 /// Builds are repeatable; a different sample would be as good.
@@ -72,7 +73,7 @@ impl Plan {
     /// `index` is open.
     pub(super) unsafe fn for_empty(index: pg_sys::Relation) -> Result<Self> {
         // SAFETY: as the caller's; an ivf index has exactly one column.
-        let typmod = unsafe { (*(*index).rd_att).attrs.as_slice(1)[0].atttypmod };
+        let typmod = unsafe { version::attribute((*index).rd_att, 0) }.atttypmod;
         let Some(dims) = usize::try_from(typmod)
             .ok()
             .filter(|dims| (1..=MAX_DIMS).contains(dims))
