@@ -132,3 +132,31 @@ CREATE FUNCTION vectorgpu.kmeans(relation regclass, column_name text, k int4, me
     AS 'MODULE_PATHNAME', 'kmeans_wrapper' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000000 ROWS 100;
 COMMENT ON FUNCTION vectorgpu.kmeans(regclass, text, int4, text, int8) IS
     'k centroids of the vectors of a table, and how many rows are nearest to each';
+
+CREATE FUNCTION vectorgpu.create_pgvector_casts() RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS
+$$
+DECLARE
+    own regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'vectorgpu');
+    theirs regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'vector');
+    source regtype;
+    target regtype;
+BEGIN
+    IF theirs IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = 'extension "vector" is not installed in this database',
+            HINT = 'Casts are made between the types of vectorgpu and those of pgvector.';
+    END IF;
+    FOR source, target IN
+        SELECT a.oid, b.oid FROM pg_type a JOIN pg_type b ON b.typname = a.typname
+        WHERE a.typname IN ('vector', 'halfvec', 'sparsevec')
+          AND (a.typnamespace, b.typnamespace) IN ((own, theirs), (theirs, own))
+          AND NOT EXISTS (SELECT FROM pg_cast WHERE castsource = a.oid AND casttarget = b.oid)
+        ORDER BY a.oid
+    LOOP
+        EXECUTE format('CREATE CAST (%s AS %s) WITHOUT FUNCTION AS ASSIGNMENT', source, target);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION vectorgpu.create_pgvector_casts() IS
+    'makes casts between the types of vectorgpu and those of pgvector in the same database; values are not touched';
