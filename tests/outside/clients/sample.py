@@ -20,7 +20,12 @@ VECTOR_COLUMNS = ("v", "h", "s")
 BIT_COLUMN = "b"
 
 # Operator class of the index ivf for each operator that has one.
-OPERATOR_CLASSES = {"<->": "vector_l2_ops", "<#>": "vector_ip_ops", "<=>": "vector_cosine_ops"}
+OPERATOR_CLASSES = {
+    "<->": "vector_l2_ops",
+    "<#>": "vector_ip_ops",
+    "<=>": "vector_cosine_ops",
+    "<+>": "vector_l1_ops",
+}
 
 
 def _dot(left: list[int], right: list[int]) -> float:

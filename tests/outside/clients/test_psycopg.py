@@ -103,6 +103,18 @@ def test_indexes_serve_a_clients_parameter(client, binary, operator):
     assert client.execute("SELECT index::text FROM vectorgpu.last_scan()").fetchone()[0] == sample.index_name(operator)
 
 
+@pytest.mark.parametrize("operator", sample.OPERATOR_CLASSES)
+def test_indexes_on_halves_serve_a_clients_parameter(client, binary, operator):
+    operator_class = sample.OPERATOR_CLASSES[operator].replace("vector", "halfvec")
+    client.execute(f"CREATE INDEX items_halves ON items USING ivf (h {operator_class}) WITH (lists = 1)")
+    client.execute("SET enable_seqscan = off")
+    one = PLACEHOLDERS[binary]
+    statement = f"SELECT id, h {operator} {one} FROM items ORDER BY h {operator} {one} LIMIT 4"
+    query = HalfVector(sample.QUERY)
+    sample.check_nearest(operator, client.execute(statement, [query, query]).fetchall())
+    assert client.execute("SELECT index::text FROM vectorgpu.last_scan()").fetchone()[0] == "items_halves"
+
+
 def test_aggregates_return_the_clients_classes(client, binary):
     cursor = client.cursor(binary=binary)
     found = cursor.execute("SELECT avg(v), sum(v), avg(h), sum(h) FROM items").fetchone()
