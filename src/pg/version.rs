@@ -1,4 +1,4 @@
-//! What versions of the server call by different names, or lack: PostgreSQL 14 to 18. The rest of the crate is the same for all
+//! What versions of the server call by different names, or lack: PostgreSQL 14 to 18, of which 14 and 16 were not compiled yet. The rest of the crate is the same for all
 //! of them.
 
 use pgrx::pg_sys;
