@@ -3,10 +3,11 @@
 use pgrx::itemptr::item_pointer_get_both;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use vectorgpu_core::Result;
 use vectorgpu_core::cpu::CpuBackend;
 use vectorgpu_core::ivf::layout::{Meta, Tid};
 use vectorgpu_core::ivf::store::PageStore;
-use vectorgpu_core::{Error, ErrorKind, Result};
+use vectorgpu_core::vector::check_expected_dims;
 
 use super::opclass::indexed_by;
 use crate::error::OrRaise;
@@ -48,7 +49,7 @@ pub(super) fn tid_of(tid: pg_sys::ItemPointerData) -> Tid {
 
 fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
     let meta = Meta::read(&store.share(0)?)?;
-    check_dims(&meta, vector)?;
+    check_expected_dims(meta.dims as usize, vector.len())?;
     vectorgpu_core::ivf::insert::insert(
         store,
         &meta,
@@ -57,14 +58,4 @@ fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
         vector,
         &mut interrupt::keep_waiting,
     )
-}
-
-fn check_dims(meta: &Meta, vector: &[f32]) -> Result<()> {
-    if vector.len() == meta.dims as usize {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DataException,
-        format!("expected {} dimensions, not {}", meta.dims, vector.len()),
-    ))
 }

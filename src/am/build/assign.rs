@@ -4,9 +4,10 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use vectorgpu_core::Result;
 use vectorgpu_core::ivf::encode::RowEncoder;
 use vectorgpu_core::ivf::layout::Tid;
-use vectorgpu_core::{Error, ErrorKind, Result};
+use vectorgpu_core::vector::check_expected_dims;
 
 use super::batches::Batches;
 use super::phase::Tally;
@@ -92,7 +93,7 @@ impl<'a> Assigner<'a> {
     }
 
     fn take(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
-        check_dims(self.dims, vector)?;
+        check_expected_dims(self.dims, vector.len())?;
         if self.batches.is_full() {
             self.flush()?;
         }
@@ -116,20 +117,6 @@ impl<'a> Assigner<'a> {
         self.batches.clear();
         Ok(())
     }
-}
-
-/// Checks a row's dimensions.
-///
-/// # Errors
-/// `DataException`.
-pub(super) fn check_dims(dims: usize, vector: &[f32]) -> Result<()> {
-    if vector.len() == dims {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DataException,
-        format!("expected {dims} dimensions, not {}", vector.len()),
-    ))
 }
 
 #[pg_guard]

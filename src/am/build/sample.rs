@@ -8,9 +8,10 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use vectorgpu_core::sample::Reservoir;
+use vectorgpu_core::vector::check_expected_dims;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::assign::{Source, check_dims};
+use super::assign::Source;
 use super::phase::Phase;
 use super::plan::Plan;
 use super::readers::{self, ToastPointer};
@@ -114,7 +115,7 @@ unsafe fn read(
             interrupt::check();
             Phase::Sampling.report(0.5 + 0.5 * done as f64 / total as f64);
         }
-        check_dims(plan.dims(), vector)?;
+        check_expected_dims(plan.dims(), vector.len())?;
         vectors.extend_from_slice(vector);
         Ok(())
     };
