@@ -8,7 +8,6 @@ use vectorgpu_core::exact::{COPIES_K_MAX, ExactSearch, NEIGHBOUR_BYTES, block_ro
 use vectorgpu_core::limits::MAX_RESULTS;
 use vectorgpu_core::metric::Metric;
 
-use super::search::rounded;
 use super::vector_column::VectorColumn;
 use super::{return_found, within};
 use crate::error::OrRaise;
@@ -17,7 +16,6 @@ use crate::pg::interrupt;
 use crate::pg::result_rows::ResultRows;
 use crate::pg::setting::work_mem_bytes;
 use crate::types::array::ArrayArgument;
-use crate::types::vector::Vector;
 
 /// `vectorgpu.exact_search(regclass, text, vector[], int4, text)`: for each query the `k` nearest of all rows that the
 /// statement's snapshot sees. Reads the table once for as many queries as fit their results into `work_mem`. Compares on a
@@ -48,11 +46,9 @@ fn search_all(
     #[expect(unsafe_code, reason = "an array says its element type only at run time")]
     // SAFETY: the only SQL function over this one takes vector[].
     let queries = unsafe { queries.vectors() }?;
-    let rounded = rounded(column.elements(), &queries)?;
-    let queries: Vec<&[f32]> = match &rounded {
-        Some(rounded) => rounded.iter().map(Vec::as_slice).collect(),
-        None => queries.iter().map(Vector::elements).collect(),
-    };
+    let rounded = queries.iter().map(|query| column.elements().rounded(query));
+    let rounded = rounded.collect::<Result<Vec<_>>>()?;
+    let queries: Vec<&[f32]> = rounded.iter().map(|query| &**query).collect();
     let Some(first) = queries.first() else {
         return Ok(());
     };

@@ -11,8 +11,6 @@ use crate::am;
 use crate::error::OrRaise;
 use crate::pg::result_rows::ResultRows;
 use crate::types::array::ArrayArgument;
-use crate::types::elements::ElementType;
-use crate::types::vector::Vector;
 
 /// `vectorgpu.search(regclass, vector[], int4, int4)`: for each query the `k` nearest rows that the statement's snapshot
 /// sees, as ORDER BY with LIMIT finds them; `probes` of 0 leaves that to the session and the index.
@@ -35,29 +33,13 @@ fn search_all(
     let queries = unsafe { queries.vectors() }?;
     let open = searcher::open_index(index)?;
     let elements = am::indexed_by(open.index())?.elements;
-    let rounded = rounded(elements, &queries)?;
-    let queries: Vec<&[f32]> = match &rounded {
-        Some(rounded) => rounded.iter().map(Vec::as_slice).collect(),
-        None => queries.iter().map(Vector::elements).collect(),
-    };
+    let rounded = queries.iter().map(|query| elements.rounded(query));
+    let rounded = rounded.collect::<Result<Vec<_>>>()?;
+    let queries: Vec<&[f32]> = rounded.iter().map(|query| &**query).collect();
     let mut number = 0;
     let mut searcher = Searcher::begin(&open, k as usize, probes, queries.len() as f64)?;
     searcher.nearest_of_each(&queries, &mut |found| {
         number += 1;
         return_found(rows, number, found);
     })
-}
-
-/// The queries as an index of that type takes them; `None` where they are so already.
-///
-/// # Errors
-/// `OutOfRange` where a number is too large for the type.
-pub(super) fn rounded(elements: ElementType, queries: &[Vector<'_>]) -> Result<Option<Vec<Vec<f32>>>> {
-    match elements {
-        ElementType::Single => Ok(None),
-        ElementType::Half => {
-            let queries = queries.iter().map(|query| elements.rounded(query));
-            queries.collect::<Result<_>>().map(Some)
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! Must not know what is computed. Invariant: a half is read as the number that it is, so distances are those of the
 //! type's own operators, bit for bit; a number that becomes a half is rounded as the cast to `halfvec` rounds it.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
@@ -79,15 +80,15 @@ impl ElementType {
     ///
     /// # Errors
     /// `OutOfRange` where a number is too large for it.
-    pub(crate) fn rounded(self, elements: &[f32]) -> Result<Vec<f32>> {
+    pub(crate) fn rounded(self, elements: &[f32]) -> Result<Cow<'_, [f32]>> {
         match self {
-            Self::Single => Ok(elements.to_vec()),
+            Self::Single => Ok(Cow::Borrowed(elements)),
             Self::Half => {
                 let mut halves = vec![f16::ZERO; elements.len()];
                 checked_narrow(elements, &mut halves)?;
                 let mut rounded = vec![0.0; elements.len()];
                 DenseElement::widen(&halves, &mut rounded);
-                Ok(rounded)
+                Ok(Cow::Owned(rounded))
             }
         }
     }
