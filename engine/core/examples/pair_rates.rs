@@ -34,7 +34,7 @@ fn main() {
             let cosine = time(|| kernels.cosine_parts(&a, &b));
             let half_l2 = time(|| kernels.half_pair(Score::SquaredL2, half_a, half_b));
             let half_cosine = time(|| kernels.half_cosine_parts(half_a, half_b));
-            let half_l1 = time(|| kernels.half_l1(half_a, half_b));
+            let half_l1 = time(|| kernels.half_pair(Score::L1, half_a, half_b));
             let hamming =
                 [0, 1].map(|i| time(|| kernels.code_row(CodeScore::Hamming, bits[i], other_bits[i])));
             println!(

@@ -65,7 +65,7 @@ pub fn norm_squared<T: DenseElement>(a: &[T]) -> f32 {
 
 /// Computes `sum(|a_i - b_i|)`, `<+>`, summed in f32.
 pub fn l1<T: DenseElement>(a: &[T], b: &[T]) -> f64 {
-    f64::from(T::l1(a, b))
+    f64::from(T::score(Score::L1, a, b))
 }
 
 /// Counts the bits in which two bit strings of the same length differ, `<~>`.

@@ -190,16 +190,6 @@ impl Kernels {
         unsafe { kernel(query, rows, scores) }
     }
 
-    /// Computes `sum(|a_i - b_i|)`.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    pub fn l1(&self, a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len(), "vector length");
-        // SAFETY: the machine has this instruction set (all_supported), and the length was checked above.
-        unsafe { (self.l1_f32)(a, bytemuck::cast_slice(b)) }
-    }
-
     /// Computes the score of two quantised codes, of any alignment: int8 codes a byte an element, 1-bit codes eight
     /// elements a byte. Exact for codes of up to 33,000 bytes, more than `MAX_DIMS`; longer sums wrap.
     ///

@@ -56,9 +56,6 @@ pub trait DenseElement: Pod + PartialOrd + sealed::Sealed {
     /// The score of two vectors of the same length, in f32.
     fn score(score: Score, a: &[Self], b: &[Self]) -> f32;
 
-    /// `sum(|a_i - b_i|)` of two vectors of the same length, in f32.
-    fn l1(a: &[Self], b: &[Self]) -> f32;
-
     /// The three sums of a cosine of two vectors of the same length, in f32.
     fn cosine_parts(a: &[Self], b: &[Self]) -> CosineParts;
 
@@ -154,12 +151,6 @@ impl DenseElement for f32 {
     }
 
     #[inline]
-    fn l1(a: &[Self], b: &[Self]) -> f32 {
-        debug_assert_eq!(a.len(), b.len());
-        kernels().l1(a, b)
-    }
-
-    #[inline]
     fn cosine_parts(a: &[Self], b: &[Self]) -> CosineParts {
         debug_assert_eq!(a.len(), b.len());
         kernels().cosine_parts(a, b)
@@ -234,11 +225,6 @@ impl DenseElement for f16 {
     #[inline]
     fn score(score: Score, a: &[Self], b: &[Self]) -> f32 {
         kernels().half_pair(score, bytemuck::cast_slice(a), bytemuck::cast_slice(b))
-    }
-
-    #[inline]
-    fn l1(a: &[Self], b: &[Self]) -> f32 {
-        kernels().half_l1(bytemuck::cast_slice(a), bytemuck::cast_slice(b))
     }
 
     #[inline]

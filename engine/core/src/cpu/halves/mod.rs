@@ -51,17 +51,6 @@ impl Kernels {
         unsafe { kernel(a, b) }
     }
 
-    /// Computes `sum(|a_i - b_i|)` of two vectors of little-endian f16 codes: what [`Self::l1`] returns for the same
-    /// values in f32.
-    ///
-    /// # Panics
-    /// When the lengths differ or are odd.
-    pub fn half_l1(&self, a: &[u8], b: &[u8]) -> f32 {
-        check_lengths(a, b);
-        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
-        unsafe { (self.halves.l1)(a, b) }
-    }
-
     /// Computes the three sums of a cosine of two vectors of little-endian f16 codes: what [`Self::cosine_parts`]
     /// returns for the same values in f32.
     ///

@@ -73,8 +73,8 @@ proptest! {
                     let value = table.half_pair(score, a, b);
                     prop_assert_eq!(value.to_bits(), expected.to_bits(), "{:?} {}", score, table.name());
                 }
-                let expected = reference.l1(&wide_a, &wide_b);
-                prop_assert_eq!(table.half_l1(a, b).to_bits(), expected.to_bits(), "l1 {}", table.name());
+                let expected = reference.row(Score::L1, Element::F32, &wide_a, bytemuck::cast_slice(&wide_b));
+                prop_assert_eq!(table.half_pair(Score::L1, a, b).to_bits(), expected.to_bits(), "l1 {}", table.name());
                 let expected = reference.cosine_parts(&wide_a, &wide_b);
                 prop_assert_eq!(bits(table.half_cosine_parts(a, b)), bits(expected), "{}", table.name());
             }
@@ -109,8 +109,10 @@ fn long_vectors_sum_alike() {
             let expected = table.row(Score::Dot, Element::F32, &wide_a, bytemuck::cast_slice(&wide_b));
             assert_eq!(table.half_pair(Score::Dot, a, b).to_bits(), expected.to_bits());
             assert_eq!(
-                table.half_l1(a, b).to_bits(),
-                table.l1(&wide_a, &wide_b).to_bits()
+                table.half_pair(Score::L1, a, b).to_bits(),
+                table
+                    .row(Score::L1, Element::F32, &wide_a, bytemuck::cast_slice(&wide_b))
+                    .to_bits()
             );
             assert_eq!(
                 bits(table.half_cosine_parts(a, b)),

@@ -176,13 +176,8 @@ impl Ranking {
         wanted: usize,
     ) -> Result<()> {
         let rest = &self.lists[start..];
-        let nth = |bound: fn(&Ranked) -> f32, n: usize, scratch: &mut Vec<f32>| {
-            scratch.clear();
-            scratch.extend(rest.iter().map(bound));
-            *scratch.select_nth_unstable_by(n, f32::total_cmp).1
-        };
-        let in_below = nth(|list| list.low, wanted, &mut self.scores);
-        let out_above = nth(|list| list.high, wanted - 1, &mut self.scores);
+        let in_below = nth(&mut self.scores, rest.iter().map(|list| list.low), wanted);
+        let out_above = nth(&mut self.scores, rest.iter().map(|list| list.high), wanted - 1);
         let sign = sign_of(meta);
         let mut cpu = CpuBackend::new();
         for place in start..self.lists.len() {
@@ -273,6 +268,16 @@ fn centroid_block(codes: &[u8], dims: usize) -> RowBlock<'_> {
         element: Element::F32,
         dims,
     }
+}
+
+/// The one of `values` that `n` others come before, infinity if there are not so many. `scratch` is used meanwhile.
+fn nth(scratch: &mut Vec<f32>, values: impl Iterator<Item = f32>, n: usize) -> f32 {
+    scratch.clear();
+    scratch.extend(values);
+    if n >= scratch.len() {
+        return f32::INFINITY;
+    }
+    *scratch.select_nth_unstable_by(n, f32::total_cmp).1
 }
 
 /// What lists are ranked by.

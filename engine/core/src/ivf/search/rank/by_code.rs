@@ -8,7 +8,7 @@ use super::super::super::centroids::{self, CodedCentroids};
 use super::super::super::layout::Meta;
 use super::super::super::store::PageStore;
 use super::super::Query;
-use super::{Ranked, order_key, sign_of};
+use super::{Ranked, nth, order_key, score_of, sign_of};
 use crate::cpu::{BoundTerms, kernels};
 use crate::error::{Error, Result};
 use crate::metric::{Element, Score};
@@ -192,7 +192,7 @@ impl ByCode {
         list: u32,
     ) -> Result<f32> {
         let (score, place) = centroids::with_one(store, meta, list, &mut self.centroid, |bytes| {
-            let score = |place: Place| match super::score_of(meta) {
+            let score = |place: Place| match score_of(meta) {
                 Score::SquaredL2 | Score::L1 => place.square(),
                 Score::Dot => kernels().row(Score::Dot, Element::F32, &query.values, bytes),
             };
@@ -211,16 +211,6 @@ fn bound_closely(copy: &CodedCentroids, codes: &RabitqQuery, terms: &BoundTerms,
         // Finite, so that it is not done again.
         (ranked.low, ranked.high) = (ranked.low.max(low), high.min(f32::MAX));
     }
-}
-
-/// The one of `values` that `n` others come before, infinity if there are not so many. `scratch` is used meanwhile.
-fn nth(scratch: &mut Vec<f32>, values: impl Iterator<Item = f32>, n: usize) -> f32 {
-    scratch.clear();
-    scratch.extend(values);
-    if n >= scratch.len() {
-        return f32::INFINITY;
-    }
-    *scratch.select_nth_unstable_by(n, f32::total_cmp).1
 }
 
 /// Where the query lies to a centroid as it lies on a page.
