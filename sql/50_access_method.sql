@@ -39,6 +39,14 @@ CREATE FUNCTION ivf_halfvec_l1_support() RETURNS int4
     AS 'MODULE_PATHNAME', 'ivf_halfvec_l1_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_halfvec_l1_support() IS 'ivf support function: order halfvec by taxicab distance';
 
+CREATE FUNCTION ivf_bit_hamming_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_bit_hamming_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_bit_hamming_support() IS 'ivf support function: order bit by Hamming distance';
+
+CREATE FUNCTION ivf_bit_jaccard_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_bit_jaccard_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_bit_jaccard_support() IS 'ivf support function: order bit by Jaccard distance';
+
 CREATE OPERATOR CLASS vector_l2_ops
     DEFAULT FOR TYPE vector USING ivf AS
     OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
@@ -86,3 +94,15 @@ CREATE OPERATOR CLASS halfvec_l1_ops
     OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY float_ops,
     FUNCTION 1 ivf_halfvec_l1_support();
 COMMENT ON OPERATOR CLASS halfvec_l1_ops USING ivf IS 'nearest by taxicab distance';
+
+CREATE OPERATOR CLASS bit_hamming_ops
+    FOR TYPE bit USING ivf AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_bit_hamming_support();
+COMMENT ON OPERATOR CLASS bit_hamming_ops USING ivf IS 'nearest by Hamming distance';
+
+CREATE OPERATOR CLASS bit_jaccard_ops
+    FOR TYPE bit USING ivf AS
+    OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_bit_jaccard_support();
+COMMENT ON OPERATOR CLASS bit_jaccard_ops USING ivf IS 'nearest by Jaccard distance';

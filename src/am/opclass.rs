@@ -67,6 +67,8 @@ support_functions! {
     ivf_halfvec_ip_support: Half, InnerProduct;
     ivf_halfvec_cosine_support: Half, Cosine;
     ivf_halfvec_l1_support: Half, L1;
+    ivf_bit_hamming_support: Bit, Hamming;
+    ivf_bit_jaccard_support: Bit, Jaccard;
 }
 
 /// What an open index orders, and by what.

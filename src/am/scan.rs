@@ -34,6 +34,7 @@ struct ScanState {
     search: Search,
     backend: CpuBackend,
     elements: ElementType,
+    dims: usize,
     started: bool,
     /// Why it computes where it does.
     why: &'static str,
@@ -223,6 +224,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         search,
         backend: CpuBackend::new(),
         elements: indexed_by(index)?.elements,
+        dims: meta.dims as usize,
         why: place.why,
         book: place.book,
         started: false,
@@ -280,6 +282,7 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
         let mut decoded = Vec::new();
         // SAFETY: the operator's right argument is of the operator class's type.
         let query = unsafe { state.elements.read(key.sk_argument, &mut decoded) }?;
+        state.elements.check_equal_dims(state.dims, query.len())?;
         state.search.start(Some(&query), exact)?;
     }
     state.started = true;

@@ -140,7 +140,7 @@ pub(crate) unsafe fn scan_place(
         return Ok(placed(None, "workers do not use the GPU"));
     }
     if !meta.metric.has_products() {
-        return Ok(placed(None, "taxicab distances are computed on the CPU"));
+        return Ok(placed(None, "distances of this kind are computed on the CPU"));
     }
     match Device::chosen() {
         Device::Cpu => Ok(placed(None, "vectorgpu.device is cpu")),
@@ -335,7 +335,10 @@ pub(crate) fn prewarm_copies(index: pg_sys::Relation, meta: &Meta) -> Result<Ind
     if !meta.metric.has_products() {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            "taxicab distances are computed on the CPU, which keeps no copies of lists",
+            format!(
+                "the CPU computes the {}, and keeps no copies of lists",
+                meta.metric.words()
+            ),
         ));
     }
     if Device::chosen() == Device::Cpu {

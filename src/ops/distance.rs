@@ -5,10 +5,9 @@ use pgrx::prelude::*;
 use vectorgpu_core::distance;
 use vectorgpu_core::sparse::{self, distance as sparse_distance};
 use vectorgpu_core::vector;
-use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
-use crate::types::bit::BitString;
+use crate::types::bit::{BitString, check_equal_lengths};
 use crate::types::sparse::SparseVector;
 use crate::types::vector::{HalfVector, Vector};
 
@@ -94,23 +93,13 @@ fn halfvec_spherical_distance(a: HalfVector<'_>, b: HalfVector<'_>) -> f64 {
 /// `hamming_distance(bit, bit) -> float8`, operator `<~>`.
 #[pg_extern(sql = false)]
 fn hamming_distance(a: BitString<'_>, b: BitString<'_>) -> f64 {
-    check_same_length(&a, &b).or_raise();
+    check_equal_lengths(a.count(), b.count()).or_raise();
     distance::hamming(a.bytes(), b.bytes())
 }
 
 /// `jaccard_distance(bit, bit) -> float8`, operator `<%>`.
 #[pg_extern(sql = false)]
 fn jaccard_distance(a: BitString<'_>, b: BitString<'_>) -> f64 {
-    check_same_length(&a, &b).or_raise();
+    check_equal_lengths(a.count(), b.count()).or_raise();
     distance::jaccard(a.bytes(), b.bytes())
-}
-
-fn check_same_length(a: &BitString<'_>, b: &BitString<'_>) -> Result<()> {
-    if a.count() == b.count() {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DataException,
-        format!("different bit lengths {} and {}", a.count(), b.count()),
-    ))
 }

@@ -32,6 +32,20 @@ impl Layout for BitLayout {
     }
 }
 
+/// Checks that two bit strings have the same length.
+///
+/// # Errors
+/// `DataException` when they have not.
+pub(crate) fn check_equal_lengths(a: usize, b: usize) -> Result<()> {
+    if a == b {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::DataException,
+        format!("different bit lengths {a} and {b}"),
+    ))
+}
+
 fn bit_count(payload: &[u8]) -> Option<usize> {
     let count = i32::from_ne_bytes(*payload.first_chunk()?);
     usize::try_from(count).ok()
@@ -49,7 +63,28 @@ impl BitString<'_> {
     }
 }
 
+impl BitString<'_> {
+    /// The bits, first to last.
+    pub(crate) fn bits(&self) -> impl Iterator<Item = bool> {
+        let of_byte = |byte: &u8| {
+            let byte = *byte;
+            (0..8).map(move |place| byte >> (7 - place) & 1 == 1)
+        };
+        self.bytes().iter().flat_map(of_byte).take(self.count())
+    }
+}
+
 impl BitBuilder {
+    /// Allocates these bits in the current memory context.
+    pub(crate) fn from_bits(bits: impl ExactSizeIterator<Item = bool>) -> Self {
+        let mut string = Self::zeros(bits.len());
+        let bytes = string.bytes_mut();
+        for (place, bit) in bits.enumerate() {
+            bytes[place / 8] |= u8::from(bit) << (7 - place % 8);
+        }
+        string
+    }
+
     /// Allocates `count` zero bits in the current memory context.
     pub(crate) fn zeros(count: usize) -> Self {
         let mut bits = Self::zeroed(HEADER_BYTES + count.div_ceil(8));

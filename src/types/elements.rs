@@ -1,16 +1,18 @@
-//! Values of the types whose elements are all stored, `vector` and `halfvec`, as the single-precision numbers that the
-//! engine computes with.
+//! Values of the types whose elements are all stored, `vector`, `halfvec` and `bit`, as the single-precision numbers that
+//! the engine computes with.
 //!
-//! Must not know what is computed. Invariant: a half is read as the number that it is, so distances are those of the
-//! type's own operators, bit for bit; a number that becomes a half is rounded as the cast to `halfvec` rounds it.
+//! Must not know what is computed. Invariant: a half is read as the number that it is, and a bit as 0 or 1, so distances are
+//! those of the type's own operators, bit for bit; a number that becomes a half is rounded as the cast to `halfvec` rounds it.
 
 use std::borrow::Cow;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
 use vectorgpu_core::vector::{DenseElement, checked_narrow, f16};
+use vectorgpu_core::vector_type::VectorType;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::bit::{self, BitBuilder, BitString};
 use super::vector::{HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 
 /// What a column's values are.
@@ -21,6 +23,8 @@ pub(crate) enum ElementType {
     Single = 0,
     /// `halfvec`, or a type with its layout.
     Half = 1,
+    /// PostgreSQL's `bit`.
+    Bit = 2,
 }
 
 /// The elements of a value.
@@ -42,6 +46,7 @@ impl ElementType {
         match code {
             0 => Some(Self::Single),
             1 => Some(Self::Half),
+            2 => Some(Self::Bit),
             _ => None,
         }
     }
@@ -65,23 +70,47 @@ impl ElementType {
             Self::Half => {
                 // SAFETY: as the caller's.
                 let halves = unsafe { HalfVector::from_datum(datum) }?;
-                decoded.clear();
-                decoded.try_reserve(halves.len()).map_err(|error| {
-                    Error::new(ErrorKind::OutOfMemory, "no memory for a row").with_detail(error.to_string())
-                })?;
-                decoded.resize(halves.len(), 0.0);
+                make_room(decoded, halves.len())?;
                 DenseElement::widen(&halves, decoded);
                 Ok(Elements::Decoded(decoded))
             }
+            Self::Bit => {
+                // SAFETY: as the caller's.
+                let bits = unsafe { BitString::from_datum(datum) }?;
+                make_room(decoded, bits.count())?;
+                for (element, bit) in decoded.iter_mut().zip(bits.bits()) {
+                    *element = f32::from(u8::from(bit));
+                }
+                Ok(Elements::Decoded(decoded))
+            }
+        }
+    }
+
+    /// Checks that a query has as many dimensions as the rows of an index.
+    ///
+    /// # Errors
+    /// `DataException` when they differ, as the type's operators say it.
+    pub(crate) fn check_equal_dims(self, of_index: usize, of_query: usize) -> Result<()> {
+        match self {
+            Self::Single => VectorType::Vector.check_equal_dims(of_index, of_query),
+            Self::Half => VectorType::Halfvec.check_equal_dims(of_index, of_query),
+            Self::Bit => bit::check_equal_lengths(of_index, of_query),
         }
     }
 
     /// The nearest elements that a value of this type can have.
     ///
     /// # Errors
-    /// `OutOfRange` where a number is too large for it.
+    /// `OutOfRange` where a number is too large for it; `Unsupported` where values are no rounded numbers.
     pub(crate) fn rounded(self, elements: &[f32]) -> Result<Cow<'_, [f32]>> {
         match self {
+            Self::Bit => Err(Error::new(
+                ErrorKind::Unsupported,
+                "vectors cannot be compared with bit strings",
+            )
+            .with_hint(
+                "Use ORDER BY with one of the operators <~> and <%>, for many queries in a LATERAL subquery.",
+            )),
             Self::Single => Ok(Cow::Borrowed(elements)),
             Self::Half => {
                 let mut halves = vec![f16::ZERO; elements.len()];
@@ -92,6 +121,16 @@ impl ElementType {
             }
         }
     }
+}
+
+/// Makes `decoded` `len` zeros.
+fn make_room(decoded: &mut Vec<f32>, len: usize) -> Result<()> {
+    decoded.clear();
+    decoded.try_reserve(len).map_err(|error| {
+        Error::new(ErrorKind::OutOfMemory, "no memory for a row").with_detail(error.to_string())
+    })?;
+    decoded.resize(len, 0.0);
+    Ok(())
 }
 
 impl Deref for Elements<'_> {
@@ -115,6 +154,7 @@ pub(crate) struct ElementsBuilder {
 enum Built {
     Single(VectorBuilder),
     Half(HalfVectorBuilder),
+    Bit(BitBuilder),
 }
 
 impl ElementsBuilder {
@@ -146,6 +186,9 @@ impl ElementsBuilder {
                 f16::narrow(elements, &mut halves);
                 Built::Half(halves)
             }
+            (ElementType::Bit, _) => Built::Bit(BitBuilder::from_bits(
+                elements.iter().map(|element| *element > 0.0),
+            )),
         };
         BuiltElements(self.value.insert(built))
     }
@@ -160,6 +203,7 @@ impl BuiltElements<'_> {
         match self.0 {
             Built::Single(vector) => vector.as_value().as_datum(),
             Built::Half(halves) => halves.as_value().as_datum(),
+            Built::Bit(bits) => bits.as_value().as_datum(),
         }
     }
 }

@@ -333,7 +333,7 @@ fn row_terms(metric: Metric, gamma: f64, values: &[f32], norm_sq: f32, residual:
             TINY_RATE * (norm + r),
         ),
         // Nothing follows from products.
-        Metric::L1 => (0.0, f64::NAN, 0.0),
+        Metric::L1 | Metric::Hamming | Metric::Jaccard => (0.0, f64::NAN, 0.0),
     };
     let terms = RowTerms {
         n: single(n),
@@ -362,7 +362,7 @@ impl QueryTerms {
             }
             Metric::InnerProduct => (1.0, 0.0, -limit - SLACK * limit.abs() - TINY - TINY_RATE * norm),
             Metric::Cosine => (1.0, (1.0 - limit - SLACK) * norm, -TINY - TINY_RATE * norm),
-            Metric::L1 => (0.0, 0.0, f64::NAN),
+            Metric::L1 | Metric::Hamming | Metric::Jaccard => (0.0, 0.0, f64::NAN),
         };
         (self.u[place], self.l[place]) = (single(norm), single(l));
         (self.v[place], self.w[place]) = (single(v), single(w));

@@ -77,13 +77,13 @@ pub fn hamming(a: &[u8], b: &[u8]) -> f64 {
 /// bits set in both among those set in either; 1 when none is set in both.
 pub fn jaccard(a: &[u8], b: &[u8]) -> f64 {
     let both = bit_count(CodeScore::AndCount, a, b);
-    if both == 0 {
-        return 1.0;
-    }
-    let either = u64::from(both) + u64::from(bit_count(CodeScore::Hamming, a, b));
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^32")]
-    let either = either as f64;
-    1.0 - f64::from(both) / either
+    let either = f64::from(both) + f64::from(bit_count(CodeScore::Hamming, a, b));
+    jaccard_from_counts(f64::from(both), either)
+}
+
+/// Computes the Jaccard distance from the numbers of bits that are set in both strings, and in either.
+pub fn jaccard_from_counts(both: f64, either: f64) -> f64 {
+    if both > 0.0 { 1.0 - both / either } else { 1.0 }
 }
 
 /// A count of bits, exact because a bit string of SQL has fewer than 2^31.

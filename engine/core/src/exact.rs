@@ -118,8 +118,8 @@ impl<'q> ExactSearch<'q> {
         })?;
         self.rows.values.extend_from_slice(vector);
         let norm_sq = match self.metric {
-            Metric::Cosine => distance::norm_squared(vector),
-            Metric::L2 | Metric::InnerProduct | Metric::L1 => 0.0,
+            Metric::Cosine | Metric::Jaccard => distance::norm_squared(vector),
+            Metric::L2 | Metric::InnerProduct | Metric::L1 | Metric::Hamming => 0.0,
         };
         self.rows.push(id, norm_sq, 0.0);
         if self.rows.ids.len() >= self.block_rows {
@@ -211,7 +211,7 @@ mod tests {
                     Metric::L2 => distance::l2(a, b),
                     Metric::InnerProduct => distance::negative_inner_product(a, b),
                     Metric::Cosine => distance::cosine(a, b),
-                    Metric::L1 => distance::l1(a, b),
+                    _ => distance::l1(a, b),
                 };
                 let slices = queries.iter().map(Vec::as_slice);
                 let mut search = ExactSearch::new(metric, dims, k, slices).unwrap();

@@ -2,6 +2,8 @@
 
 /// Most dimensions a vector can have, pgvector's bound.
 pub const MAX_DIMS: usize = 16_000;
+/// Most dimensions a bit string can have that an index orders, pgvector's bound.
+pub const MAX_BIT_DIMS: usize = 64_000;
 /// Most dimensions a sparse vector can have, pgvector's bound.
 pub const MAX_SPARSE_DIMS: usize = 1_000_000_000;
 /// Most elements of a sparse vector that are not zero, pgvector's bound.

@@ -1,7 +1,8 @@
 //! Metrics, storage formats and the raw scores that kernels compute.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::quantize::rabitq;
+use crate::limits::{MAX_BIT_DIMS, MAX_DIMS};
+use crate::quantize::{bits, rabitq};
 
 /// The operator an index orders by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +16,10 @@ pub enum Metric {
     Cosine = 3,
     /// Taxicab distance, `<+>`.
     L1 = 4,
+    /// The number of bits that differ, `<~>`.
+    Hamming = 5,
+    /// Jaccard distance of bit strings, `<%>`.
+    Jaccard = 6,
 }
 
 /// The numbers of a row that kernels read as floats.
@@ -38,6 +43,8 @@ pub enum Storage {
     Int8 = 3,
     /// The vector itself, f32, behind a 1-bit code (`quantize::rabitq`) that tells which vectors have to be read.
     Rabitq = 4,
+    /// The bits that a vector of zeros and ones consists of: for the metrics of bit strings, and exact.
+    Bits = 5,
 }
 
 /// From so many dimensions on an int8 row takes less than two thirds of an f32 row's bytes.
@@ -85,6 +92,8 @@ impl Metric {
             2 => Ok(Self::InnerProduct),
             3 => Ok(Self::Cosine),
             4 => Ok(Self::L1),
+            5 => Ok(Self::Hamming),
+            6 => Ok(Self::Jaccard),
             _ => Err(Error::corrupt(format!("unknown metric code {code}"))),
         }
     }
@@ -94,39 +103,57 @@ impl Metric {
         self as u8
     }
 
-    /// The raw score from which this metric's distance follows.
+    /// The raw score from which this metric's distance follows; that of a bit string's zeros and ones as floats.
     pub const fn score(self) -> Score {
         match self {
-            Self::L2 => Score::SquaredL2,
-            Self::InnerProduct | Self::Cosine => Score::Dot,
+            Self::L2 | Self::Hamming => Score::SquaredL2,
+            Self::InnerProduct | Self::Cosine | Self::Jaccard => Score::Dot,
             Self::L1 => Score::L1,
         }
     }
 
     /// The metric by which lists are formed and ranked. Rows that are near by the taxicab distance are so by the Euclidean one, for
     /// which k-means is made: few lists are ranked otherwise. Cosine does not depend on the query's length, and no centroid
-    /// has another than 1.
+    /// has another than 1. Of bit strings as zeros and ones the squared Euclidean distance is the number of bits that differ; and where
+    /// their cosine is larger, so, by and large, is the share of common bits that Jaccard distance means.
     pub const fn of_lists(self) -> Self {
         match self {
-            Self::L2 | Self::L1 => Self::L2,
-            Self::InnerProduct | Self::Cosine => Self::InnerProduct,
+            Self::L2 | Self::L1 | Self::Hamming => Self::L2,
+            Self::InnerProduct | Self::Cosine | Self::Jaccard => Self::InnerProduct,
         }
     }
 
-    /// Whether rows in `storage` can be ordered by this metric: other codes than floats have no bounds for `L1`.
+    /// Whether rows in `storage` can be ordered by this metric: other codes than floats have no bounds for `L1`, and bit strings are
+    /// stored as they are.
     pub const fn allows(self, storage: Storage) -> bool {
-        !matches!((self, storage), (Self::L1, Storage::Int8 | Storage::Rabitq))
+        match self {
+            Self::L2 | Self::InnerProduct | Self::Cosine => !matches!(storage, Storage::Bits),
+            Self::L1 => matches!(storage, Storage::F32 | Storage::F16),
+            Self::Hamming | Self::Jaccard => matches!(storage, Storage::Bits),
+        }
+    }
+
+    /// What this metric measures, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::L2 => "Euclidean distance",
+            Self::InnerProduct => "inner product",
+            Self::Cosine => "cosine distance",
+            Self::L1 => "taxicab distance",
+            Self::Hamming => "Hamming distance",
+            Self::Jaccard => "Jaccard distance",
+        }
     }
 
     /// Whether products of vectors tell how far they are: what searches of copies on a device, and of many queries at once, rest
     /// on.
     pub const fn has_products(self) -> bool {
-        !matches!(self, Self::L1)
+        matches!(self, Self::L2 | Self::InnerProduct | Self::Cosine)
     }
 
-    /// Whether k-means works on the unit sphere for this metric, as pgvector does for `<#>` and `<=>`.
+    /// Whether k-means works on the unit sphere for this metric, as pgvector does for `<#>` and `<=>`; `|x|^2` is stored with rows then.
     pub const fn is_spherical(self) -> bool {
-        matches!(self, Self::InnerProduct | Self::Cosine)
+        matches!(self, Self::InnerProduct | Self::Cosine | Self::Jaccard)
     }
 
     /// The name used in SQL output.
@@ -136,10 +163,12 @@ impl Metric {
             Self::InnerProduct => "inner_product",
             Self::Cosine => "cosine",
             Self::L1 => "l1",
+            Self::Hamming => "hamming",
+            Self::Jaccard => "jaccard",
         }
     }
 
-    /// The metric of this name.
+    /// The metric of vectors of this name.
     ///
     /// # Errors
     /// `InvalidArgument` for any other.
@@ -165,15 +194,17 @@ impl Element {
 
 impl Storage {
     /// Every storage.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Rabitq];
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Int8, Self::Rabitq, Self::Bits];
 
     /// The storage that suits `rows` rows of `dims` dimensions. Reading fewer bytes is what makes a scan fast, and the
     /// order stays exact: 1-bit codes where there are bytes to save and they tell enough rows apart, else int8 wherever
     /// its scale and bounds do not outweigh what its codes save.
     ///
-    /// For a metric that codes say nothing about, half the bytes.
+    /// For a metric that codes say nothing about, half the bytes; bit strings as they are.
     pub fn suited(metric: Metric, dims: usize, rows: f64) -> Self {
-        if dims < INT8_DIMS_MIN {
+        if metric.allows(Self::Bits) {
+            Self::Bits
+        } else if dims < INT8_DIMS_MIN {
             Self::F32
         } else if !metric.allows(Self::Int8) {
             Self::F16
@@ -203,14 +234,14 @@ impl Storage {
         match self {
             Self::F32 => Some(Element::F32),
             Self::F16 => Some(Element::F16),
-            Self::Int8 | Self::Rabitq => None,
+            Self::Int8 | Self::Rabitq | Self::Bits => None,
         }
     }
 
     /// Bytes of one row's 1-bit code, by which a scan passes most rows over; 0 where there is none.
     pub const fn filter_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::Int8 => 0,
+            Self::F32 | Self::F16 | Self::Int8 | Self::Bits => 0,
             Self::Rabitq => rabitq::code_bytes(dims),
         }
     }
@@ -218,14 +249,23 @@ impl Storage {
     /// Bytes in front of a row's vector that bound its distance more closely than its 1-bit code; 0 where there is none.
     pub const fn fine_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::Int8 => 0,
+            Self::F32 | Self::F16 | Self::Int8 | Self::Bits => 0,
             Self::Rabitq => rabitq::fine::bytes(dims),
+        }
+    }
+
+    /// Most dimensions of a row.
+    pub const fn dims_max(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Int8 | Self::Rabitq => MAX_DIMS,
+            Self::Bits => MAX_BIT_DIMS,
         }
     }
 
     /// Bytes of one row's code.
     pub const fn code_bytes(self, dims: usize) -> usize {
         match self {
+            Self::Bits => bits::code_bytes(dims),
             Self::F32 => dims * 4,
             Self::Rabitq => self.fine_bytes(dims) + dims * 4,
             Self::F16 => dims * 2,
@@ -240,6 +280,7 @@ impl Storage {
             Self::F16 => "f16",
             Self::Int8 => "int8",
             Self::Rabitq => "rabitq",
+            Self::Bits => "bits",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::distance::{self, norm_squared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Metric};
 
+pub mod bit_query;
 pub mod bits;
 pub mod int8;
 pub mod int8_query;
@@ -246,6 +247,7 @@ impl QueryNorms {
             Metric::Cosine if self.is_zero || row.is_zero => return f64::NAN,
             Metric::Cosine => self.cosine_bound(score, row),
             Metric::L1 => self.l1_bound(score, row),
+            Metric::Hamming | Metric::Jaccard => self.counted(metric, score, row.norm_sq),
         };
         if bound.is_finite() {
             bound
@@ -272,6 +274,19 @@ impl QueryNorms {
             Metric::InnerProduct => -f64::from(score),
             Metric::Cosine => distance::cosine_from_parts(score, self.norm_sq, norm_sq),
             Metric::L1 => f64::from(score),
+            Metric::Hamming | Metric::Jaccard => self.counted(metric, score, norm_sq),
+        }
+    }
+
+    /// The value for bit strings as zeros and ones: sums of those are exact in f32, in any order.
+    fn counted(&self, metric: Metric, score: f32, norm_sq: f32) -> f64 {
+        let count = f64::from(score);
+        match metric {
+            Metric::Jaccard => {
+                let either = f64::from(self.norm_sq) + f64::from(norm_sq) - count;
+                distance::jaccard_from_counts(count, either)
+            }
+            _ => count,
         }
     }
 

@@ -17,7 +17,7 @@ use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions};
 use vectorgpu_core::ivf::store::{PageStore, Whereabouts};
 use vectorgpu_core::ivf::vacuum::bulk_delete;
 use vectorgpu_core::ivf::verify::verify;
-use vectorgpu_core::limits::MAX_DIMS;
+use vectorgpu_core::limits::{MAX_BIT_DIMS, MAX_DIMS};
 use vectorgpu_core::metric::{Metric, Storage};
 
 /// Rows of the indexes that tests under Miri can afford too.
@@ -26,14 +26,16 @@ const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
 /// Every metric that orders rows in `storage`.
 fn metrics_of(storage: Storage) -> impl Iterator<Item = Metric> {
-    let metrics = METRICS.into_iter().chain([Metric::L1]);
+    let metrics = METRICS
+        .into_iter()
+        .chain([Metric::L1, Metric::Hamming, Metric::Jaccard]);
     metrics.filter(move |metric| metric.allows(storage))
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn scan_of_every_list_returns_every_row_in_exact_order() {
-    for storage in [Storage::F32, Storage::Rabitq] {
+    for storage in [Storage::F32, Storage::Rabitq, Storage::Bits] {
         for metric in metrics_of(storage) {
             for (dims, rows, lists) in [
                 (1, 50, 3),
@@ -221,6 +223,8 @@ fn rows_inserted_into_an_empty_index_are_all_found() {
         (5000, Storage::Rabitq),
         (MAX_DIMS, Storage::F32),
         (MAX_DIMS, Storage::Rabitq),
+        (70, Storage::Bits),
+        (MAX_BIT_DIMS, Storage::Bits),
     ] {
         let mut index = Index::build(Metric::L2, storage, dims, 0, 4, 17);
         let mut random = Random(18);
@@ -557,7 +561,8 @@ impl PageStore for Cold<'_> {
 #[cfg_attr(miri, ignore = "hundreds of long rows, in page code without unsafe")]
 fn a_scan_asks_for_pages_on_the_disk_before_it_waits_for_them() {
     for storage in Storage::ALL {
-        let index = Index::build(Metric::L2, storage, 784, 900, 6, 71);
+        let rows = if storage == Storage::Bits { 9000 } else { 900 };
+        let index = Index::build(Metric::L2, storage, 784, rows, 6, 71);
         let store = Cold {
             inner: &index.store,
             groups_first: index.meta.groups_first,

@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use vectorgpu_core::backend::NearestBy;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::kmeans::{self, KmeansTask};
-use vectorgpu_core::limits::{MAX_DIMS, MAX_LISTS};
+use vectorgpu_core::limits::MAX_LISTS;
 use vectorgpu_core::metric::{Metric, Storage};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -72,38 +72,38 @@ impl Plan {
     /// # Safety
     /// `index` is open.
     pub(super) unsafe fn for_empty(index: pg_sys::Relation) -> Result<Self> {
+        let options = options::of_index(index);
+        let IndexedBy { metric, elements } = indexed_by(index)?;
         // SAFETY: as the caller's; an ivf index has exactly one column.
         let typmod = unsafe { version::attribute((*index).rd_att, 0) }.atttypmod;
-        let Some(dims) = usize::try_from(typmod)
-            .ok()
-            .filter(|dims| (1..=MAX_DIMS).contains(dims))
-        else {
+        let dims = usize::try_from(typmod).ok().filter(|dims| *dims > 0);
+        let Some(dims) = dims else {
             return Err(
                 Error::new(ErrorKind::InvalidArgument, "column does not have dimensions").with_hint(
                     "Declare the column as vector(n) or halfvec(n), or index an expression like (column::vector(n)).",
                 ),
             );
         };
-        let options = options::of_index(index);
-        let IndexedBy { metric, elements } = indexed_by(index)?;
         let storage = options
             .storage
             .unwrap_or_else(|| Storage::suited(metric, dims, 0.0));
         if !metric.allows(storage) {
+            return Err(unsuited(metric, storage));
+        }
+        if dims > storage.dims_max() {
             return Err(Error::new(
-                ErrorKind::InvalidArgument,
+                ErrorKind::LimitExceeded,
                 format!(
-                    "storage \"{}\" cannot be ordered by taxicab distance",
-                    storage.name()
+                    "column cannot have more than {} dimensions for ivf index",
+                    storage.dims_max()
                 ),
-            )
-            .with_hint("Use f32 or f16, or leave the choice to auto."));
+            ));
         }
         Ok(Self {
             metric,
             elements,
             storage,
-            dims: u32::try_from(dims).expect("at most 16,000"),
+            dims: u32::try_from(dims).expect("at most 64,000"),
             lists: options.lists.unwrap_or_else(|| lists_for(0.0)),
             seed: SEED,
             estimated_rows: 0.0,
@@ -163,6 +163,27 @@ impl Plan {
         }
         Ok(rows)
     }
+}
+
+/// The error for a storage that `metric` does not order.
+fn unsuited(metric: Metric, storage: Storage) -> Error {
+    let others: Vec<&str> = Storage::ALL
+        .into_iter()
+        .filter(|storage| metric.allows(*storage))
+        .map(Storage::name)
+        .collect();
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "storage \"{}\" cannot be ordered by {}",
+            storage.name(),
+            metric.words()
+        ),
+    )
+    .with_hint(format!(
+        "Use {}, or leave the choice to auto.",
+        others.join(" or ")
+    ))
 }
 
 /// The square root of the rows up to a million, four times that beyond, and in between where the rule changes.

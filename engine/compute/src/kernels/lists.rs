@@ -244,7 +244,7 @@ pub(crate) fn metric_code(metric: Metric) -> u32 {
         Metric::InnerProduct => 1,
         Metric::Cosine => 2,
         // No kernel takes it: there are no bounds of a query (`ListQueryBounds::new`), and so no search.
-        Metric::L1 => 3,
+        Metric::L1 | Metric::Hamming | Metric::Jaccard => 3,
     }
 }
 

@@ -153,8 +153,8 @@ impl<'q> ByCopies<'q> {
             self.encoded.clear();
             for row in part.chunks_exact(dims) {
                 let norm_sq = match self.metric {
-                    Metric::L2 | Metric::L1 => 0.0,
-                    Metric::InnerProduct => distance::norm_squared(row),
+                    Metric::L2 | Metric::L1 | Metric::Hamming => 0.0,
+                    Metric::InnerProduct | Metric::Jaccard => distance::norm_squared(row),
                     Metric::Cosine => rows.norms[place],
                 };
                 let code = RowCode::F32(bytemuck::cast_slice(row));

@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::MAX_DIMS;
 
 use super::layout::{self, DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK, PAGE_SIZE, RUN_BYTES};
@@ -54,7 +53,7 @@ impl Placement {
     /// When `list_rows` does not have `meta.lists` entries.
     pub fn new(meta: Meta, list_rows: Vec<u64>) -> Result<Self> {
         assert_eq!(list_rows.len(), meta.lists as usize);
-        assert!((1..=MAX_DIMS).contains(&(meta.dims as usize)));
+        assert!((1..=meta.storage.dims_max()).contains(&(meta.dims as usize)));
         let shape = meta.shape();
         let starts = list_starts(&meta, &shape, &list_rows)?;
         Ok(Self {

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::backend::KeepWaiting;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Storage;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 
@@ -549,6 +549,12 @@ impl<S: PageStore> Reader<'_, S> {
                 Storage::F32 | Storage::Rabitq => RowCode::F32(&self.code),
                 Storage::F16 => RowCode::F16(&self.code, factors.residual),
                 Storage::Int8 => RowCode::Int8(&self.code, factors.scale, factors.residual),
+                Storage::Bits => {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        "no device keeps copies of bit strings",
+                    ));
+                }
             };
             rows.push(tid.0, code, factors.norm_sq)?;
         }

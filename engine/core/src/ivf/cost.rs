@@ -65,6 +65,9 @@ impl Linear {
     }
 }
 
+/// A bit string that is read, and each of its bytes.
+const BITS: Linear = Linear::new(15.0, 0.08);
+
 /// A row of a list that is read: 100 ns for 100 f32, 400 to 650 ns for 784; 350 ns for 784 f16; 70 ns for 100 int8, 120 to
 /// 220 ns for 784; 16 ns for 384 bits, 45 ns for 784.
 fn row_read(storage: Storage) -> Linear {
@@ -73,6 +76,7 @@ fn row_read(storage: Storage) -> Linear {
         Storage::F16 => Linear::new(40.0, 0.22),
         Storage::Int8 => Linear::new(40.0, 0.17),
         Storage::Rabitq => Linear::new(10.0, 0.35),
+        Storage::Bits => BITS,
     }
 }
 
@@ -303,6 +307,7 @@ impl Code {
         let dims = f64::from(dims);
         let (bytes, row, beyond) = match storage {
             Storage::F32 => (dims * 4.0, 0.0, 0.0),
+            Storage::Bits => (dims / 8.0, 0.0, 0.0),
             Storage::F16 => (dims * 2.0, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::Int8 => (dims, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::Rabitq => (

@@ -4,7 +4,7 @@ use crate::distance;
 use crate::error::Result;
 use crate::metric::{Element, Storage};
 use crate::quantize::rabitq::RabitqEncoder;
-use crate::quantize::{self, int8, int8_query};
+use crate::quantize::{self, bits, int8, int8_query};
 
 use super::build::EncodedRow;
 use super::layout::{Factors, Meta, Tid};
@@ -65,6 +65,7 @@ impl RowEncoder {
                 self.factors.push(quantize::residual_bound(vector, &self.code));
             }
             Storage::Int8 => self.encode_int8(vector)?,
+            Storage::Bits => bits::encode(vector, &mut self.code)?,
             Storage::Rabitq => {
                 if let Some(encoder) = &mut self.rabitq {
                     let factors =

@@ -202,7 +202,7 @@ impl Int8Query {
                 .norms
                 .cosine_bound_of(self.dot_upper_bound(dot, row), Self::factors(row)),
             // Nothing follows from products.
-            Metric::L1 => f64::NEG_INFINITY,
+            Metric::L1 | Metric::Hamming | Metric::Jaccard => f64::NEG_INFINITY,
         };
         if bound.is_finite() {
             bound
@@ -320,7 +320,7 @@ impl Int8Query {
                 floor: 0.0,
                 share: (1.0 - cut) as f32,
             },
-            Metric::L1 => {
+            Metric::L1 | Metric::Hamming | Metric::Jaccard => {
                 kept.extend(0..coarse_products.len());
                 return;
             }
@@ -377,7 +377,7 @@ mod tests {
             Metric::L2 => l2(q, x),
             Metric::InnerProduct => negative_inner_product(q, x),
             Metric::Cosine => cosine(q, x),
-            Metric::L1 => distance::l1(q, x),
+            other => unreachable!("{other:?}"),
         }
     }
 

@@ -106,7 +106,7 @@ impl ListQueryBounds {
                 }
                 [1.0, rounded_up(norm), 0.0, nearest(inverse)]
             }
-            Metric::L1 => return None,
+            Metric::L1 | Metric::Hamming | Metric::Jaccard => return None,
         };
         let product_head = match metric {
             Metric::L2 => [
@@ -115,7 +115,7 @@ impl ListQueryBounds {
                 rounded_up(rounding.score * norm),
                 nearest(norm * norm),
             ],
-            Metric::InnerProduct | Metric::Cosine | Metric::L1 => head,
+            _ => head,
         };
         Some(Self {
             head,

@@ -38,6 +38,25 @@ impl Random {
     }
 }
 
+/// `metric`, or one like it that orders rows in `storage`.
+fn suited(metric: Metric, storage: Storage) -> Metric {
+    if metric.allows(storage) {
+        metric
+    } else if metric == Metric::L2 {
+        Metric::Hamming
+    } else {
+        Metric::Jaccard
+    }
+}
+
+/// What `storage` can hold of `vector`.
+fn held(storage: Storage, vector: Vec<f32>) -> Vec<f32> {
+    match storage {
+        Storage::Bits => vector.iter().map(|x| f32::from(u8::from(*x > 0.0))).collect(),
+        _ => vector,
+    }
+}
+
 pub(crate) struct Index {
     pub(crate) store: MemoryStore,
     pub(crate) meta: Meta,
@@ -46,6 +65,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Bit strings are ordered by one of their own metrics in place of `metric`.
     pub(crate) fn build(
         metric: Metric,
         storage: Storage,
@@ -54,13 +74,14 @@ impl Index {
         lists: u32,
         seed: u64,
     ) -> Self {
+        let metric = suited(metric, storage);
         let mut random = Random(seed);
         let centroids: Vec<f32> = (0..lists).flat_map(|_| unit(random.vector(dims))).collect();
         let rows: Vec<(Tid, Vec<f32>)> = (0..rows)
             .map(|row| {
                 (
                     Tid::new(row as u32 / 50, row as u16 % 50 + 1),
-                    random.vector(dims),
+                    held(storage, random.vector(dims)),
                 )
             })
             .collect();
@@ -137,6 +158,7 @@ impl Index {
     }
 
     pub(crate) fn insert(&mut self, vector: Vec<f32>) -> Tid {
+        let vector = held(self.meta.storage, vector);
         self.next_tid += 1;
         let tid = Tid::new((self.next_tid / 100) as u32, (self.next_tid % 100) as u16 + 1);
         self.put(&self.store, tid, &vector).expect("sound");
@@ -250,7 +272,18 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::InnerProduct => distance::negative_inner_product(a, b),
         Metric::Cosine => distance::cosine(a, b),
         Metric::L1 => distance::l1(a, b),
+        Metric::Hamming => distance::hamming(&packed(a), &packed(b)),
+        Metric::Jaccard => distance::jaccard(&packed(a), &packed(b)),
     }
+}
+
+/// The signs of `vector` as SQL packs bits.
+fn packed(vector: &[f32]) -> Vec<u8> {
+    let byte = |bits: &[f32]| {
+        let bit = |(place, x): (usize, &f32)| u8::from(*x > 0.0) << (7 - place);
+        bits.iter().enumerate().map(bit).sum()
+    };
+    vector.chunks(8).map(byte).collect()
 }
 
 fn nearest(metric: Metric, centroids: &[f32], vector: &[f32]) -> u32 {

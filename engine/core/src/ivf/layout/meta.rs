@@ -1,7 +1,7 @@
 //! The metapage.
 
 use crate::error::{Error, Result};
-use crate::limits::{MAX_DIMS, MAX_LISTS};
+use crate::limits::MAX_LISTS;
 use crate::metric::{Metric, Storage};
 
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK, RUN_BYTES};
@@ -142,14 +142,15 @@ impl Meta {
             page::u32_at(page, META_DIMS_AT),
             page::u32_at(page, META_LISTS_AT),
         );
-        if !(1..=MAX_DIMS).contains(&(dims as usize)) || !(1..=MAX_LISTS).contains(&lists) {
+        let storage = Storage::from_code(page[META_STORAGE_AT])?;
+        if !(1..=storage.dims_max()).contains(&(dims as usize)) || !(1..=MAX_LISTS).contains(&lists) {
             return corrupt(format!(
                 "the index's metapage says {dims} dimensions and {lists} lists"
             ));
         }
         let meta = Self {
             metric: Metric::from_code(page[META_METRIC_AT])?,
-            storage: Storage::from_code(page[META_STORAGE_AT])?,
+            storage,
             dims,
             lists,
             centroids_first: page::u32_at(page, META_CENTROIDS_AT),

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use crate::cpu::LOOKUP_ROWS;
-use crate::limits::MAX_DIMS;
 use crate::metric::{Metric, Storage};
 
 use super::super::page::{CONTENT_AT, PAGE_SIZE, RUN_BYTES};
@@ -94,9 +93,9 @@ impl Shape {
     /// blocks of them, as many as the first page holds and the pages allow.
     ///
     /// # Panics
-    /// When `dims` is not within 1..=16,000.
+    /// When `dims` is not within what [`Storage::dims_max`] allows.
     pub fn new(metric: Metric, storage: Storage, dims: usize) -> Self {
-        assert!((1..=MAX_DIMS).contains(&dims));
+        assert!((1..=storage.dims_max()).contains(&dims));
         let factors = Factors::of(metric, storage);
         if storage.filter_bytes(dims) > 0 {
             return Self::with_filter(storage, dims, factors);
@@ -116,7 +115,7 @@ impl Shape {
                 best = Some(shape);
             }
         }
-        best.expect("8 pages hold a row of 16,000 dimensions")
+        best.expect("8 pages hold a row of the most dimensions")
     }
 
     fn with_pages(storage: Storage, dims: usize, factors: Factors, pages: usize) -> Option<Self> {
@@ -289,6 +288,7 @@ pub struct Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_DIMS;
 
     #[test]
     #[cfg_attr(miri, ignore = "a loop over thousands of shapes, all safe code")]

@@ -17,6 +17,7 @@ use super::super::page::{CONTENT_AT, NO_BLOCK};
 use super::super::run::Run;
 use super::super::store::PageStore;
 use super::super::window::{Entry, Source, Window};
+use super::bits::BitRows;
 use super::coming::Coming;
 use super::int8::Int8Rows;
 use super::rabitq::RabitqRows;
@@ -62,6 +63,7 @@ pub(super) struct Collector {
     scores: Vec<f32>,
     codes: Vec<u8>,
     rows: Vec<GatheredRow>,
+    bits: BitRows,
     int8: Int8Rows,
     rabitq: RabitqRows,
     coming: Coming,
@@ -269,6 +271,15 @@ impl Collector {
         if let Some(query) = pass.query {
             if let Some(query) = &query.int8 {
                 return self.int8.group(
+                    pass,
+                    query,
+                    Codes { page, block, rows },
+                    &mut self.straddling,
+                    &mut self.coming,
+                );
+            }
+            if let Some(query) = &query.bits {
+                return self.bits.group(
                     pass,
                     query,
                     Codes { page, block, rows },

@@ -8,6 +8,7 @@
 //! may still move a row to a group that the scan has passed; it raises the list's epoch then, which the scan
 //! compares at the end of each list, and reads the batch again.
 
+mod bits;
 mod collect;
 mod coming;
 mod copies;
@@ -28,6 +29,7 @@ use crate::distance;
 use crate::error::Result;
 use crate::metric::Storage;
 use crate::quantize::QueryNorms;
+use crate::quantize::bit_query::BitQuery;
 use crate::quantize::int8_query::Int8Query;
 use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
@@ -150,6 +152,8 @@ pub(super) struct Query {
     pub(super) bounds: QueryNorms,
     /// For rows stored as int8.
     pub(super) int8: Option<Int8Query>,
+    /// For bit strings.
+    pub(super) bits: Option<BitQuery>,
     /// For rows behind 1-bit codes.
     pub(super) rabitq: Option<RabitqQuery>,
 }
@@ -162,15 +166,18 @@ impl Query {
             norm_sq: distance::norm_squared(values),
             bounds: QueryNorms::new(values, exact_scores),
             int8: None,
+            bits: None,
             rabitq: None,
         }
     }
 
     /// Prepares what the rows' storage needs.
-    fn for_rows(mut self, meta: &Meta, rotation: Option<&Rotation>) -> Self {
+    fn for_rows(mut self, meta: &Meta, rotation: Option<&Rotation>) -> Result<Self> {
+        let bits = (meta.storage == Storage::Bits).then(|| BitQuery::new(meta.metric, &self.values));
+        self.bits = bits.transpose()?;
         self.int8 = (meta.storage == Storage::Int8).then(|| Int8Query::new(meta.metric, &self.values));
         self.rabitq = rotation.map(|rotation| RabitqQuery::new(meta.metric, rotation, &self.values));
-        self
+        Ok(self)
     }
 }
 
@@ -250,8 +257,8 @@ impl Search {
         if let Some(values) = query {
             check_equal_dims(self.meta.dims as usize, values.len())?;
         }
-        self.query =
-            query.map(|values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref()));
+        let prepare = |values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref());
+        self.query = query.map(prepare).transpose()?;
         self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
         self.ranking.clear();
         self.collector.restart();

@@ -61,7 +61,7 @@ pub fn key_of_dot(metric: Metric, dot: f32, row: [f32; 4], query: [f32; 4]) -> f
                 -KEY_MAX
             }
         }
-        Metric::L1 => -KEY_MAX,
+        Metric::L1 | Metric::Hamming | Metric::Jaccard => -KEY_MAX,
     }
 }
 

@@ -16,7 +16,7 @@ fn operator(metric: Metric, q: &[f32], x: &[f32]) -> f64 {
         Metric::L2 => distance::l2(q, x),
         Metric::InnerProduct => distance::negative_inner_product(q, x),
         Metric::Cosine => distance::cosine(q, x),
-        Metric::L1 => distance::l1(q, x),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -29,7 +29,9 @@ fn rows_of(metric: Metric, storage: Storage, x: &[f32]) -> ListRows {
         0.0
     };
     match storage {
-        Storage::F32 | Storage::Rabitq => rows.push(7, RowCode::F32(bytemuck::cast_slice(x)), norm_sq),
+        Storage::F32 | Storage::Rabitq | Storage::Bits => {
+            rows.push(7, RowCode::F32(bytemuck::cast_slice(x)), norm_sq)
+        }
         Storage::F16 => {
             encode(Element::F16, x, &mut code).expect("memory");
             let residual = residual_bound(x, &code);

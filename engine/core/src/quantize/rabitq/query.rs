@@ -158,9 +158,10 @@ impl RabitqQuery {
     pub fn terms(&self, place: Place) -> BoundTerms {
         BoundTerms {
             kind: match self.metric {
-                Metric::L2 | Metric::L1 => BoundKind::Root,
                 Metric::Cosine => BoundKind::Plain,
                 Metric::InnerProduct => BoundKind::Product,
+                // Rows of no other metric have these codes (`Metric::allows`).
+                _ => BoundKind::Root,
             },
             start: place.start,
             slope: place.slope,

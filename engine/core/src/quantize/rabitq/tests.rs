@@ -18,7 +18,7 @@ fn operator(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::L2 => distance::l2(a, b),
         Metric::InnerProduct => distance::negative_inner_product(a, b),
         Metric::Cosine => distance::cosine(a, b),
-        Metric::L1 => distance::l1(a, b),
+        other => unreachable!("{other:?}"),
     }
 }
 
