@@ -47,6 +47,22 @@ CREATE FUNCTION ivf_bit_jaccard_support() RETURNS int4
     AS 'MODULE_PATHNAME', 'ivf_bit_jaccard_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_bit_jaccard_support() IS 'ivf support function: order bit by Jaccard distance';
 
+CREATE FUNCTION ivf_sparsevec_l2_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_sparsevec_l2_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_sparsevec_l2_support() IS 'ivf support function: order sparsevec by Euclidean distance';
+
+CREATE FUNCTION ivf_sparsevec_ip_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_sparsevec_ip_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_sparsevec_ip_support() IS 'ivf support function: order sparsevec by negative inner product';
+
+CREATE FUNCTION ivf_sparsevec_cosine_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_sparsevec_cosine_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_sparsevec_cosine_support() IS 'ivf support function: order sparsevec by cosine distance';
+
+CREATE FUNCTION ivf_sparsevec_l1_support() RETURNS int4
+    AS 'MODULE_PATHNAME', 'ivf_sparsevec_l1_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_sparsevec_l1_support() IS 'ivf support function: order sparsevec by taxicab distance';
+
 CREATE OPERATOR CLASS vector_l2_ops
     DEFAULT FOR TYPE vector USING ivf AS
     OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
@@ -106,3 +122,27 @@ CREATE OPERATOR CLASS bit_jaccard_ops
     OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
     FUNCTION 1 ivf_bit_jaccard_support();
 COMMENT ON OPERATOR CLASS bit_jaccard_ops USING ivf IS 'nearest by Jaccard distance';
+
+CREATE OPERATOR CLASS sparsevec_l2_ops
+    FOR TYPE sparsevec USING ivf AS
+    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_sparsevec_l2_support();
+COMMENT ON OPERATOR CLASS sparsevec_l2_ops USING ivf IS 'nearest by Euclidean distance';
+
+CREATE OPERATOR CLASS sparsevec_ip_ops
+    FOR TYPE sparsevec USING ivf AS
+    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_sparsevec_ip_support();
+COMMENT ON OPERATOR CLASS sparsevec_ip_ops USING ivf IS 'nearest by negative inner product';
+
+CREATE OPERATOR CLASS sparsevec_cosine_ops
+    FOR TYPE sparsevec USING ivf AS
+    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_sparsevec_cosine_support();
+COMMENT ON OPERATOR CLASS sparsevec_cosine_ops USING ivf IS 'nearest by cosine distance';
+
+CREATE OPERATOR CLASS sparsevec_l1_ops
+    FOR TYPE sparsevec USING ivf AS
+    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 ivf_sparsevec_l1_support();
+COMMENT ON OPERATOR CLASS sparsevec_l1_ops USING ivf IS 'nearest by taxicab distance';

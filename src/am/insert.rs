@@ -13,6 +13,7 @@ use super::opclass::indexed_by;
 use crate::error::OrRaise;
 use crate::pg::interrupt;
 use crate::pg::store::PgStore;
+use crate::types::elements::Elements;
 
 #[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
@@ -47,15 +48,15 @@ pub(super) fn tid_of(tid: pg_sys::ItemPointerData) -> Tid {
     Tid::new(block, offset)
 }
 
-fn insert(store: &PgStore, tid: Tid, vector: &[f32]) -> Result<()> {
+fn insert(store: &PgStore, tid: Tid, value: &Elements<'_>) -> Result<()> {
     let meta = Meta::read(&store.share(0)?)?;
-    check_expected_dims(meta.dims as usize, vector.len())?;
+    check_expected_dims(meta.value_dims as usize, value.value_dims())?;
     vectorgpu_core::ivf::insert::insert(
         store,
         &meta,
         &mut CpuBackend::new(),
         tid,
-        vector,
+        value.as_index_value(),
         &mut interrupt::keep_waiting,
     )
 }

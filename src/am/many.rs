@@ -80,7 +80,7 @@ impl<'a> ManySearch<'a> {
         let meta = Meta::read(&store.share(0)?)?;
         let work = scan::work_of(open.index(), &meta, Some(queries.min(AT_ONCE as f64)));
         let place = policy::many_place(open.index(), &meta, &work)?;
-        let reuses_lists = meta.metric.has_products() && lists_are_reused(&work);
+        let reuses_lists = meta.has_products() && lists_are_reused(&work);
         if place.copies.is_none() && !reuses_lists {
             return Ok(None);
         }

@@ -69,6 +69,10 @@ support_functions! {
     ivf_halfvec_l1_support: Half, L1;
     ivf_bit_hamming_support: Bit, Hamming;
     ivf_bit_jaccard_support: Bit, Jaccard;
+    ivf_sparsevec_l2_support: Sparse, L2;
+    ivf_sparsevec_ip_support: Sparse, InnerProduct;
+    ivf_sparsevec_cosine_support: Sparse, Cosine;
+    ivf_sparsevec_l1_support: Sparse, L1;
 }
 
 /// What an open index orders, and by what.

@@ -34,7 +34,8 @@ struct ScanState {
     search: Search,
     backend: CpuBackend,
     elements: ElementType,
-    dims: usize,
+    /// Dimensions of the column's values.
+    value_dims: usize,
     started: bool,
     /// Why it computes where it does.
     why: &'static str,
@@ -224,7 +225,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         search,
         backend: CpuBackend::new(),
         elements: indexed_by(index)?.elements,
-        dims: meta.dims as usize,
+        value_dims: meta.value_dims as usize,
         why: place.why,
         book: place.book,
         started: false,
@@ -282,8 +283,10 @@ unsafe fn start(scan: pg_sys::IndexScanDesc, state: &mut ScanState) -> Result<()
         let mut decoded = Vec::new();
         // SAFETY: the operator's right argument is of the operator class's type.
         let query = unsafe { state.elements.read(key.sk_argument, &mut decoded) }?;
-        state.elements.check_equal_dims(state.dims, query.len())?;
-        state.search.start(Some(&query), exact)?;
+        state
+            .elements
+            .check_equal_dims(state.value_dims, query.value_dims())?;
+        state.search.start(Some(query.as_index_value()), exact)?;
     }
     state.started = true;
     // SAFETY: the index is open.

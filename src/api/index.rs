@@ -49,7 +49,7 @@ fn index_info(
     TableIterator::once((
         meta.metric.name().to_owned(),
         meta.storage.name().to_owned(),
-        meta.dims.cast_signed(),
+        meta.value_dims.cast_signed(),
         meta.lists.cast_signed(),
         info.probes.cast_signed(),
         info.rows.cast_signed(),

@@ -76,7 +76,7 @@ impl<'a> Searcher<'a> {
             scans: Scans {
                 scan,
                 k,
-                query: ElementsBuilder::new(am::indexed_by(open.index())?.elements),
+                query: ElementsBuilder::new(am::indexed_by(open.index())?.elements)?,
                 found: Vec::new(),
             },
             _settings: settings,

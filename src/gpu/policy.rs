@@ -139,7 +139,7 @@ pub(crate) unsafe fn scan_place(
     if !interrupt::is_client_backend() {
         return Ok(placed(None, "workers do not use the GPU"));
     }
-    if !meta.metric.has_products() {
+    if !meta.has_products() {
         return Ok(placed(None, "distances of this kind are computed on the CPU"));
     }
     match Device::chosen() {
@@ -332,7 +332,7 @@ pub(crate) fn many_place(index: pg_sys::Relation, meta: &Meta, work: &SearchWork
 pub(crate) fn prewarm_copies(index: pg_sys::Relation, meta: &Meta) -> Result<IndexCopies> {
     // SAFETY: the caller's index is open.
     let oid = unsafe { relation::oid(index) };
-    if !meta.metric.has_products() {
+    if !meta.has_products() {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!(

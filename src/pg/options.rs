@@ -65,7 +65,8 @@ pub(crate) fn register() {
             c"How vectors are stored in the index".as_ptr(),
             addr_of_mut!(STORAGE_MEMBERS).cast(),
             STORAGE_AUTO,
-            c"Valid values are \"auto\", \"f32\", \"f16\", \"int8\", \"rabitq\" and \"bits\".".as_ptr(),
+            c"Valid values are \"auto\", \"f32\", \"f16\", \"int8\", \"rabitq\", \"bits\" and \"sketch\"."
+                .as_ptr(),
             lock,
         );
         kind
@@ -73,13 +74,14 @@ pub(crate) fn register() {
     KIND.set(kind).expect("the library is loaded once");
 }
 
-static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 7] = [
+static mut STORAGE_MEMBERS: [pg_sys::relopt_enum_elt_def; 8] = [
     member(c"auto", STORAGE_AUTO),
     member(c"f32", Storage::F32 as c_int),
     member(c"f16", Storage::F16 as c_int),
     member(c"int8", Storage::Int8 as c_int),
     member(c"rabitq", Storage::Rabitq as c_int),
     member(c"bits", Storage::Bits as c_int),
+    member(c"sketch", Storage::Sketch as c_int),
     pg_sys::relopt_enum_elt_def {
         string_val: std::ptr::null(),
         symbol_val: 0,

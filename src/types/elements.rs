@@ -1,5 +1,5 @@
-//! Values of the types whose elements are all stored, `vector`, `halfvec` and `bit`, as the single-precision numbers that
-//! the engine computes with.
+//! Values of `vector`, `halfvec`, `bit` and `sparsevec` as the single-precision numbers that the engine computes with: of a sparse
+//! vector its projection, by which an index clusters, beside the vector itself.
 //!
 //! Must not know what is computed. Invariant: a half is read as the number that it is, and a bit as 0 or 1, so distances are
 //! those of the type's own operators, bit for bit; a number that becomes a half is rounded as the cast to `halfvec` rounds it.
@@ -8,11 +8,15 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
+use vectorgpu_core::ivf::value::IndexValue;
+use vectorgpu_core::metric::Storage;
+use vectorgpu_core::quantize::sketch::{project, projection_dims};
 use vectorgpu_core::vector::{DenseElement, checked_narrow, f16};
 use vectorgpu_core::vector_type::VectorType;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::bit::{self, BitBuilder, BitString};
+use super::sparse::SparseVector;
 use super::vector::{HalfVector, HalfVectorBuilder, Vector, VectorBuilder};
 
 /// What a column's values are.
@@ -25,6 +29,8 @@ pub(crate) enum ElementType {
     Half = 1,
     /// PostgreSQL's `bit`.
     Bit = 2,
+    /// `sparsevec`.
+    Sparse = 3,
 }
 
 /// The elements of a value.
@@ -33,6 +39,8 @@ pub(crate) enum Elements<'a> {
     Borrowed(Vector<'a>),
     /// Decoded.
     Decoded(&'a [f32]),
+    /// A sparse vector and its projection.
+    Projected(SparseVector<'a>, &'a [f32]),
 }
 
 impl ElementType {
@@ -47,6 +55,7 @@ impl ElementType {
             0 => Some(Self::Single),
             1 => Some(Self::Half),
             2 => Some(Self::Bit),
+            3 => Some(Self::Sparse),
             _ => None,
         }
     }
@@ -83,6 +92,13 @@ impl ElementType {
                 }
                 Ok(Elements::Decoded(decoded))
             }
+            Self::Sparse => {
+                // SAFETY: as the caller's.
+                let sparse = unsafe { SparseVector::from_datum(datum) }?;
+                decoded.clear();
+                project(sparse.elements(), decoded)?;
+                Ok(Elements::Projected(sparse, decoded))
+            }
         }
     }
 
@@ -95,7 +111,31 @@ impl ElementType {
             Self::Single => VectorType::Vector.check_equal_dims(of_index, of_query),
             Self::Half => VectorType::Halfvec.check_equal_dims(of_index, of_query),
             Self::Bit => bit::check_equal_lengths(of_index, of_query),
+            Self::Sparse => VectorType::Sparsevec.check_equal_dims(of_index, of_query),
         }
+    }
+
+    /// What holds such values.
+    pub(crate) const fn type_name(self) -> &'static str {
+        match self {
+            Self::Single => VectorType::Vector.name(),
+            Self::Half => VectorType::Halfvec.name(),
+            Self::Bit => "bit",
+            Self::Sparse => VectorType::Sparsevec.name(),
+        }
+    }
+
+    /// Dimensions of the numbers read of a value of `dims` dimensions.
+    pub(crate) const fn read_dims(self, dims: usize) -> usize {
+        match self {
+            Self::Single | Self::Half | Self::Bit => dims,
+            Self::Sparse => projection_dims(dims),
+        }
+    }
+
+    /// Whether an index of such values can have this storage.
+    pub(crate) const fn allows(self, storage: Storage) -> bool {
+        matches!(self, Self::Sparse) == matches!(storage, Storage::Sketch)
     }
 
     /// The nearest elements that a value of this type can have.
@@ -111,6 +151,7 @@ impl ElementType {
             .with_hint(
                 "Use ORDER BY with one of the operators <~> and <%>, for many queries in a LATERAL subquery.",
             )),
+            Self::Sparse => Err(no_function_of_sparse_vectors()),
             Self::Single => Ok(Cow::Borrowed(elements)),
             Self::Half => {
                 let mut halves = vec![f16::ZERO; elements.len()];
@@ -123,6 +164,15 @@ impl ElementType {
     }
 }
 
+/// The error of functions that take vectors.
+fn no_function_of_sparse_vectors() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "sparse vectors are searched for one at a time",
+    )
+    .with_hint("Use ORDER BY with a distance, for many queries in a LATERAL subquery.")
+}
+
 /// Makes `decoded` `len` zeros.
 fn make_room(decoded: &mut Vec<f32>, len: usize) -> Result<()> {
     decoded.clear();
@@ -133,6 +183,25 @@ fn make_room(decoded: &mut Vec<f32>, len: usize) -> Result<()> {
     Ok(())
 }
 
+impl Elements<'_> {
+    /// Dimensions of the value.
+    pub(crate) fn value_dims(&self) -> usize {
+        match self {
+            Self::Projected(sparse, _) => sparse.elements().dims,
+            _ => self.len(),
+        }
+    }
+
+    /// The value as an index takes it.
+    pub(crate) fn as_index_value(&self) -> IndexValue<'_> {
+        let sparse = match self {
+            Self::Projected(sparse, _) => Some(sparse.elements()),
+            _ => None,
+        };
+        IndexValue { vector: self, sparse }
+    }
+}
+
 impl Deref for Elements<'_> {
     type Target = [f32];
 
@@ -140,7 +209,7 @@ impl Deref for Elements<'_> {
     fn deref(&self) -> &[f32] {
         match self {
             Self::Borrowed(vector) => vector.elements(),
-            Self::Decoded(elements) => elements,
+            Self::Decoded(elements) | Self::Projected(_, elements) => elements,
         }
     }
 }
@@ -159,11 +228,17 @@ enum Built {
 
 impl ElementsBuilder {
     /// Builds values of this type.
-    pub(crate) fn new(element_type: ElementType) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// `Unsupported` for one whose values are not made of the numbers that are read of them.
+    pub(crate) fn new(element_type: ElementType) -> Result<Self> {
+        if element_type == ElementType::Sparse {
+            return Err(no_function_of_sparse_vectors());
+        }
+        Ok(Self {
             element_type,
             value: None,
-        }
+        })
     }
 
     /// The value with these elements, which its type can have, in the current memory context; it lives until the next call.
@@ -186,7 +261,8 @@ impl ElementsBuilder {
                 f16::narrow(elements, &mut halves);
                 Built::Half(halves)
             }
-            (ElementType::Bit, _) => Built::Bit(BitBuilder::from_bits(
+            // Sparse vectors are refused by `new`.
+            (ElementType::Bit | ElementType::Sparse, _) => Built::Bit(BitBuilder::from_bits(
                 elements.iter().map(|element| *element > 0.0),
             )),
         };

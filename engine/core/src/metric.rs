@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_BIT_DIMS, MAX_DIMS};
+use crate::quantize::sketch::{MAX_PROJECTION_DIMS, SKETCH_BYTES};
 use crate::quantize::{bits, rabitq};
 
 /// The operator an index orders by.
@@ -45,6 +46,8 @@ pub enum Storage {
     Rabitq = 4,
     /// The bits that a vector of zeros and ones consists of: for the metrics of bit strings, and exact.
     Bits = 5,
+    /// A sketch of a sparse vector (`quantize::sketch`), which bounds distances.
+    Sketch = 6,
 }
 
 /// From so many dimensions on an int8 row takes less than two thirds of an f32 row's bytes.
@@ -128,7 +131,7 @@ impl Metric {
     pub const fn allows(self, storage: Storage) -> bool {
         match self {
             Self::L2 | Self::InnerProduct | Self::Cosine => !matches!(storage, Storage::Bits),
-            Self::L1 => matches!(storage, Storage::F32 | Storage::F16),
+            Self::L1 => matches!(storage, Storage::F32 | Storage::F16 | Storage::Sketch),
             Self::Hamming | Self::Jaccard => matches!(storage, Storage::Bits),
         }
     }
@@ -194,7 +197,16 @@ impl Element {
 
 impl Storage {
     /// Every storage.
-    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Int8, Self::Rabitq, Self::Bits];
+    pub const ALL: [Self; 6] = [
+        Self::F32,
+        Self::F16,
+        Self::Int8,
+        Self::Rabitq,
+        Self::Bits,
+        Self::Sketch,
+    ];
+    /// Those of vectors whose elements are all stored.
+    pub const DENSE: [Self; 5] = [Self::F32, Self::F16, Self::Int8, Self::Rabitq, Self::Bits];
 
     /// The storage that suits `rows` rows of `dims` dimensions. Reading fewer bytes is what makes a scan fast, and the
     /// order stays exact: 1-bit codes where there are bytes to save and they tell enough rows apart, else int8 wherever
@@ -234,14 +246,14 @@ impl Storage {
         match self {
             Self::F32 => Some(Element::F32),
             Self::F16 => Some(Element::F16),
-            Self::Int8 | Self::Rabitq | Self::Bits => None,
+            Self::Int8 | Self::Rabitq | Self::Bits | Self::Sketch => None,
         }
     }
 
     /// Bytes of one row's 1-bit code, by which a scan passes most rows over; 0 where there is none.
     pub const fn filter_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::Int8 | Self::Bits => 0,
+            Self::F32 | Self::F16 | Self::Int8 | Self::Bits | Self::Sketch => 0,
             Self::Rabitq => rabitq::code_bytes(dims),
         }
     }
@@ -249,16 +261,22 @@ impl Storage {
     /// Bytes in front of a row's vector that bound its distance more closely than its 1-bit code; 0 where there is none.
     pub const fn fine_bytes(self, dims: usize) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::Int8 | Self::Bits => 0,
+            Self::F32 | Self::F16 | Self::Int8 | Self::Bits | Self::Sketch => 0,
             Self::Rabitq => rabitq::fine::bytes(dims),
         }
     }
 
-    /// Most dimensions of a row.
+    /// Whether a row's score by the CPU's kernels is the operator's value, rather than a bound of it.
+    pub const fn is_exact(self) -> bool {
+        matches!(self, Self::F32 | Self::Rabitq | Self::Bits)
+    }
+
+    /// Most dimensions of a row, or of the projection of one.
     pub const fn dims_max(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Int8 | Self::Rabitq => MAX_DIMS,
             Self::Bits => MAX_BIT_DIMS,
+            Self::Sketch => MAX_PROJECTION_DIMS,
         }
     }
 
@@ -266,6 +284,7 @@ impl Storage {
     pub const fn code_bytes(self, dims: usize) -> usize {
         match self {
             Self::Bits => bits::code_bytes(dims),
+            Self::Sketch => SKETCH_BYTES,
             Self::F32 => dims * 4,
             Self::Rabitq => self.fine_bytes(dims) + dims * 4,
             Self::F16 => dims * 2,
@@ -281,6 +300,7 @@ impl Storage {
             Self::Int8 => "int8",
             Self::Rabitq => "rabitq",
             Self::Bits => "bits",
+            Self::Sketch => "sketch",
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod int8_query;
 pub mod list_row;
 pub mod rabitq;
 pub mod rotation;
+pub mod sketch;
 
 /// Unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;

@@ -10,12 +10,13 @@ use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::vector::check_expected_dims;
 
 use super::batches::Batches;
+use super::encoded::EncodedRows;
 use super::phase::Tally;
 use super::plan::Plan;
 use super::ranges::RangeSorts;
 use crate::am::insert::tid_of;
 use crate::error::OrRaise;
-use crate::types::elements::ElementType;
+use crate::types::elements::{ElementType, Elements};
 
 /// The table, its new index, and what the server says of it.
 #[derive(Clone, Copy)]
@@ -29,7 +30,10 @@ pub(super) struct Source {
 pub(super) struct Assigner<'a> {
     dims: usize,
     elements: ElementType,
+    value_dims: usize,
     encoder: RowEncoder,
+    /// Of the rows whose lists are not known yet, where what is stored does not follow from the vectors in `batches`.
+    encoded: EncodedRows,
     centroids: &'a [f32],
     batches: &'a mut dyn Batches,
     sorts: RangeSorts,
@@ -51,7 +55,9 @@ impl<'a> Assigner<'a> {
         Self {
             dims: plan.dims(),
             elements: plan.elements,
+            value_dims: plan.value_dims as usize,
             encoder: RowEncoder::new(&plan.meta(0)),
+            encoded: EncodedRows::default(),
             centroids,
             batches,
             sorts,
@@ -92,12 +98,15 @@ impl<'a> Assigner<'a> {
         (self.sorts, self.list_rows)
     }
 
-    fn take(&mut self, tid: Tid, vector: &[f32]) -> Result<()> {
-        check_expected_dims(self.dims, vector.len())?;
+    fn take(&mut self, tid: Tid, value: &Elements<'_>) -> Result<()> {
+        check_expected_dims(self.value_dims, value.value_dims())?;
         if self.batches.is_full() {
             self.flush()?;
         }
-        self.batches.push(tid, vector)
+        if let Some(sparse) = value.as_index_value().sparse {
+            self.encoded.push(&self.encoder.encode_sparse(tid, sparse)?);
+        }
+        self.batches.push(tid, value)
     }
 
     /// Sorts the rows whose lists are known by now.
@@ -107,13 +116,18 @@ impl<'a> Assigner<'a> {
         };
         let rows = batch.vectors.chunks_exact(self.dims);
         for ((tid, vector), list) in batch.tids.iter().zip(rows).zip(batch.lists) {
-            let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
-            let row = self.encoder.encode(*tid, vector, *list, centroid)?;
-            let payload = [bytemuck::cast_slice(row.factors), row.filter, row.code];
-            self.sorts.put(*list, *tid, payload);
+            if let Some(row) = self.encoded.next() {
+                self.sorts.put(*list, *tid, [row, &[], &[]]);
+            } else {
+                let centroid = &self.centroids[*list as usize * self.dims..][..self.dims];
+                let row = self.encoder.encode(*tid, vector, *list, centroid)?;
+                let payload = [bytemuck::cast_slice(row.factors), row.filter, row.code];
+                self.sorts.put(*list, *tid, payload);
+            }
             self.list_rows[*list as usize] += 1;
         }
         self.tally.add(batch.tids.len() as u64);
+        self.encoded.forget();
         self.batches.clear();
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod assign;
 mod batches;
+mod encoded;
 mod parallel;
 mod phase;
 mod plan;

@@ -24,7 +24,10 @@ pub(super) struct Plan {
     pub(super) metric: Metric,
     pub(super) elements: ElementType,
     pub(super) storage: Storage,
+    /// Of the numbers by which rows are clustered.
     pub(super) dims: u32,
+    /// Of the column's values.
+    pub(super) value_dims: u32,
     pub(super) lists: u32,
     pub(super) seed: u64,
     pub(super) estimated_rows: f64,
@@ -54,7 +57,7 @@ impl Plan {
         let plan = unsafe { Self::for_empty(index) }?;
         let options = options::of_index(index);
         let lists = options.lists.unwrap_or_else(|| lists_for(rows));
-        let suited = || Storage::suited(plan.metric, plan.dims(), rows);
+        let suited = || suited(plan.metric, plan.elements, plan.dims(), rows);
         Ok(Self {
             lists,
             storage: options.storage.unwrap_or_else(suited),
@@ -76,19 +79,20 @@ impl Plan {
         let IndexedBy { metric, elements } = indexed_by(index)?;
         // SAFETY: as the caller's; an ivf index has exactly one column.
         let typmod = unsafe { version::attribute((*index).rd_att, 0) }.atttypmod;
-        let dims = usize::try_from(typmod).ok().filter(|dims| *dims > 0);
-        let Some(dims) = dims else {
+        let value_dims = usize::try_from(typmod).ok().filter(|dims| *dims > 0);
+        let Some(value_dims) = value_dims else {
             return Err(
                 Error::new(ErrorKind::InvalidArgument, "column does not have dimensions").with_hint(
-                    "Declare the column as vector(n) or halfvec(n), or index an expression like (column::vector(n)).",
+                    "Declare the column as vector(n), halfvec(n) or sparsevec(n), or index an expression like (column::vector(n)).",
                 ),
             );
         };
+        let dims = elements.read_dims(value_dims);
         let storage = options
             .storage
-            .unwrap_or_else(|| Storage::suited(metric, dims, 0.0));
-        if !metric.allows(storage) {
-            return Err(unsuited(metric, storage));
+            .unwrap_or_else(|| suited(metric, elements, dims, 0.0));
+        if !(metric.allows(storage) && elements.allows(storage)) {
+            return Err(unsuited(metric, elements, storage));
         }
         if dims > storage.dims_max() {
             return Err(Error::new(
@@ -104,6 +108,7 @@ impl Plan {
             elements,
             storage,
             dims: u32::try_from(dims).expect("at most 64,000"),
+            value_dims: u32::try_from(value_dims).expect("a type modifier is an int4"),
             lists: options.lists.unwrap_or_else(|| lists_for(0.0)),
             seed: SEED,
             estimated_rows: 0.0,
@@ -137,7 +142,11 @@ impl Plan {
 
     /// The metapage for an index of `rows` rows.
     pub(super) fn meta(&self, rows: u64) -> Meta {
-        Meta::plan(self.metric, self.storage, self.dims, self.lists, rows, self.seed)
+        let meta = Meta::plan(self.metric, self.storage, self.dims, self.lists, rows, self.seed);
+        match self.storage {
+            Storage::Sketch => meta.of_projections(self.value_dims),
+            _ => meta,
+        }
     }
 
     /// Rows to sample: as many as k-means wants and memory allows.
@@ -165,18 +174,27 @@ impl Plan {
     }
 }
 
-/// The error for a storage that `metric` does not order.
-fn unsuited(metric: Metric, storage: Storage) -> Error {
+/// The storage that suits `rows` rows.
+fn suited(metric: Metric, elements: ElementType, dims: usize, rows: f64) -> Storage {
+    match elements {
+        ElementType::Sparse => Storage::Sketch,
+        _ => Storage::suited(metric, dims, rows),
+    }
+}
+
+/// The error for a storage that does not suit.
+fn unsuited(metric: Metric, elements: ElementType, storage: Storage) -> Error {
     let others: Vec<&str> = Storage::ALL
         .into_iter()
-        .filter(|storage| metric.allows(*storage))
+        .filter(|storage| metric.allows(*storage) && elements.allows(*storage))
         .map(Storage::name)
         .collect();
     Error::new(
         ErrorKind::InvalidArgument,
         format!(
-            "storage \"{}\" cannot be ordered by {}",
+            "storage \"{}\" of {} cannot be ordered by {}",
             storage.name(),
+            elements.type_name(),
             metric.words()
         ),
     )

@@ -549,10 +549,13 @@ impl<S: PageStore> Reader<'_, S> {
                 Storage::F32 | Storage::Rabitq => RowCode::F32(&self.code),
                 Storage::F16 => RowCode::F16(&self.code, factors.residual),
                 Storage::Int8 => RowCode::Int8(&self.code, factors.scale, factors.residual),
-                Storage::Bits => {
+                Storage::Bits | Storage::Sketch => {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
-                        "no device keeps copies of bit strings",
+                        format!(
+                            "no device keeps copies of rows stored as {}",
+                            self.shape.storage.name()
+                        ),
                     ));
                 }
             };

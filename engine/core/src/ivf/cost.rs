@@ -10,6 +10,7 @@
 //! time, from `bench/costs.py`; only their ratios count, so they hold on machines that are faster or slower as a whole.
 
 use crate::metric::Storage;
+use crate::quantize::sketch::SKETCH_BYTES;
 
 use super::search::Iterate;
 
@@ -68,6 +69,9 @@ impl Linear {
 /// A bit string that is read, and each of its bytes.
 const BITS: Linear = Linear::new(15.0, 0.08);
 
+/// A sketch that is read, for a query of some forty elements.
+const SKETCH: Linear = Linear::new(60.0, 0.04);
+
 /// A row of a list that is read: 100 ns for 100 f32, 400 to 650 ns for 784; 350 ns for 784 f16; 70 ns for 100 int8, 120 to
 /// 220 ns for 784; 16 ns for 384 bits, 45 ns for 784.
 fn row_read(storage: Storage) -> Linear {
@@ -77,6 +81,7 @@ fn row_read(storage: Storage) -> Linear {
         Storage::Int8 => Linear::new(40.0, 0.17),
         Storage::Rabitq => Linear::new(10.0, 0.35),
         Storage::Bits => BITS,
+        Storage::Sketch => SKETCH,
     }
 }
 
@@ -308,6 +313,7 @@ impl Code {
         let (bytes, row, beyond) = match storage {
             Storage::F32 => (dims * 4.0, 0.0, 0.0),
             Storage::Bits => (dims / 8.0, 0.0, 0.0),
+            Storage::Sketch => (SKETCH_BYTES as f64, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::F16 => (dims * 2.0, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::Int8 => (dims, REORDER_NS + RANDOM_ROW * vector_ns, 0.0),
             Storage::Rabitq => (

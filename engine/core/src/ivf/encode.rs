@@ -1,10 +1,11 @@
 //! Turns a vector into what a row of the index holds: factors and codes.
 
 use crate::distance;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::metric::{Element, Storage};
 use crate::quantize::rabitq::RabitqEncoder;
-use crate::quantize::{self, bits, int8, int8_query};
+use crate::quantize::{self, bits, int8, int8_query, sketch};
+use crate::sparse::Sparse;
 
 use super::build::EncodedRow;
 use super::layout::{Factors, Meta, Tid};
@@ -66,6 +67,7 @@ impl RowEncoder {
             }
             Storage::Int8 => self.encode_int8(vector)?,
             Storage::Bits => bits::encode(vector, &mut self.code)?,
+            Storage::Sketch => return Err(Error::new(ErrorKind::Internal, "a sketch is of a sparse vector")),
             Storage::Rabitq => {
                 if let Some(encoder) = &mut self.rabitq {
                     let factors =
@@ -75,6 +77,25 @@ impl RowEncoder {
                 quantize::encode(Element::F32, vector, &mut self.code)?;
             }
         }
+        debug_assert_eq!(self.factors.len(), self.runs.count());
+        Ok(EncodedRow {
+            tid,
+            factors: &self.factors,
+            filter: &self.filter,
+            code: &self.code,
+        })
+    }
+
+    /// Encodes `vector`, whose heap row is `tid`, whatever its list is.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn encode_sparse(&mut self, tid: Tid, vector: Sparse<'_>) -> Result<EncodedRow<'_>> {
+        self.code.clear();
+        self.filter.clear();
+        self.factors.clear();
+        let factors = sketch::encode(vector, &mut self.code)?;
+        self.factors.extend(factors.runs());
         debug_assert_eq!(self.factors.len(), self.runs.count());
         Ok(EncodedRow {
             tid,

@@ -15,9 +15,10 @@ use super::layout::{self, ListHead, Meta, Shape, Tid};
 use super::page::{self, Kind, NO_BLOCK};
 use super::search::{directory_place, nearest_list};
 use super::store::PageStore;
+use super::value::IndexValue;
 use super::write::{self, NewGroup, Placement};
 
-/// Adds the row of the heap row `tid`, whose vector is `vector`.
+/// Adds the row of the heap row `tid`, whose value is `value`.
 ///
 /// # Errors
 /// `CorruptIndex`; what the store or the backend reports. Nothing is lost then, and the row is not in the index.
@@ -26,18 +27,26 @@ pub fn insert<S: PageStore>(
     meta: &Meta,
     backend: &mut dyn Backend,
     tid: Tid,
-    vector: &[f32],
+    value: IndexValue<'_>,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
-    let list = nearest_list(store, meta, backend, vector, keep_waiting)?;
+    let list = nearest_list(store, meta, backend, value.vector, keep_waiting)?;
     let mut encoder = RowEncoder::new(meta);
+    if let Some(sparse) = value.sparse {
+        return append(store, meta, list, encoder.encode_sparse(tid, sparse)?);
+    }
     let mut centroid = Vec::new();
     if encoder.needs_centroid() {
         centroids::with_one(store, meta, list, &mut Vec::new(), |bytes| {
             quantize::decode(Element::F32, bytes, &mut centroid)
         })??;
     }
-    append(store, meta, list, encoder.encode(tid, vector, list, &centroid)?)
+    append(
+        store,
+        meta,
+        list,
+        encoder.encode(tid, value.vector, list, &centroid)?,
+    )
 }
 
 /// Adds a row to list `list`.

@@ -36,7 +36,7 @@
 //!     expected: Taken { rows: 3, returned: 3 },
 //! };
 //! let mut search = Search::new(meta, options);
-//! search.start(Some(&[0.0, 0.0]), true)?;
+//! search.start(Some([0.0, 0.0].as_slice().into()), true)?;
 //! let mut distances = Vec::new();
 //! while let Some(found) = search.next(&store, &mut CpuBackend::new(), &mut || true)? {
 //!     distances.push(found.distance);
@@ -60,6 +60,7 @@ pub mod search;
 pub mod stats;
 pub mod store;
 pub mod vacuum;
+pub mod value;
 pub mod verify;
 mod window;
 mod write;

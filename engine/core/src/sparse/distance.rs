@@ -40,8 +40,12 @@ pub fn negative_inner_product(a: Sparse<'_>, b: Sparse<'_>) -> f64 {
 
 /// Computes the cosine distance in `[0, 2]`, `<=>`; NaN when a vector is zero.
 pub fn cosine(a: Sparse<'_>, b: Sparse<'_>) -> f64 {
-    let square = |values: &[f32]| values.iter().fold(0.0f32, |sum, x| sum + x * x);
-    cosine_from_parts(dot(a, b), square(a.values), square(b.values))
+    cosine_from_parts(dot(a, b), norm_squared(a), norm_squared(b))
+}
+
+/// Computes `|a|^2` in f32: the value that [`cosine`] uses.
+pub fn norm_squared(a: Sparse<'_>) -> f32 {
+    a.values.iter().fold(0.0, |sum, x| sum + x * x)
 }
 
 /// Computes `sum(|a_i - b_i|)`, `<+>`, summed in f32.

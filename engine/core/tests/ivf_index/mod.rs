@@ -16,8 +16,10 @@ use vectorgpu_core::ivf::memory::MemoryStore;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
+use vectorgpu_core::ivf::value::IndexValue;
 use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::metric::{Metric, Score, Storage};
+use vectorgpu_core::sparse::SparseBuffer;
 
 /// A small seeded generator (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
@@ -57,6 +59,29 @@ fn held(storage: Storage, vector: Vec<f32>) -> Vec<f32> {
     }
 }
 
+/// A vector, and the same as a sparse one for an index of those; it is short enough to be its own projection.
+pub(crate) struct Value<'a> {
+    vector: &'a [f32],
+    sparse: Option<SparseBuffer>,
+}
+
+impl<'a> Value<'a> {
+    fn of(storage: Storage, vector: &'a [f32]) -> Self {
+        let sparse = || SparseBuffer::from_dense(vector).expect("finite");
+        Self {
+            vector,
+            sparse: (storage == Storage::Sketch).then(sparse),
+        }
+    }
+
+    pub(crate) fn as_value(&self) -> IndexValue<'_> {
+        IndexValue {
+            vector: self.vector,
+            sparse: self.sparse.as_ref().map(SparseBuffer::as_sparse),
+        }
+    }
+}
+
 pub(crate) struct Index {
     pub(crate) store: MemoryStore,
     pub(crate) meta: Meta,
@@ -86,6 +111,10 @@ impl Index {
             })
             .collect();
         let meta = Meta::plan(metric, storage, dims as u32, lists, rows.len() as u64, seed);
+        let meta = match storage {
+            Storage::Sketch => meta.of_projections(dims as u32),
+            _ => meta,
+        };
         let mut placed: Vec<(u32, usize)> = rows
             .iter()
             .enumerate()
@@ -108,9 +137,12 @@ impl Index {
             for (list, row) in placed.iter().filter(|(list, _)| range.contains(list)) {
                 let (tid, vector) = &rows[*row];
                 let centroid = &centroids[*list as usize * dims..][..dims];
-                let row = encoder
-                    .encode(*tid, vector, *list, centroid)
-                    .expect("a finite vector");
+                let value = Value::of(storage, vector);
+                let row = match value.as_value().sparse {
+                    Some(sparse) => encoder.encode_sparse(*tid, sparse),
+                    None => encoder.encode(*tid, vector, *list, centroid),
+                };
+                let row = row.expect("a finite vector");
                 writer.push(*list, row).expect("in order");
             }
             writer.finish().expect("complete");
@@ -148,7 +180,9 @@ impl Index {
         window_rows: usize,
     ) -> Vec<Found> {
         let mut search = Search::new(self.meta, self.options(probes, iterate, window_rows));
-        search.start(Some(query), true).expect("the dimensions agree");
+        search
+            .start(Some(self.value(query).as_value()), true)
+            .expect("the dimensions agree");
         self.drain(&self.store, &mut search)
     }
 
@@ -166,6 +200,11 @@ impl Index {
         tid
     }
 
+    /// `vector` as this index takes it.
+    pub(crate) fn value<'a>(&self, vector: &'a [f32]) -> Value<'a> {
+        Value::of(self.meta.storage, vector)
+    }
+
     pub(crate) fn try_insert(&self, store: &MemoryStore, vector: &[f32]) -> Result<()> {
         self.put(store, Tid::new(7, 7), vector)
     }
@@ -176,7 +215,7 @@ impl Index {
             &self.meta,
             &mut CpuBackend::new(),
             tid,
-            vector,
+            self.value(vector).as_value(),
             &mut || true,
         )
     }

@@ -1,8 +1,9 @@
 //! The metapage.
 
 use crate::error::{Error, Result};
-use crate::limits::MAX_LISTS;
+use crate::limits::{MAX_LISTS, MAX_SPARSE_DIMS};
 use crate::metric::{Metric, Storage};
+use crate::quantize::sketch::projection_dims;
 
 use super::super::page::{self, CONTENT_AT, Kind, NO_BLOCK, RUN_BYTES};
 use super::{DIRECTORY_ENTRIES, Shape};
@@ -18,8 +19,10 @@ pub struct Meta {
     pub metric: Metric,
     /// How rows are encoded.
     pub storage: Storage,
-    /// Dimensions of every row.
+    /// Dimensions of every row as lists are found by it: of a sparse vector those of its projection.
     pub dims: u32,
+    /// Dimensions of the column's values.
+    pub value_dims: u32,
     /// Number of lists and of centroids.
     pub lists: u32,
     /// First page of centroids.
@@ -55,7 +58,8 @@ const META_FREE_HEAD_AT: usize = META_GROUPS_AT + 4;
 const META_FREE_GROUPS_AT: usize = META_FREE_HEAD_AT + 4;
 const META_BUILT_ROWS_AT: usize = META_FREE_GROUPS_AT + 4;
 const META_SEED_AT: usize = META_BUILT_ROWS_AT + 8;
-const META_END: usize = META_SEED_AT + 8;
+const META_VALUE_DIMS_AT: usize = META_SEED_AT + 8;
+const META_END: usize = META_VALUE_DIMS_AT + 4;
 
 impl Meta {
     /// Lays out an index: centroids from block 1, then the directory, then the groups.
@@ -71,6 +75,7 @@ impl Meta {
             metric,
             storage,
             dims,
+            value_dims: dims,
             lists,
             centroids_first: 1,
             directory_first,
@@ -81,6 +86,25 @@ impl Meta {
             built_rows,
             seed,
         }
+    }
+
+    /// The same for rows that are projections of vectors of `value_dims` dimensions.
+    ///
+    /// # Panics
+    /// When their projections have other dimensions.
+    #[must_use]
+    pub fn of_projections(self, value_dims: u32) -> Self {
+        assert_eq!(
+            projection_dims(value_dims as usize),
+            self.dims as usize,
+            "dimensions of the projection"
+        );
+        Self { value_dims, ..self }
+    }
+
+    /// Whether products of rows tell how far they are: what searches of copies on a device, and of many queries at once, rest on.
+    pub const fn has_products(&self) -> bool {
+        self.metric.has_products() && !matches!(self.storage, Storage::Sketch)
     }
 
     /// The shape of the index's groups.
@@ -113,6 +137,9 @@ impl Meta {
         page::put_u32(page, META_GROUPS_AT, self.groups_first);
         page::put_u64(page, META_BUILT_ROWS_AT, self.built_rows);
         page::put_u64(page, META_SEED_AT, self.seed);
+        if self.storage == Storage::Sketch {
+            page::put_u32(page, META_VALUE_DIMS_AT, self.value_dims);
+        }
         self.write_free_list(page);
     }
 
@@ -148,10 +175,18 @@ impl Meta {
                 "the index's metapage says {dims} dimensions and {lists} lists"
             ));
         }
+        let value_dims = match storage {
+            Storage::Sketch => page::u32_at(page, META_VALUE_DIMS_AT),
+            _ => dims,
+        };
+        let is_projection = storage != Storage::Sketch
+            || (value_dims as usize <= MAX_SPARSE_DIMS
+                && projection_dims(value_dims as usize) == dims as usize);
         let meta = Self {
             metric: Metric::from_code(page[META_METRIC_AT])?,
             storage,
             dims,
+            value_dims,
             lists,
             centroids_first: page::u32_at(page, META_CENTROIDS_AT),
             directory_first: page::u32_at(page, META_DIRECTORY_AT),
@@ -162,13 +197,14 @@ impl Meta {
             built_rows: page::u64_at(page, META_BUILT_ROWS_AT),
             seed: page::u64_at(page, META_SEED_AT),
         };
-        if !meta.metric.allows(meta.storage) {
+        if !meta.metric.allows(meta.storage) || !is_projection {
             return corrupt("the index's metapage contradicts itself".into());
         }
         let planned = Self::plan(meta.metric, meta.storage, dims, lists, meta.built_rows, meta.seed);
         let fixed = Self {
             free_head: NO_BLOCK,
             free_groups: 0,
+            value_dims: dims,
             ..meta
         };
         let same_rows = page::u32_at(page, META_GROUP_ROWS_AT) as usize == meta.shape().rows;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::cpu::LOOKUP_ROWS;
 use crate::metric::{Metric, Storage};
+use crate::quantize::sketch::SketchFactors;
 
 use super::super::page::{CONTENT_AT, PAGE_SIZE, RUN_BYTES};
 use super::{TID_BYTES, TIDS_AT};
@@ -28,17 +29,20 @@ pub struct Factors {
     pub code_norm_sq: bool,
     /// The three factors of a 1-bit code, `quantize::rabitq::RabitqFactors`.
     pub rabitq: bool,
+    /// Those of a sketch, `quantize::sketch::SketchFactors`, and no others.
+    pub sketch: bool,
 }
 
 impl Factors {
     /// What `metric` over `storage` needs.
     pub const fn of(metric: Metric, storage: Storage) -> Self {
         Self {
-            norm_sq: metric.is_spherical(),
+            norm_sq: metric.is_spherical() && !matches!(storage, Storage::Sketch),
             residual: matches!(storage, Storage::F16 | Storage::Int8),
             scale: matches!(storage, Storage::Int8),
             code_norm_sq: matches!(storage, Storage::Int8) && !metric.is_spherical(),
             rabitq: matches!(storage, Storage::Rabitq),
+            sketch: matches!(storage, Storage::Sketch),
         }
     }
 
@@ -49,6 +53,7 @@ impl Factors {
             + self.scale as usize
             + self.code_norm_sq as usize
             + 3 * self.rabitq as usize
+            + SketchFactors::RUNS * self.sketch as usize
     }
 
     /// The runs of the factors of 1-bit codes: base, step, error.

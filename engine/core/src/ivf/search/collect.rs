@@ -21,6 +21,7 @@ use super::bits::BitRows;
 use super::coming::Coming;
 use super::int8::Int8Rows;
 use super::rabitq::RabitqRows;
+use super::sketch::SketchRows;
 use super::{Overtaken, Query, SearchCounts};
 
 /// Groups to read before interrupts are let through.
@@ -66,6 +67,7 @@ pub(super) struct Collector {
     bits: BitRows,
     int8: Int8Rows,
     rabitq: RabitqRows,
+    sketch: SketchRows,
     coming: Coming,
 }
 
@@ -280,6 +282,15 @@ impl Collector {
             }
             if let Some(query) = &query.bits {
                 return self.bits.group(
+                    pass,
+                    query,
+                    Codes { page, block, rows },
+                    &mut self.straddling,
+                    &mut self.coming,
+                );
+            }
+            if let Some(query) = &query.sketch {
+                return self.sketch.group(
                     pass,
                     query,
                     Codes { page, block, rows },

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::backend::KeepWaiting;
 use crate::comparison::{Comparison, Nearest, Rows};
 use crate::error::Result;
-use crate::metric::{Element, Storage};
+use crate::metric::Element;
 use crate::quantize::list_row::{ListQueryBounds, RowCode};
 use crate::quantize::{decode, int8};
 use crate::vector::check_equal_dims;
@@ -67,7 +67,7 @@ fn pass<S: PageStore>(
     let by_list = choose_lists(store, meta, queries, &certain, probes, keep_waiting)?;
     counts.times.rank += started.elapsed();
     let started = Instant::now();
-    let is_exact = matches!(meta.storage, Storage::F32 | Storage::Rabitq);
+    let is_exact = meta.storage.is_exact();
     let wanted = rows_to_ask(k, is_exact);
     let mut nearest: Vec<Nearest<'_>> = queries.iter().map(|query| Nearest::new(query, wanted)).collect();
     let mut comparison = Comparison::new(meta.metric, is_exact, meta.dims as usize);

@@ -19,6 +19,7 @@ mod rabitq;
 mod rank;
 mod rank_on_device;
 mod rank_together;
+mod sketch;
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -26,13 +27,15 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Storage;
 use crate::quantize::QueryNorms;
 use crate::quantize::bit_query::BitQuery;
 use crate::quantize::int8_query::Int8Query;
 use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
+use crate::quantize::sketch::query::SketchQuery;
+use crate::sparse::Sparse;
 use crate::vector::check_equal_dims;
 
 use super::centroids::Centroids;
@@ -40,6 +43,7 @@ use super::copy::ListCopies;
 use super::layout::{DIRECTORY_ENTRIES, ListHead, Meta, Shape, Tid};
 use super::page::{self, CONTENT_AT, Kind, NO_BLOCK};
 use super::store::{PageStore, Whereabouts};
+use super::value::IndexValue;
 pub use super::window::ENTRY_BYTES;
 use super::window::{Entry, Source, Window};
 use collect::Collector;
@@ -154,6 +158,8 @@ pub(super) struct Query {
     pub(super) int8: Option<Int8Query>,
     /// For bit strings.
     pub(super) bits: Option<BitQuery>,
+    /// For sparse vectors.
+    pub(super) sketch: Option<SketchQuery>,
     /// For rows behind 1-bit codes.
     pub(super) rabitq: Option<RabitqQuery>,
 }
@@ -167,12 +173,27 @@ impl Query {
             bounds: QueryNorms::new(values, exact_scores),
             int8: None,
             bits: None,
+            sketch: None,
             rabitq: None,
         }
     }
 
     /// Prepares what the rows' storage needs.
-    fn for_rows(mut self, meta: &Meta, rotation: Option<&Rotation>) -> Result<Self> {
+    fn for_rows(
+        mut self,
+        meta: &Meta,
+        rotation: Option<&Rotation>,
+        sparse: Option<Sparse<'_>>,
+    ) -> Result<Self> {
+        if meta.storage == Storage::Sketch {
+            let Some(sparse) = sparse else {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "sketches are compared with a sparse vector",
+                ));
+            };
+            self.sketch = Some(SketchQuery::new(meta.metric, sparse));
+        }
         let bits = (meta.storage == Storage::Bits).then(|| BitQuery::new(meta.metric, &self.values));
         self.bits = bits.transpose()?;
         self.int8 = (meta.storage == Storage::Int8).then(|| Int8Query::new(meta.metric, &self.values));
@@ -253,13 +274,15 @@ impl Search {
     ///
     /// # Errors
     /// `DataException` when the query's dimensions are not the index's.
-    pub fn start(&mut self, query: Option<&[f32]>, exact_scores: bool) -> Result<()> {
-        if let Some(values) = query {
-            check_equal_dims(self.meta.dims as usize, values.len())?;
+    pub fn start(&mut self, query: Option<IndexValue<'_>>, exact_scores: bool) -> Result<()> {
+        if let Some(value) = query {
+            check_equal_dims(self.meta.dims as usize, value.vector.len())?;
         }
-        let prepare = |values| Query::new(values, exact_scores).for_rows(&self.meta, self.rotation.as_ref());
+        let prepare = |value: IndexValue<'_>| {
+            Query::new(value.vector, exact_scores).for_rows(&self.meta, self.rotation.as_ref(), value.sparse)
+        };
         self.query = query.map(prepare).transpose()?;
-        self.exact = self.query.is_none() || (exact_scores && !self.shape.factors.residual);
+        self.exact = self.query.is_none() || (exact_scores && self.meta.storage.is_exact());
         self.ranking.clear();
         self.collector.restart();
         self.batch = 0..0;
@@ -272,7 +295,7 @@ impl Search {
         self.refined = 0;
         self.counts = SearchCounts::default();
         if let Some(copies) = &mut self.copies {
-            copies.start(self.meta.metric, query);
+            copies.start(self.meta.metric, query.map(|query| query.vector));
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ fn rows_of(metric: Metric, storage: Storage, x: &[f32]) -> ListRows {
         0.0
     };
     match storage {
-        Storage::F32 | Storage::Rabitq | Storage::Bits => {
+        Storage::F32 | Storage::Rabitq | Storage::Bits | Storage::Sketch => {
             rows.push(7, RowCode::F32(bytemuck::cast_slice(x)), norm_sq)
         }
         Storage::F16 => {
