@@ -104,8 +104,9 @@ def assert_same(copy: psycopg.Connection, original: psycopg.Connection) -> None:
 
 def assert_answers(connection: psycopg.Connection, index: str, distance: str, name: str) -> None:
     """Asserts that a search by an index gives the distances of a search without."""
-    query = "01" * (DIMS // 2) if name == "bit" else str([0.3] * DIMS)
-    sql = f"SELECT {distance} '{query}'::{name} FROM things ORDER BY {distance} '{query}'::{name} LIMIT 40"
+    vector = f"'{[0.3] * DIMS}'::vector"
+    query = {"vector": vector, "bit": f"B'{'01' * (DIMS // 2)}'"}.get(name, f"{vector}::{name}")
+    sql = f"SELECT {distance} {query} FROM things ORDER BY {distance} {query} LIMIT 40"
     answers = []
     for off in ("enable_seqscan", "enable_indexscan"):
         with connection.transaction(force_rollback=True):
