@@ -2,10 +2,12 @@
 
 use std::ffi::CString;
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use vectorgpu_compute::DeviceChoice;
 use vectorgpu_core::ivf::search::Iterate;
 use vectorgpu_core::limits::MAX_LISTS;
+
+use crate::pg::version;
 
 /// `vectorgpu.iterative_scan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -127,7 +129,7 @@ pub(crate) fn register() {
     // SAFETY: called once from _PG_init, after all settings of this prefix are defined.
     #[expect(unsafe_code, reason = "the server offers this only in C")]
     unsafe {
-        pg_sys::MarkGUCPrefixReserved(c"vectorgpu".as_ptr());
+        version::reserve_settings(c"vectorgpu");
     }
 }
 

@@ -81,7 +81,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for ResultRows {
         // SAFETY: every call has its call info.
         let call = unsafe { arg.unbox_unchecked::<pg_sys::FunctionCallInfo>() };
         // SAFETY: a valid call.
-        unsafe { pg_sys::InitMaterializedSRF(call, 0) };
+        unsafe { version::keep_rows(call) };
         // SAFETY: the call above has checked that there is one.
         let info = unsafe { &*(*call).resultinfo.cast::<pg_sys::ReturnSetInfo>() };
         Self {

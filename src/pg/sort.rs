@@ -5,6 +5,8 @@ use std::slice;
 
 use pgrx::pg_sys;
 
+use super::version;
+
 const INT4_LESS: u32 = 97;
 const INT8_LESS: u32 = 412;
 
@@ -48,7 +50,7 @@ impl RowSort {
                 nulls_first.as_mut_ptr(),
                 work_mem_kb.max(64),
                 coordinate(part),
-                pg_sys::TUPLESORT_NONE.cast_signed(),
+                version::SORT_ONCE,
             );
             let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsVirtual);
             Self {

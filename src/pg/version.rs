@@ -1,5 +1,7 @@
-//! What versions of the server call by different names, or lack: PostgreSQL 14 to 18, of which 14 and 16 were not compiled yet. The rest of the crate is the same for all
-//! of them.
+//! What versions of the server call by different names, or lack: PostgreSQL 14 to 18, of which 14 was compiled, and never run. The rest
+//! of the crate is the same for all of them.
+
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
@@ -154,4 +156,99 @@ pub(crate) unsafe fn begin_ordered_scan(
     // SAFETY: as the caller's; nobody wants to know what the scan took.
     let scan = unsafe { pg_sys::index_beginscan(table, index, snapshot, std::ptr::null_mut(), 0, 1) };
     scan
+}
+
+/// Says that settings which begin with `prefix` and a dot are all known: from now on others are refused (14: those that
+/// the configuration has already are warned of).
+///
+/// # Safety
+/// Called from `_PG_init`, after they are defined.
+pub(crate) unsafe fn reserve_settings(prefix: &CStr) {
+    #[cfg(feature = "pg14")]
+    // SAFETY: as the caller's.
+    unsafe {
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: as the caller's.
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
+    }
+}
+
+/// Has the rows of a set-returning function kept by the server: `InitMaterializedSRF`, which 14 lacks.
+///
+/// # Safety
+/// `call` is a valid call.
+pub(super) unsafe fn keep_rows(call: pg_sys::FunctionCallInfo) {
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: as the caller's.
+    unsafe {
+        pg_sys::InitMaterializedSRF(call, 0);
+    }
+    #[cfg(feature = "pg14")]
+    // SAFETY: as the caller's; the description and the store live as long as the query (funcapi.c of 15).
+    unsafe {
+        let info = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        let is_set_info = !info.is_null() && (*info).type_ == pg_sys::NodeTag::T_ReturnSetInfo;
+        let kept = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+        if !is_set_info || (*info).allowedModes.cast_unsigned() & kept == 0 {
+            crate::error::raise(&vectorgpu_core::Error::new(
+                vectorgpu_core::ErrorKind::Unsupported,
+                "set-valued function called in context that cannot accept a set",
+            ));
+        }
+        let before = pg_sys::MemoryContextSwitchTo((*(*info).econtext).ecxt_per_query_memory);
+        let mut row = std::ptr::null_mut();
+        let class = pg_sys::get_call_result_type(call, std::ptr::null_mut(), &mut row);
+        assert_eq!(
+            class,
+            pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE,
+            "every set is one of records"
+        );
+        let random = (*info).allowedModes.cast_unsigned()
+            & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random
+            != 0;
+        (*info).returnMode = kept;
+        (*info).setResult = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
+        (*info).setDesc = row;
+        pg_sys::MemoryContextSwitchTo(before);
+    }
+}
+
+/// What `tuplesort_begin_heap` is told by who reads what is sorted once, from the first row to the last.
+#[cfg(feature = "pg14")]
+pub(super) const SORT_ONCE: bool = false;
+/// What `tuplesort_begin_heap` is told by who reads what is sorted once, from the first row to the last.
+#[cfg(not(feature = "pg14"))]
+pub(super) const SORT_ONCE: std::ffi::c_int = pg_sys::TUPLESORT_NONE.cast_signed();
+
+/// A seed as `BlockSampler_Init` takes it.
+#[cfg(feature = "pg14")]
+pub(crate) fn sampler_seed(seed: u32) -> std::ffi::c_long {
+    seed.into()
+}
+/// A seed as `BlockSampler_Init` takes it.
+#[cfg(not(feature = "pg14"))]
+pub(crate) const fn sampler_seed(seed: u32) -> u32 {
+    seed
+}
+
+/// `shm_mq_send`, which waits for room, and need not tell the receiver at once.
+///
+/// # Safety
+/// `queue` is attached by this process, its sender.
+pub(crate) unsafe fn send_message(
+    queue: *mut pg_sys::shm_mq_handle,
+    message: &[u8],
+) -> pg_sys::shm_mq_result::Type {
+    let data = message.as_ptr().cast();
+    let give_up = false;
+    #[cfg(feature = "pg14")]
+    // SAFETY: as the caller's; the bytes are read during the call.
+    let result = unsafe { pg_sys::shm_mq_send(queue, message.len(), data, give_up) };
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: as the caller's; the bytes are read during the call.
+    let result = unsafe { pg_sys::shm_mq_send(queue, message.len(), data, give_up, false) };
+    result
 }

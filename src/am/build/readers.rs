@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
+use crate::pg::version;
 use crate::types::elements::{ElementType, Elements};
 
 const KEY_SHARED: u64 = 1;
@@ -243,9 +244,8 @@ unsafe fn send(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> 
     for pointer in own.flatten() {
         let vector = pointer.read(shared.elements, &mut decoded)?;
         let bytes: &[u8] = bytemuck::cast_slice(&vector);
-        let (wait, flush) = (false, false);
         // SAFETY: the queue is attached, the bytes are read during the call; waiting processes interrupts.
-        let result = unsafe { pg_sys::shm_mq_send(queue, bytes.len(), bytes.as_ptr().cast(), wait, flush) };
+        let result = unsafe { version::send_message(queue, bytes) };
         if result != pg_sys::shm_mq_result::SHM_MQ_SUCCESS {
             // The leader has ended.
             break;

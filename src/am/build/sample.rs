@@ -15,7 +15,7 @@ use super::assign::Source;
 use super::phase::Phase;
 use super::plan::Plan;
 use super::readers::{self, ToastPointer};
-use crate::pg::interrupt;
+use crate::pg::{interrupt, version};
 
 /// Blocks to look at for one row that is wanted, as a factor: more blocks, less clustering of the sample.
 const OVERSAMPLING: f64 = 4.0;
@@ -161,7 +161,7 @@ unsafe fn fill(source: Source, plan: &Plan, wanted: usize, drawn: &mut Drawn) {
     let mut sampler = pg_sys::BlockSamplerData::default();
     let state: *mut c_void = std::ptr::from_mut(drawn).cast();
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the seed do")]
-    let seed = plan.seed as u32;
+    let seed = version::sampler_seed(plan.seed as u32);
     // SAFETY: as the caller's; `drawn` outlives the scans, whose callback alone uses it.
     unsafe {
         let chosen = pg_sys::BlockSampler_Init(&mut sampler, pages, blocks, seed);
