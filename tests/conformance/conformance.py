@@ -5,7 +5,8 @@ those of a server with vectorgpu. Invariant: an answer holds nothing that differ
 extension (no OIDs, no positions), and what a client sees: types and bytes of rows, SQLSTATE, message, detail, hint.
 
 A case is one statement, which ends with a line that ends with `;`. A line `-- close: 1e-6` above it lets numbers of
-its rows differ by that relative error; all else is compared byte for byte. `COPY ... FROM STDIN` is followed by its
+its rows differ by that relative error; all else is compared byte for byte. A line `-- until: 15` says that later
+versions of PostgreSQL answer otherwise, whatever the extension. `COPY ... FROM STDIN` is followed by its
 data and a line `\\.`: as it is for the text format; for the binary one, each line is a row of one column, in
 hexadecimal or `\\N`. A file's statements run one after the other in one session, each in a transaction of its own.
 """
@@ -37,11 +38,13 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|Infinity|NaN)")
 
 @dataclass(frozen=True)
 class Case:
-    """A statement, the data that COPY reads, and how far numbers may be off (0: not at all)."""
+    """A statement, the data that COPY reads, how far numbers may be off (0: not at all), and the last version of
+    PostgreSQL that answers so (None: no version is known to answer otherwise)."""
 
     statement: str
     data: tuple[str, ...]
     close: float
+    until: int | None
 
     @property
     def text(self) -> str:
@@ -66,19 +69,21 @@ def read_cases(topic: str) -> list[Case]:
     lines = iter((CASES / f"{topic}.sql").read_text().split("\n"))
     cases: list[Case] = []
     statement: list[str] = []
-    close = 0.0
+    close, until = 0.0, None
     for line in lines:
         if not statement and line.startswith("--"):
             if line.startswith("-- close: "):
                 close = float(line.removeprefix("-- close: "))
+            elif line.startswith("-- until: "):
+                until = int(line.removeprefix("-- until: "))
             continue
         if not statement and not line:
             continue
         statement.append(line)
         if line.endswith(";"):
             text = "\n".join(statement)
-            cases.append(Case(text, _copy_data(text, lines), close))
-            statement, close = [], 0.0
+            cases.append(Case(text, _copy_data(text, lines), close, until))
+            statement, close, until = [], 0.0, None
     if statement:
         raise Malformed(f"{topic}: no end of {statement}")
     texts = [case.text for case in cases]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import items
 import numpy as np
 import psycopg
@@ -29,8 +31,9 @@ def build(connection: psycopg.Connection, name: str, how: str = "", column: str 
         f"WITH (lists = {LISTS}, storage = {storage})"
     )
     connection.execute("RESET client_min_messages")
-    used = [message.split()[1] for message in messages if message.endswith("parallel workers")]
-    return int(used[0]) if used else 0
+    # The server has messages of its own about workers.
+    used = [re.fullmatch("using ([0-9]+) parallel workers", message) for message in messages]
+    return next((int(match[1]) for match in used if match), 0)
 
 
 def assert_equal_indexes(connection: psycopg.Connection, left: str, right: str) -> None:

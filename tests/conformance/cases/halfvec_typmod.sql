@@ -21,6 +21,7 @@ SELECT '[1,2,3]'::halfvec();
 SELECT '[1,2,3]'::halfvec(x);
 SELECT '[1,2,3]'::halfvec(1e1);
 SELECT '[1,2,3]'::halfvec(' 3 ');
+-- until: 15
 SELECT '[1,2,3]'::halfvec(0x3);
 SELECT halfvec_typmod_in('{3}'::cstring[]);
 SELECT halfvec_typmod_in('{1}'::cstring[]);

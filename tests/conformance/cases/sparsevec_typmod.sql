@@ -20,6 +20,7 @@ SELECT '{1:1,3:2}/3'::sparsevec();
 SELECT '{1:1,3:2}/3'::sparsevec(x);
 SELECT '{1:1,3:2}/3'::sparsevec(1e1);
 SELECT '{1:1,3:2}/3'::sparsevec(' 3 ');
+-- until: 15
 SELECT '{1:1,3:2}/3'::sparsevec(0x3);
 SELECT sparsevec_typmod_in('{3}'::cstring[]);
 SELECT sparsevec_typmod_in('{1}'::cstring[]);

@@ -21,6 +21,7 @@ SELECT '[1,2,3]'::vector();
 SELECT '[1,2,3]'::vector(x);
 SELECT '[1,2,3]'::vector(1e1);
 SELECT '[1,2,3]'::vector(' 3 ');
+-- until: 15
 SELECT '[1,2,3]'::vector(0x3);
 SELECT vector_typmod_in('{3}'::cstring[]);
 SELECT vector_typmod_in('{1}'::cstring[]);

@@ -29,7 +29,7 @@ DROP INDEX items_l2;
 
 CREATE INDEX items_ip ON items USING ivf (v vector_ip_ops) WITH (lists = 1);
 EXPLAIN (COSTS off) SELECT id FROM items ORDER BY v <#> '[3,3,3]' LIMIT 3;
-SELECT id, v <#> '[3,3,3]' AS product FROM items ORDER BY v <#> '[3,3,3]', id;
+SELECT id, v <#> '[3,3,3]' AS product FROM items ORDER BY v <#> '[3,3,3]';
 DROP INDEX items_ip;
 
 CREATE INDEX items_cosine ON items USING ivf (v vector_cosine_ops) WITH (lists = 1, storage = f16);
@@ -134,6 +134,6 @@ SELECT opcname, amvalidate(c.oid) FROM pg_opclass AS c JOIN pg_am AS a ON a.oid 
 SELECT pg_describe_object(classid, objid, 0) AS lacks_comment FROM pg_depend AS d
 WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'vectorgpu')
     AND classid NOT IN ('pg_cast'::regclass, 'pg_opfamily'::regclass) AND obj_description(objid, classid::regclass::name) IS NULL
-    AND NOT EXISTS (SELECT FROM pg_type AS t WHERE t.oid = objid AND typcategory = 'A')
+    AND NOT EXISTS (SELECT FROM pg_type AS t WHERE t.oid = objid AND (typcategory = 'A' OR typtype = 'c'))
 ORDER BY 1;
 DROP TABLE items, anyhow, few, passing, many;
