@@ -26,9 +26,11 @@ count_tests() {
             }
             counted = 1
         }
-        # pg_regress: "test vector_type   ... ok" or "... FAILED"
+        # pg_regress: "test vector_type   ... ok" or "... FAILED"; from 16 on "ok 1   - vector_type" or "not ok 1 ..."
         /^(test| +)[ ]*[a-z0-9_]+ +\.\.\. ok/ { passed++; counted = 1 }
         /^(test| +)[ ]*[a-z0-9_]+ +\.\.\. FAILED/ { failed++; counted = 1 }
+        /^ok [0-9]+ +- / { passed++; counted = 1 }
+        /^not ok [0-9]+ +- / { failed++; counted = 1 }
         END {
             if (!counted) { if (status == 0) passed = 1; else failed = 1 }
             # A step that failed before or after its tests is a failure too.
@@ -89,9 +91,12 @@ step "server tests (pg_test)" server_tests
 if step "release build and install" scripts/install.sh; then
     step "regression, twice in one cluster" scripts/installcheck.sh regress
     step "outside-in tests" scripts/installcheck.sh outside -n 2 --dist loadfile
+    # Uses what the release build has built, but the last crate.
+    step "PostgreSQL 17" scripts/other_version.sh 17 -n 2 --dist loadfile
 else
     cannot_run "regression" "the release build"
     cannot_run "outside-in tests" "the release build"
+    cannot_run "PostgreSQL 17" "the release build"
 fi
 
 say "Summary after $((SECONDS / 60)) min $((SECONDS % 60)) s"
