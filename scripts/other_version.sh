@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$ROOT"
 
 # What differs between versions: the access method's interface, pages and WAL, plans, dumps, error texts.
-TESTS=(build conformance corruption crash dump planner rows standby statements)
+TESTS=(build conformance corruption crash dump planner rows shards standby statements)
 
 major=${1:-}
 shift || true

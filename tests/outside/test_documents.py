@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 import reference
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+DBLINK = "SELECT FROM pg_available_extensions WHERE name = 'dblink'"
 
 
 def test_the_reference_holds_what_the_catalogs_hold(connection, database):
@@ -31,7 +33,13 @@ def test_every_object_is_in_the_reference(connection):
     assert not missing
 
 
-def test_the_example_in_sql_runs(connection, database, bindir):
+@pytest.mark.parametrize(
+    ("example", "shows"),
+    [("search", "nearest to the first row"), ("shards", "nearest to two vectors, from all shards")],
+)
+def test_the_examples_in_sql_run(connection, database, bindir, example, shows):
+    if example == "shards" and not connection.execute(DBLINK).fetchall():
+        pytest.skip("NO TEST OF SHARDS HAS RUN: dblink is not installed")
     connection.execute("DROP EXTENSION vectorgpu CASCADE")
     done = subprocess.run(
         [
@@ -42,13 +50,13 @@ def test_the_example_in_sql_runs(connection, database, bindir):
             "-d",
             database,
             "-f",
-            str(DOCS / "examples" / "search.sql"),
+            str(DOCS / "examples" / f"{example}.sql"),
         ],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "nearest to the first row" in done.stdout
+    assert shows in done.stdout
 
 
 def test_the_example_in_python_runs(connection: psycopg.Connection, database: str):
