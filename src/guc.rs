@@ -26,7 +26,7 @@ pub(crate) enum IterativeScan {
 /// `vectorgpu.probes`; 0: the index's own.
 pub(crate) static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// `vectorgpu.max_probes`.
-pub(crate) static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MAX_LISTS.cast_signed());
+static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MAX_LISTS.cast_signed());
 /// `vectorgpu.iterative_scan`.
 pub(crate) static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
@@ -79,6 +79,11 @@ pub(crate) fn iterate() -> Iterate {
         IterativeScan::RelaxedOrder => Iterate::Relaxed,
         IterativeScan::Off => Iterate::Off,
     }
+}
+
+/// `vectorgpu.max_probes`, as the engine takes it.
+pub(crate) fn max_probes() -> u32 {
+    u32::try_from(MAX_PROBES.get()).unwrap_or(1)
 }
 
 /// Most that `vectorgpu.progress_interval` may be.

@@ -53,6 +53,7 @@ extension_sql_file!(
     requires = ["access_method"]
 );
 extension_sql_file!("../sql/70_shards.sql", name = "shards", requires = ["vectorgpu"]);
+extension_sql_file!("../sql/82_ivfflat.sql", name = "ivfflat", requires = ["shards"]);
 
 /// Runs once in every backend that loads the library, and in the postmaster when it is preloaded: registers settings,
 /// storage parameters and the logger, and touches no GPU.

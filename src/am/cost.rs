@@ -11,9 +11,8 @@ use vectorgpu_core::ivf::cost::{Cost, Prices, Scan, Table, scan_cost};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
 
-use super::scan::probes_of;
+use super::settings::ScanSettings;
 use crate::error::OrRaise;
-use crate::guc;
 use crate::pg::store::PgStore;
 
 #[expect(clippy::too_many_arguments, reason = "the server's signature")]
@@ -54,7 +53,7 @@ const NEVER: Cost = Cost {
 /// `root` is the query being planned, `info` is an ivf index of one of its tables.
 unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptInfo) -> Result<Cost> {
     // SAFETY: as the caller's; the planner holds a lock on the index.
-    let (meta, probes) = unsafe { read_index((*info).indexoid) }?;
+    let (meta, settings) = unsafe { read_index((*info).indexoid) }?;
     // SAFETY: as the caller's.
     let (scan, table, prices) = unsafe {
         let scan = Scan {
@@ -62,9 +61,9 @@ unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptIn
             dims: meta.dims,
             rows: (*info).tuples,
             lists: meta.lists,
-            probes,
-            max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
-            iterate: guc::iterate(),
+            probes: settings.probes,
+            max_probes: settings.max_probes,
+            iterate: settings.iterate,
             wanted: wanted_rows(root),
         };
         (scan, table_of(info), prices_of(info))
@@ -122,13 +121,13 @@ unsafe fn prices_of(info: *mut pg_sys::IndexOptInfo) -> Prices {
 
 /// # Safety
 /// `oid` is an ivf index that the planner has locked.
-unsafe fn read_index(oid: pg_sys::Oid) -> Result<(Meta, u32)> {
+unsafe fn read_index(oid: pg_sys::Oid) -> Result<(Meta, ScanSettings)> {
     // SAFETY: locked by the planner, closed below.
     let index = unsafe { pg_sys::index_open(oid, pg_sys::NoLock as pg_sys::LOCKMODE) };
     // SAFETY: open until the end of this function.
     let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = store.share(0).and_then(|page| Meta::read(&page));
-    let result = meta.map(|meta| (meta, probes_of(index, &meta)));
+    let result = meta.and_then(|meta| Ok((meta, ScanSettings::of(index, &meta)?)));
     // SAFETY: opened above.
     unsafe { pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE) };
     result

@@ -17,6 +17,7 @@ use vectorgpu_core::{ErrorKind, Result};
 
 use super::kept;
 use super::scan::{self, LastScan};
+use super::settings::ScanSettings;
 use crate::gpu::policy::{self, ManyPlace, SearchWork};
 use crate::pg::interrupt;
 use crate::pg::relation::OpenIndex;
@@ -42,6 +43,7 @@ pub(crate) struct ManySearch<'a> {
     open: &'a OpenIndex,
     store: PgStore,
     meta: Meta,
+    settings: ScanSettings,
     place: ManyPlace,
     /// Whether pages are worth reading for all queries together.
     reuses_lists: bool,
@@ -78,7 +80,8 @@ impl<'a> ManySearch<'a> {
     pub(crate) fn begin(open: &'a OpenIndex, queries: f64) -> Result<Option<Self>> {
         let mut store = open.store();
         let meta = Meta::read(&store.share(0)?)?;
-        let work = scan::work_of(open.index(), &meta, Some(queries.min(AT_ONCE as f64)));
+        let settings = ScanSettings::of(open.index(), &meta)?;
+        let work = scan::work_of(open.index(), &meta, settings, Some(queries.min(AT_ONCE as f64)));
         let place = policy::many_place(open.index(), &meta, &work)?;
         let reuses_lists = meta.has_products() && lists_are_reused(&work);
         if place.copies.is_none() && !reuses_lists {
@@ -91,6 +94,7 @@ impl<'a> ManySearch<'a> {
             open,
             store,
             meta,
+            settings,
             place,
             reuses_lists,
             checked: CheckedLists::default(),
@@ -113,16 +117,12 @@ impl<'a> ManySearch<'a> {
         }
     }
 
-    fn probes(&self) -> u32 {
-        scan::probes_of(self.open.index(), &self.meta)
-    }
-
     /// The answers to queries, from the pages where that pays.
     fn without_gpu(&self, queries: &[&[f32]], k: usize) -> Result<Vec<Option<FoundOfMany>>> {
         if !self.reuses_lists {
             return Ok(vec![None; queries.len()]);
         }
-        let (probes, go_on) = (self.probes(), &mut interrupt::keep_waiting);
+        let (probes, go_on) = (self.settings.probes, &mut interrupt::keep_waiting);
         let found = nearest_of_many_in_pages(&self.store, &self.meta, queries, probes, k, go_on)?;
         self.remember(found.counts, queries.len() as f64);
         Ok(found.queries)
@@ -151,7 +151,7 @@ impl<'a> ManySearch<'a> {
 
     /// Has the GPU choose the lists of some queries.
     fn choose<'q>(&mut self, queries: &'q [&'q [f32]], k: usize) -> Result<Option<Stage<'q>>> {
-        let probes = self.probes();
+        let probes = self.settings.probes;
         let Some(copied) = &mut self.place.copies else {
             return Ok(None);
         };
@@ -172,7 +172,7 @@ impl<'a> ManySearch<'a> {
     }
 
     fn remember(&self, counts: SearchCounts, queries: f64) {
-        let work = scan::work_of(self.open.index(), &self.meta, Some(queries));
+        let work = scan::work_of(self.open.index(), &self.meta, self.settings, Some(queries));
         let book = self.place.book.of(&work);
         let times = counts.times;
         book.close(times.rank + times.check + times.scan, counts.copied > 0);

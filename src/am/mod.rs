@@ -13,20 +13,26 @@ mod opclass;
 mod ordered_scan;
 mod planner;
 mod scan;
+mod settings;
 mod vacuum;
 
 use pgrx::prelude::*;
 use pgrx::{PgBox, pg_sys};
 
 use crate::pg::options;
+use crate::pg::relation::AccessMethod;
 
 pub(crate) use many::{AT_ONCE, ManySearch};
 pub(crate) use opclass::{IndexedBy, indexed_by};
 pub(crate) use ordered_scan::OrderedScan;
-pub(crate) use scan::{last_scan, probes_of};
+pub(crate) use scan::last_scan;
+pub(crate) use settings::ScanSettings;
 
-/// Name of the access method.
-pub(crate) const NAME: &str = "ivf";
+/// The access method, whatever its name: `ivf`, or `ivfflat` where `vectorgpu.create_ivfflat` made that.
+pub(crate) const ACCESS_METHOD: AccessMethod = AccessMethod {
+    name: "ivf",
+    build: build::ambuild,
+};
 
 /// Called once, from `_PG_init`.
 pub(crate) fn register() {

@@ -124,17 +124,11 @@ unsafe fn is_ours(index: pg_sys::Oid) -> bool {
     // SAFETY: as the caller's; closed again at once, its lock kept.
     unsafe {
         let relation = pg_sys::index_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-        let build = (*(*relation).rd_indam).ambuild;
+        let is_ours = super::ACCESS_METHOD.is_of(relation);
         pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        build.is_some_and(|build| std::ptr::fn_addr_eq(build, super::build::ambuild as BuildFunction))
+        is_ours
     }
 }
-
-type BuildFunction = unsafe extern "C-unwind" fn(
-    pg_sys::Relation,
-    pg_sys::Relation,
-    *mut pg_sys::IndexInfo,
-) -> *mut pg_sys::IndexBuildResult;
 
 /// Replaces the scan's junk columns that are one of its own order-by expressions.
 ///

@@ -20,13 +20,13 @@ use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::opclass::indexed_by;
+use super::settings::ScanSettings;
 use crate::error::OrRaise;
 use crate::gpu::policy::{self, SearchBook, SearchWork};
 use crate::gpu::residency;
-use crate::guc;
 use crate::pg::store::PgStore;
 use crate::pg::version;
-use crate::pg::{interrupt, options, setting};
+use crate::pg::{interrupt, setting};
 use crate::types::elements::ElementType;
 
 struct ScanState {
@@ -206,11 +206,20 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     // SAFETY: the index outlives the scan.
     let mut store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = Meta::read(&store.share(0)?)?;
+    let settings = ScanSettings::of(index, &meta)?;
+    let work = work_of(index, &meta, settings, None);
     // SAFETY: the index is open.
-    let place = unsafe { policy::scan_place(index, &meta, &work_of(index, &meta, None)) }?;
+    let place = unsafe { policy::scan_place(index, &meta, &work) }?;
     // SAFETY: the index is open.
     let kept = unsafe { super::kept::of(index, &store, &meta, place.copies.is_some()) }?;
-    let mut search = Search::new(meta, search_options(index, &meta, kept.taken.get()));
+    let options = SearchOptions {
+        probes: settings.probes,
+        max_probes: settings.max_probes,
+        iterate: settings.iterate,
+        window_rows: setting::work_mem_bytes() / ENTRY_BYTES,
+        expected: kept.taken.get(),
+    };
+    let mut search = Search::new(meta, options);
     store.use_recent(kept.recent);
     if let Some(centroids) = kept.centroids {
         search.use_centroids(centroids);
@@ -235,38 +244,25 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
 }
 
 /// What searches of `index` have to do; `at_once`: how many that are done together.
-pub(super) fn work_of(index: pg_sys::Relation, meta: &Meta, at_once: Option<f64>) -> SearchWork {
+pub(super) fn work_of(
+    index: pg_sys::Relation,
+    meta: &Meta,
+    settings: ScanSettings,
+    at_once: Option<f64>,
+) -> SearchWork {
     SearchWork {
         scan: cost::Scan {
             storage: meta.storage,
             dims: meta.dims,
             rows: residency::rows(index, meta) as f64,
             lists: meta.lists,
-            probes: probes_of(index, meta),
+            probes: settings.probes,
             max_probes: meta.lists,
-            iterate: guc::iterate(),
+            iterate: settings.iterate,
             wanted: None,
         },
         at_once,
     }
-}
-
-fn search_options(index: pg_sys::Relation, meta: &Meta, expected: Taken) -> SearchOptions {
-    SearchOptions {
-        probes: probes_of(index, meta),
-        max_probes: u32::try_from(guc::MAX_PROBES.get()).unwrap_or(1),
-        iterate: guc::iterate(),
-        window_rows: setting::work_mem_bytes() / ENTRY_BYTES,
-        expected,
-    }
-}
-
-/// Lists that a scan of `index` reads at a time: the session's setting, else the index's, else the square root of
-/// the number of lists.
-pub(crate) fn probes_of(index: pg_sys::Relation, meta: &Meta) -> u32 {
-    let session = u32::try_from(guc::PROBES.get()).ok().filter(|probes| *probes > 0);
-    let probes = session.or_else(|| options::of_index(index).probes);
-    probes.unwrap_or_else(|| meta.lists.isqrt()).clamp(1, meta.lists)
 }
 
 /// # Safety

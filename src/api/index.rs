@@ -73,7 +73,7 @@ fn verify_index(oid: pg_sys::Oid) -> Result<i64> {
     } else {
         pg_sys::ShareLock
     };
-    let index = OpenIndex::open(oid, am::NAME, lock.cast_signed())?;
+    let index = OpenIndex::open(oid, &am::ACCESS_METHOD, lock.cast_signed())?;
     let verified = verify_pages(&index.store(), &mut |_| Ok(()))?;
     if verified.lost_pages > 0 {
         log::info!(target: "vectorgpu::verify", "{} pages are lost until the next REINDEX", verified.lost_pages);
@@ -91,12 +91,12 @@ struct Info {
 }
 
 fn info(oid: pg_sys::Oid) -> Result<Info> {
-    let index = OpenIndex::open(oid, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
+    let index = OpenIndex::open(oid, &am::ACCESS_METHOD, pg_sys::AccessShareLock.cast_signed())?;
     let store = index.store();
     let meta = Meta::read(&store.share(0)?)?;
     let stats = index_stats(&store, &meta)?;
     Ok(Info {
-        probes: am::probes_of(index.index(), &meta),
+        probes: am::ScanSettings::of(index.index(), &meta)?.probes,
         rows: stats.rows,
         empty_lists: stats.empty_lists,
         longest_list: stats.longest_list,

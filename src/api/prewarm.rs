@@ -38,7 +38,7 @@ fn prewarm(
 
 /// The device, and what of the index is in its memory.
 fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, IndexUsage)> {
-    let open = OpenIndex::open(oid, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
+    let open = OpenIndex::open(oid, &am::ACCESS_METHOD, pg_sys::AccessShareLock.cast_signed())?;
     let store = open.store();
     let meta = Meta::read(&store.share(0)?)?;
     let mut copies = policy::prewarm_copies(open.index(), &meta)?;

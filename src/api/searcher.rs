@@ -21,7 +21,7 @@ const AT_ONCE_ROWS_MAX: usize = 56;
 /// # Errors
 /// As [`OpenIndex::open`], and `Unsupported` where row-level security applies.
 pub(super) fn open_index(oid: pg_sys::Oid) -> Result<OpenIndex> {
-    let open = OpenIndex::open(oid, am::NAME, pg_sys::AccessShareLock.cast_signed())?;
+    let open = OpenIndex::open(oid, &am::ACCESS_METHOD, pg_sys::AccessShareLock.cast_signed())?;
     open.check_row_security()?;
     Ok(open)
 }

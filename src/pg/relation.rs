@@ -7,6 +7,32 @@ use super::version;
 use pgrx::pg_sys;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+/// An access method, told by its handler: CREATE ACCESS METHOD may give it other names.
+pub(crate) struct AccessMethod {
+    /// The name that messages say.
+    pub(crate) name: &'static str,
+    /// The callback that only its handler names.
+    pub(crate) build: BuildFunction,
+}
+
+type BuildFunction = unsafe extern "C-unwind" fn(
+    pg_sys::Relation,
+    pg_sys::Relation,
+    *mut pg_sys::IndexInfo,
+) -> *mut pg_sys::IndexBuildResult;
+
+impl AccessMethod {
+    /// Whether `index` is one of its indexes.
+    ///
+    /// # Safety
+    /// `index` is an open index.
+    pub(crate) unsafe fn is_of(&self, index: pg_sys::Relation) -> bool {
+        // SAFETY: as the caller's; an open index has what its handler returned.
+        let build = unsafe { (*(*index).rd_indam).ambuild };
+        build.is_some_and(|build| std::ptr::fn_addr_eq(build, self.build))
+    }
+}
+
 /// An open index and its table, with their locks held to the end of the transaction.
 pub(crate) struct OpenIndex {
     index: pg_sys::Relation,
@@ -19,7 +45,11 @@ impl OpenIndex {
     /// # Errors
     /// `InvalidArgument` when it is no such index, `Unsupported` when it belongs to another session's temporary table;
     /// the server's own error when the caller may not read the table, or not lock it so.
-    pub(crate) fn open(oid: pg_sys::Oid, access_method: &str, lock: pg_sys::LOCKMODE) -> Result<Self> {
+    pub(crate) fn open(
+        oid: pg_sys::Oid,
+        access_method: &AccessMethod,
+        lock: pg_sys::LOCKMODE,
+    ) -> Result<Self> {
         // SAFETY: takes any OID; InvalidOid when it is no index. `true` asks for no error.
         let table_oid = unsafe { pg_sys::IndexGetRelation(oid, true) };
         if table_oid == pg_sys::InvalidOid {
@@ -36,10 +66,11 @@ impl OpenIndex {
         // SAFETY: as above.
         let index = unsafe { pg_sys::index_open(oid, lock) };
         let open = Self { index, table };
-        if access_method_name(index).as_deref() != Some(access_method) {
+        // SAFETY: `index` is open.
+        if !unsafe { access_method.is_of(index) } {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("index \"{}\" is not an {access_method} index", open.name()),
+                format!("index \"{}\" is not an {} index", open.name(), access_method.name),
             ));
         }
         // SAFETY: `index` is open.
@@ -266,12 +297,16 @@ pub(crate) fn relation_name(relation: pg_sys::Relation) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn access_method_name(index: pg_sys::Relation) -> Option<String> {
+/// Whether the access method of an open index goes by `name`.
+pub(crate) fn is_access_method_named(index: pg_sys::Relation, name: &CStr) -> bool {
     // SAFETY: `index` is open; get_am_name returns NULL for an unknown OID, else a palloc'd string.
-    let name = unsafe { pg_sys::get_am_name((*(*index).rd_rel).relam) };
-    if name.is_null() {
-        return None;
+    unsafe {
+        let own = pg_sys::get_am_name((*(*index).rd_rel).relam);
+        if own.is_null() {
+            return false;
+        }
+        let is_it = CStr::from_ptr(own) == name;
+        pg_sys::pfree(own.cast());
+        is_it
     }
-    // SAFETY: not NULL, NUL-terminated.
-    Some(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
 }

@@ -1,4 +1,4 @@
-//! The server's settings: what memory may be used, and changes for the length of a scope.
+//! The server's settings: what memory may be used, settings that others define, and changes for the length of a scope.
 
 use std::ffi::{CStr, CString};
 
@@ -14,6 +14,26 @@ pub(crate) fn work_mem_bytes() -> usize {
 pub(crate) fn maintenance_work_mem_bytes() -> usize {
     // SAFETY: a setting of this process.
     bytes(unsafe { pg_sys::maintenance_work_mem })
+}
+
+/// The text of a setting that nobody may have defined; `None` while it is not set. One that was set for a transaction alone is empty
+/// after it.
+pub(crate) fn text(name: &CStr) -> Option<CString> {
+    // SAFETY: the name is NUL-terminated; NULL where there is no such setting, as `true` asks for, else a text that lives until
+    // the next call.
+    let value = unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
+    };
+    value.filter(|value| !value.is_empty())
+}
+
+/// The number that `text` is, as the server reads one for a setting without a unit; `None` where it is none.
+pub(crate) fn integer(text: &CStr) -> Option<i32> {
+    let mut number = 0;
+    // SAFETY: the text is NUL-terminated, the number has a place, and NULL is allowed where no hint is wanted.
+    let is_one = unsafe { pg_sys::parse_int(text.as_ptr(), &raw mut number, 0, std::ptr::null_mut()) };
+    is_one.then_some(number)
 }
 
 /// The server keeps both in kilobytes, 64 at least.

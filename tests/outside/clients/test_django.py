@@ -1,7 +1,7 @@
 """The Python package pgvector with Django: fields of each type, distance functions, aggregates, index DDL.
 
-Its IvfflatIndex and HnswIndex name access methods that vectorgpu does not have; a subclass with another suffix is all
-that an index of ours takes.
+Its IvfflatIndex and HnswIndex name access methods that vectorgpu does not have of itself; a subclass with another suffix
+is all that an index of ours takes, or a database that has the name ivfflat.
 """
 
 from __future__ import annotations
@@ -116,6 +116,23 @@ def test_an_index_of_the_model_serves_its_distance_function(items, operator):
         sample.check_nearest(operator, list(nearest.values_list("id", "distance")))
         cursor.execute("SELECT index::text FROM vectorgpu.last_scan()")
         assert cursor.fetchone()[0] == sample.index_name(operator)
+
+
+def test_its_own_index_is_one_where_the_database_has_the_name_ivfflat(items):
+    index = IvfflatIndex(name="items_ivfflat", fields=["v"], lists=1, opclasses=["vector_l2_ops"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT vectorgpu.create_ivfflat()")
+        for other in Item._meta.indexes:
+            cursor.execute(f"DROP INDEX {other.name}")
+        with connection.schema_editor() as editor:
+            editor.add_index(Item, index)
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute("SET ivfflat.probes = 1")
+        distance = L2Distance("v", sample.QUERY)
+        nearest = items.annotate(distance=distance).order_by("distance")[:4]
+        sample.check_nearest("<->", list(nearest.values_list("id", "distance")))
+        cursor.execute("SELECT index::text FROM vectorgpu.last_scan()")
+        assert cursor.fetchone()[0] == "items_ivfflat"
 
 
 def test_aggregates_return_vectors(items):
