@@ -10,6 +10,7 @@ use vectorgpu_core::Result;
 use vectorgpu_core::ivf::cost::{Cost, Prices, Scan, Table, scan_cost};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::quantize::Summation;
 
 use super::settings::ScanSettings;
 use crate::error::OrRaise;
@@ -65,6 +66,7 @@ unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptIn
             max_probes: settings.max_probes,
             iterate: settings.iterate,
             wanted: wanted_rows(root),
+            summation: Summation::Kernels,
         };
         (scan, table_of(info), prices_of(info))
     };

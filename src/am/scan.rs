@@ -17,6 +17,7 @@ use vectorgpu_core::ivf::cost;
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::search::{ENTRY_BYTES, Found, Search, SearchCounts, SearchOptions, Taken};
 use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::opclass::indexed_by;
@@ -218,6 +219,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         iterate: settings.iterate,
         window_rows: setting::work_mem_bytes() / ENTRY_BYTES,
         expected: kept.taken.get(),
+        summation: Summation::Kernels,
     };
     let mut search = Search::new(meta, options);
     store.use_recent(kept.recent);
@@ -260,6 +262,7 @@ pub(super) fn work_of(
             max_probes: meta.lists,
             iterate: settings.iterate,
             wanted: None,
+            summation: Summation::Kernels,
         },
         at_once,
     }

@@ -6,6 +6,7 @@ use vectorgpu_compute::IndexUsage;
 use vectorgpu_core::ivf::copy::{ListCopies, prewarm as copy_all};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::{ErrorKind, Result};
 
 use crate::am;
@@ -43,7 +44,13 @@ fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, IndexUsage)> {
     let meta = Meta::read(&store.share(0)?)?;
     let mut copies = policy::prewarm_copies(open.index(), &meta)?;
     copies.expect(residency::rows(open.index(), &meta))?;
-    match copy_all(&store, &meta, &mut copies, &mut interrupt::keep_waiting) {
+    match copy_all(
+        &store,
+        &meta,
+        Summation::Kernels,
+        &mut copies,
+        &mut interrupt::keep_waiting,
+    ) {
         Err(error) if error.kind() == ErrorKind::OutOfMemory => {
             let problem = format!("not all lists of index \"{}\" fit: {error}", open.name());
             pgrx::warning!("{problem}; raise vectorgpu.vram_limit");

@@ -17,6 +17,7 @@ use vectorgpu_core::ivf::copy::{ListCopies, ManyHits, Probed, SentQueries, prewa
 use vectorgpu_core::ivf::layout::Tid;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::quantize::list_row::key::bound_of;
 use vectorgpu_core::quantize::list_row::{ListQuery, ListRows, RowCode};
 
@@ -488,13 +489,27 @@ fn check_many(engine: &Engine, metric: Metric, (dims, rows, count): (usize, usiz
     let mut index = Index::build(metric, Storage::F32, dims, rows, 6, 3);
     let cache = engine.list_cache();
     let mut copies = copies_of(&cache, &index, 1);
-    prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+    prewarm(
+        &index.store,
+        &index.meta,
+        Summation::Kernels,
+        &mut copies,
+        &mut go_on,
+    )
+    .unwrap();
     // More extents than one for a list.
     let mut random = Random(8);
     for _ in 0..rows / 4 {
         index.insert(random.vector(dims));
     }
-    prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+    prewarm(
+        &index.store,
+        &index.meta,
+        Summation::Kernels,
+        &mut copies,
+        &mut go_on,
+    )
+    .unwrap();
     let values: Vec<Vec<f32>> = (0..count).map(|_| random.vector(dims)).collect();
     let queries: Vec<ListQuery<'_>> = values
         .iter()
@@ -529,7 +544,14 @@ fn what_was_begun_is_found_whatever_happens_meanwhile() {
         let index = Index::build(Metric::L2, Storage::F32, 20, 600, 6, 3);
         let cache = engine.list_cache();
         let mut copies = copies_of(&cache, &index, 1);
-        prewarm(&index.store, &index.meta, &mut copies, &mut go_on).unwrap();
+        prewarm(
+            &index.store,
+            &index.meta,
+            Summation::Kernels,
+            &mut copies,
+            &mut go_on,
+        )
+        .unwrap();
         let mut random = Random(8);
         let values: Vec<Vec<f32>> = (0..200).map(|_| random.vector(20)).collect();
         let queries: Vec<ListQuery<'_>> = values

@@ -213,6 +213,7 @@ mod tests {
     use super::*;
     use crate::ivf::search::Iterate;
     use crate::metric::Storage;
+    use crate::quantize::Summation;
 
     fn scan(rows: f64, lists: u32, probes: u32) -> Scan {
         Scan {
@@ -224,6 +225,7 @@ mod tests {
             max_probes: lists,
             iterate: Iterate::Off,
             wanted: None,
+            summation: Summation::Kernels,
         }
     }
 

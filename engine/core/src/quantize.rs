@@ -22,6 +22,9 @@ pub mod list_row;
 pub mod rabitq;
 pub mod rotation;
 pub mod sketch;
+mod summation;
+
+pub use summation::Summation;
 
 /// Unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
@@ -211,6 +214,7 @@ pub struct QueryNorms {
     /// Relative error of a score, and of the operator's own sums.
     score_gamma: f64,
     operator_gamma: f64,
+    summation: Summation,
 }
 
 impl QueryNorms {
@@ -228,7 +232,27 @@ impl QueryNorms {
                 rounding_bound(query.len())
             },
             operator_gamma: kernel_rounding_bound(query.len()),
+            summation: Summation::Kernels,
         }
+    }
+
+    /// The same for an operator that sums in another order.
+    #[must_use]
+    pub fn for_operator(self, summation: Summation) -> Self {
+        Self {
+            operator_gamma: summation.rounding_bound(self.dims()),
+            summation,
+            ..self
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it was a number of dimensions"
+    )]
+    fn dims(&self) -> usize {
+        self.dims as usize
     }
 
     /// The query's `|q|^2` as the operator computes it.
@@ -257,11 +281,11 @@ impl QueryNorms {
         }
     }
 
-    /// The operator's value for a row whose vector got the raw `score` from the kernels of `cpu`, where `exact`; else a lower
-    /// bound of it, for a row whose code got it.
+    /// The operator's value for a row whose vector got the raw `score` from the kernels of `cpu`, where `exact` and the operator
+    /// sums as they do; else a lower bound of it, for a row whose code got it.
     #[inline]
     pub fn key(&self, metric: Metric, exact: bool, score: f32, norm_sq: f32, residual: f32) -> f64 {
-        if !exact {
+        if !exact || self.summation != Summation::Kernels {
             // Whether a row whose stored norm underflowed to 0 is all zeroes is not known; false is always a bound.
             let row = RowFactors {
                 residual,
@@ -359,7 +383,8 @@ impl QueryNorms {
         ((f64::from(row.norm_sq) + flushed) / (1.0 - self.operator_gamma)).sqrt() * (1.0 + F64_SLACK)
     }
 
-    /// The operator divides by the very square root that is computed here, with a handful of roundings of 2^-53.
+    /// The operator divides by the very square root that is computed here, with a handful of roundings of 2^-53; or, where it sums
+    /// in another order, by about that.
     fn cosine_bound(&self, score: f32, row: RowFactors) -> f64 {
         self.cosine_bound_of(self.dot_upper_bound(score, row), row)
     }
@@ -374,7 +399,11 @@ impl QueryNorms {
         if !similarity.is_finite() {
             return f64::NEG_INFINITY;
         }
-        (1.0 - similarity.clamp(-1.0, 1.0) - F64_SLACK).max(0.0)
+        let (query_sq, row_sq) = (f64::from(self.norm_sq), f64::from(row.norm_sq));
+        match self.summation.quotient_slack(self.dims(), query_sq, row_sq) {
+            Some(slack) => (1.0 - similarity.clamp(-1.0, 1.0) - F64_SLACK - slack).max(0.0),
+            None => f64::NEG_INFINITY,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::search::{Found, Iterate, Search};
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::metric::{Metric, Storage};
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::quantize::list_row::ListRows;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
@@ -199,7 +200,14 @@ fn no_room_is_made_for_more_rows_than_an_index_can_hold() {
     index.store.apply(&mut [&mut head], &mut edit).expect("memory");
     drop(head);
     let mut copies = MemoryCopies::new(Metric::L2, false);
-    let error = prewarm(&index.store, &index.meta, &mut copies, &mut || true).expect_err("a damaged head");
+    let error = prewarm(
+        &index.store,
+        &index.meta,
+        Summation::Kernels,
+        &mut copies,
+        &mut || true,
+    )
+    .expect_err("a damaged head");
     assert_eq!(error.kind(), ErrorKind::CorruptIndex);
     assert_eq!(copies.device.borrow().begun, 0);
 }

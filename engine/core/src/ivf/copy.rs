@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::backend::KeepWaiting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Storage;
+use crate::quantize::Summation;
 use crate::quantize::list_row::{ListQuery, ListRows, RowCode};
 
 use super::group;
@@ -348,18 +349,20 @@ fn check_rows<S: PageStore>(store: &S, shape: &Shape, list: u32, rows: u64) -> R
     .with_hint("REINDEX the index."))
 }
 
-/// Makes copies of all lists of an index, or brings them up to date.
+/// Makes copies of all lists of an index, whose operator sums as `summation` says, or brings them up to date.
 ///
 /// # Errors
 /// `CorruptIndex`; what `copies` reports. The copies made so far stay.
 pub fn prewarm<S: PageStore>(
     store: &S,
     meta: &Meta,
+    summation: Summation,
     copies: &mut dyn ListCopies,
     keep_waiting: &mut KeepWaiting<'_>,
 ) -> Result<()> {
     let shape = meta.shape();
-    let mut rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
+    let rows = ListRows::new(meta.metric, meta.storage, meta.dims as usize);
+    let mut rows = rows.for_operator(summation);
     for list in 0..meta.lists {
         store.pause()?;
         let head = list_head_block(store, meta, list)?;

@@ -14,6 +14,7 @@
 //! use vectorgpu_core::ivf::memory::MemoryStore;
 //! use vectorgpu_core::ivf::search::{Iterate, Search, SearchOptions, Taken};
 //! use vectorgpu_core::metric::{Metric, Storage};
+//! use vectorgpu_core::quantize::Summation;
 //!
 //! // One list of three rows, in memory.
 //! let rows = [[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]];
@@ -34,6 +35,7 @@
 //!     iterate: Iterate::Strict,
 //!     window_rows: 16,
 //!     expected: Taken { rows: 3, returned: 3 },
+//!     summation: Summation::Kernels,
 //! };
 //! let mut search = Search::new(meta, options);
 //! search.start(Some([0.0, 0.0].as_slice().into()), true)?;

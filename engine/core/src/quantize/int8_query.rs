@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{F64_SLACK, QueryNorms, RowFactors, U, bound_of_squares, int8};
+use super::{F64_SLACK, QueryNorms, RowFactors, Summation, U, bound_of_squares, int8};
 use crate::cpu::{
     Kernels, LOOKUP_ROWS, ORDINARY_SQUARES, ORDINARY_SUMS, ScreenLimit, ScreenRows, ScreenTerms, kernels,
     lanes,
@@ -100,11 +100,16 @@ struct Quick {
 
 impl Int8Query {
     /// Prepares `query`.
+    pub fn new(metric: Metric, query: &[f32]) -> Self {
+        Self::for_operator(metric, query, Summation::Kernels)
+    }
+
+    /// The same for an operator that sums in another order.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "integers within their bounds, and slack that covers it"
     )]
-    pub fn new(metric: Metric, query: &[f32]) -> Self {
+    pub fn for_operator(metric: Metric, query: &[f32], summation: Summation) -> Self {
         let max = query.iter().fold(0.0f64, |max, x| max.max(f64::from(*x).abs()));
         let step = max / STEPS;
         let (mut high, mut low) = (Vec::with_capacity(query.len()), Vec::with_capacity(query.len()));
@@ -121,7 +126,7 @@ impl Int8Query {
             high.push((upper as i8).cast_unsigned());
             low.push(((steps - (upper << 7)) as i8).cast_unsigned());
         }
-        let norms = QueryNorms::new(query, true);
+        let norms = QueryNorms::new(query, true).for_operator(summation);
         let norm = distance::norm(query);
         // `step * steps` is rounded, too: by 2^-53 of at most max.
         let rounded = f64::from(bound_of_squares(squares, query.len()));
@@ -129,7 +134,11 @@ impl Int8Query {
         let residual = rounded + rounding;
         let coarse_residual = f64::from(bound_of_squares(coarse_squares, query.len())) + rounding;
         let relative = if norm > 0.0 { residual / norm } else { 0.0 };
-        let gammas = 2.0 * norms.operator_gamma + 2.0 * relative + 64.0 * U + 1e-6;
+        let quotient = match metric {
+            Metric::Cosine => summation.quotient_rounding(query.len()),
+            _ => 0.0,
+        };
+        let gammas = 2.0 * norms.operator_gamma + quotient + 2.0 * relative + 64.0 * U + 1e-6;
         Self {
             metric,
             high,
@@ -371,6 +380,7 @@ mod tests {
     use crate::distance::{cosine, l2, negative_inner_product};
     use crate::property::cases;
     use crate::quantize::int8;
+    use crate::quantize::tests::{ORDERS, operator_in};
 
     fn operator(metric: Metric, q: &[f32], x: &[f32]) -> f64 {
         match metric {
@@ -381,11 +391,28 @@ mod tests {
         }
     }
 
+    /// The least of the values that the operator may have.
+    fn least_value(summation: Summation, metric: Metric, q: &[f32], x: &[f32]) -> f64 {
+        match summation {
+            Summation::Kernels => operator(metric, q, x),
+            Summation::Any => ORDERS
+                .map(|order| operator_in(order, false, metric, q, x))
+                .into_iter()
+                .fold(f64::NAN, f64::min),
+        }
+    }
+
     const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
     /// Bounds of `rows` must not pass the operator's values; returns them.
     fn check(metric: Metric, q: &[f32], rows: &[Vec<f32>]) -> Vec<(f64, f64)> {
-        let query = Int8Query::new(metric, q);
+        check_for(Summation::Any, metric, q, rows);
+        check_for(Summation::Kernels, metric, q, rows)
+    }
+
+    fn check_for(summation: Summation, metric: Metric, q: &[f32], rows: &[Vec<f32>]) -> Vec<(f64, f64)> {
+        let query = Int8Query::for_operator(metric, q, summation);
+        let operator = |metric, q: &[f32], x: &[f32]| least_value(summation, metric, q, x);
         let (mut codes, mut factors) = (Vec::new(), Vec::new());
         for x in rows {
             let start = codes.len();

@@ -4,13 +4,13 @@
 //! The device computes the bound itself (`shaders/shared/list_key.wgsl`), in f32, so what it needs of a row (its *head*)
 //! and of the query is computed here, in f64, and rounded so that the bound only becomes lower. The derivation is that
 //! of [`super::QueryNorms`]; `g` stands for twice the any-order rounding bound, which also covers matrix units that cut
-//! sums off, and the rounding of `scale * code`; `go` for the operator's own. With `x'` what the code stands for, `r >=
+//! sums off, and the rounding of `scale * code`; `go` for the operator's own, in the order in which that sums. With `x'` what the code stands for, `r >=
 //! |x - x'|`, and ETA for what a flushed subnormal can move:
 //!
 //! - L2: `|q - x'|^2 (1 + g)` is at least the direct sum, so `sqrt(sum (1 - g - 2 go)) - r` is a bound. From `q.x'` alone it
 //!   follows with an error of `2 g |q| |x'|`.
 //! - inner product: `q.x` is at most the sum plus `|q| (g |x'| + r + go |x|)`, plus what flushes move.
-//! - cosine: the same over `|q| |x|`.
+//! - cosine: the same over `|q| |x|`, with room for the operator's own norms.
 
 use half::f16;
 
@@ -18,7 +18,7 @@ use crate::cpu::kernels;
 use crate::distance;
 use crate::metric::{Metric, Storage};
 
-use super::{ETA, F16_MIN_NORMAL, kernel_rounding_bound, rounded_up, rounding_bound};
+use super::{ETA, F16_MIN_NORMAL, Summation, rounded_up, rounding_bound};
 
 pub mod key;
 mod query_codes;
@@ -43,15 +43,17 @@ struct Rounding {
     dims: f64,
     score: f64,
     operator: f64,
+    summation: Summation,
 }
 
 impl Rounding {
-    fn new(metric: Metric, dims: usize) -> Self {
+    fn new(metric: Metric, dims: usize, summation: Summation) -> Self {
         Self {
             metric,
             dims: dims as f64,
             score: 2.0 * rounding_bound(dims),
-            operator: kernel_rounding_bound(dims),
+            operator: summation.rounding_bound(dims),
+            summation,
         }
     }
 }
@@ -84,13 +86,26 @@ impl<'a> ListQuery<'a> {
             bounds: ListQueryBounds::new(metric, query)?,
         })
     }
+
+    /// The same for an operator that sums in another order.
+    pub fn for_operator(metric: Metric, query: &'a [f32], summation: Summation) -> Option<Self> {
+        Some(Self {
+            values: query,
+            bounds: ListQueryBounds::for_operator(metric, query, summation)?,
+        })
+    }
 }
 
 impl ListQueryBounds {
     /// The bounds' part of `query`. `None` where no bound can be given: its norm is near the limits of f32, or, for cosine, 0; or
     /// copies of rows cannot be searched by this metric.
     pub fn new(metric: Metric, query: &[f32]) -> Option<Self> {
-        let rounding = Rounding::new(metric, query.len());
+        Self::for_operator(metric, query, Summation::Kernels)
+    }
+
+    /// The same for an operator that sums in another order.
+    pub fn for_operator(metric: Metric, query: &[f32], summation: Summation) -> Option<Self> {
+        let rounding = Rounding::new(metric, query.len(), summation);
         let norm = distance::norm(query) * (1.0 + F64_SLACK);
         if norm.is_nan() || norm >= NORM_MAX {
             return None;
@@ -99,8 +114,10 @@ impl ListQueryBounds {
             Metric::L2 => [1.0, 0.0, 0.0, 0.0],
             Metric::InnerProduct => [1.0, rounded_up(norm), 0.0, 0.0],
             Metric::Cosine => {
-                // The operator divides by this very root.
-                let inverse = 1.0 / f64::from(distance::norm_squared(query)).sqrt();
+                // The operator divides by this very root, or about that.
+                let norm_sq = f64::from(distance::norm_squared(query));
+                summation.quotient_slack(query.len(), norm_sq, 1.0)?;
+                let inverse = 1.0 / norm_sq.sqrt();
                 if inverse >= NORM_MAX {
                     return None;
                 }
@@ -160,7 +177,7 @@ impl ListRows {
     /// No rows yet.
     pub fn new(metric: Metric, storage: Storage, dims: usize) -> Self {
         Self {
-            rounding: Rounding::new(metric, dims),
+            rounding: Rounding::new(metric, dims, Summation::Kernels),
             dims,
             keeps_vectors: Self::keeps_vectors(storage),
             codes: Vec::new(),
@@ -170,6 +187,15 @@ impl ListRows {
             norms: Vec::new(),
             scratch: Vec::new(),
             scaled: Vec::new(),
+        }
+    }
+
+    /// The same for an operator that sums in another order.
+    #[must_use]
+    pub fn for_operator(self, summation: Summation) -> Self {
+        Self {
+            rounding: Rounding::new(self.rounding.metric, self.dims, summation),
+            ..self
         }
     }
 
@@ -300,17 +326,21 @@ impl ListRows {
                 rounded_up(code_norm),
             ];
         }
-        // The operator divides by this very root.
+        // The operator divides by this very root, or about that.
         let inverse = 1.0 / f64::from(norm_sq).sqrt();
         if is_zero {
             return [scale, 0.0, 0.0, 0.0];
         }
-        if !known || inverse >= NORM_MAX {
+        let quotient = rounding
+            .summation
+            .quotient_slack(self.dims, 1.0, f64::from(norm_sq));
+        let Some(quotient) = quotient.filter(|_| known && inverse < NORM_MAX) else {
             return [scale, f32::INFINITY, 0.0, 1.0];
-        }
+        };
         [
             scale,
-            rounded_up(per_query * inverse),
+            // What is multiplied by it is about 1, within 1%: `|q|` over its square root.
+            rounded_up(per_query * inverse + 1.01 * quotient),
             rounded_up(flushed * inverse),
             nearest(inverse),
         ]

@@ -7,9 +7,9 @@ use crate::distance;
 use crate::metric::Score;
 use crate::property::cases;
 
-/// How a device might sum a score.
+/// How a device, or another library, might sum a score.
 #[derive(Debug, Clone, Copy)]
-enum Order {
+pub(super) enum Order {
     Kernel,
     Sequential { fused: bool },
     Reversed,
@@ -53,6 +53,33 @@ fn device_score(score: Score, order: Order, flushing: bool, q: &[f32], x: &[f32]
             let partial = (0..lanes).map(|lane| sum(&mut pairs.iter().skip(lane).step_by(lanes)));
             partial.fold(0.0, |s, x| f(s + x))
         }
+    }
+}
+
+/// Orders that compilers choose, and the kernels'.
+pub(super) const ORDERS: [Order; 8] = [
+    Order::Kernel,
+    Order::Sequential { fused: false },
+    Order::Sequential { fused: true },
+    Order::Reversed,
+    Order::Pairwise,
+    Order::Strided(4),
+    Order::Strided(8),
+    Order::Strided(16),
+];
+
+/// The value of an operator that sums in this order, and is else written as ours are.
+pub(super) fn operator_in(order: Order, flushing: bool, metric: Metric, q: &[f32], x: &[f32]) -> f64 {
+    let sum = |score, a: &[f32], b: &[f32]| device_score(score, order, flushing, a, b);
+    match metric {
+        Metric::L2 => distance::l2_from_squared(sum(Score::SquaredL2, q, x)),
+        Metric::InnerProduct => -f64::from(sum(Score::Dot, q, x)),
+        Metric::Cosine => {
+            let norms = [q, x].map(|x| sum(Score::Dot, x, x));
+            distance::cosine_from_parts(sum(Score::Dot, q, x), norms[0], norms[1])
+        }
+        Metric::L1 => sum(Score::L1, q, x).into(),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -157,6 +184,33 @@ proptest! {
             // NaN is the largest value in PostgreSQL's order.
             prop_assert!(bound.is_nan() || value.is_nan() || bound <= value,
                 "{:?} {:?}: {:e} > {:e}, score {:e}, {:?}", metric, element, bound, value, score, row);
+        }
+    }
+
+    #[test]
+    fn a_bound_never_exceeds_the_value_of_an_operator_that_sums_in_any_order(
+        (q, x) in vectors(), device in order(), flushing in any::<bool>(), half in any::<bool>(),
+        strided in order(), operator_flushes in any::<bool>(),
+    ) {
+        let element = if half { Element::F16 } else { Element::F32 };
+        let (mut code, mut decoded) = (Vec::new(), Vec::new());
+        encode(element, &x, &mut code).expect("encode");
+        decode(element, &code, &mut decoded).expect("decode");
+        if flushing && half {
+            decoded.iter_mut().for_each(|x| if x.abs() < F16_MIN_NORMAL { *x = 0.0 });
+        }
+        let row = RowFactors { is_zero: false, ..RowFactors::new(element, &x, &code) };
+        let exact = matches!(device, Order::Kernel) && !flushing;
+        let query = QueryNorms::new(&q, exact).for_operator(Summation::Any);
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
+            let score = device_score(metric.score(), device, flushing, &q, &decoded);
+            let key = query.key(metric, exact && !half, score, row.norm_sq, row.residual);
+            for order in ORDERS.into_iter().chain([strided]) {
+                let value = operator_in(order, operator_flushes, metric, &q, &x);
+                prop_assert!(!key.is_nan() || value.is_nan());
+                prop_assert!(key.is_nan() || value.is_nan() || key <= value,
+                    "{:?} {:?} {:?}: {:e} > {:e}, score {:e}, {:?}", metric, element, order, key, value, score, row);
+            }
         }
     }
 

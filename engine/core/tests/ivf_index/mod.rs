@@ -19,6 +19,7 @@ use vectorgpu_core::ivf::vacuum::{Vacuumed, bulk_delete};
 use vectorgpu_core::ivf::value::IndexValue;
 use vectorgpu_core::ivf::verify::verify;
 use vectorgpu_core::metric::{Metric, Score, Storage};
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::sparse::SparseBuffer;
 
 /// A small seeded generator (splitmix64).
@@ -169,6 +170,7 @@ impl Index {
                 rows: 10,
                 returned: 2,
             },
+            summation: Summation::Kernels,
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::backend::KeepWaiting;
 use crate::error::{Error, Result};
 use crate::metric::{Metric, Score};
+use crate::quantize::Summation;
 use crate::quantize::list_row::key::{bound_of, key_of};
 use crate::quantize::list_row::{ListQuery, ListQueryBounds, ListRows};
 
@@ -56,6 +57,7 @@ pub(super) struct CopyScan {
     /// Rows returned by bounds, and the last one's key and TID.
     returned: HashSet<u64>,
     last: Option<(f32, u64)>,
+    summation: Summation,
     given_up: bool,
     lists: Vec<u32>,
     hits: Vec<CopyHit>,
@@ -74,7 +76,8 @@ impl CopyScan {
         let wanted_first = wanted.min(wanted_max);
         Self {
             copies,
-            rows: ListRows::new(meta.metric, meta.storage, meta.dims as usize),
+            rows: ListRows::new(meta.metric, meta.storage, meta.dims as usize)
+                .for_operator(options.summation),
             bounds: None,
             wanted_first,
             wanted: wanted_first,
@@ -82,6 +85,7 @@ impl CopyScan {
             returned_before: 0,
             returned: HashSet::new(),
             last: None,
+            summation: options.summation,
             given_up: false,
             lists: Vec::new(),
             hits: Vec::new(),
@@ -95,7 +99,7 @@ impl CopyScan {
 
     /// Starts over with a query.
     pub(super) fn start(&mut self, metric: Metric, query: Option<&[f32]>) {
-        self.bounds = query.and_then(|query| ListQueryBounds::new(metric, query));
+        self.bounds = query.and_then(|query| ListQueryBounds::for_operator(metric, query, self.summation));
         self.wanted = self.wanted_first;
         self.returned_before = 0;
         self.returned.clear();
@@ -211,7 +215,7 @@ impl CopyScan {
             window.leave_out_from(bound_of(cut));
         }
         for hit in self.hits.iter().filter(|hit| !hit.key.is_infinite()) {
-            window.push(entry_of(index.meta.metric, query.norm_sq, hit));
+            window.push(entry_in_order(index.meta.metric, query, hit));
         }
         window.seal();
         counts.times.scan += started.elapsed();
@@ -219,7 +223,18 @@ impl CopyScan {
     }
 }
 
-/// What goes into the window: the operator's value, or a bound. `query_norm_sq` is the query's `|q|^2` as the operator has it.
+/// What goes into the window of a scan: what the pages give for a row whose distance is known, or a bound.
+fn entry_in_order(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
+    match hit.exact {
+        Some((score, norm_sq)) => {
+            let key = query.bounds.key(metric, true, score, norm_sq, 0.0);
+            Entry::new(key, hit.tid, Source::Exact)
+        }
+        None => entry_of(metric, query.norm_sq, hit),
+    }
+}
+
+/// What a row found for one of many queries goes by: the operator's value, or a bound. `query_norm_sq` is the query's `|q|^2` as the operator has it.
 pub(super) fn entry_of(metric: Metric, query_norm_sq: f32, hit: &CopyHit) -> Entry {
     let Some((score, norm_sq)) = hit.exact else {
         return Entry::new(bound_of(hit.key), hit.tid, Source::Bound);

@@ -29,12 +29,12 @@ use crate::backend::{Backend, KeepWaiting};
 use crate::distance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metric::Storage;
-use crate::quantize::QueryNorms;
 use crate::quantize::bit_query::BitQuery;
 use crate::quantize::int8_query::Int8Query;
 use crate::quantize::rabitq::RabitqQuery;
 use crate::quantize::rotation::Rotation;
 use crate::quantize::sketch::query::SketchQuery;
+use crate::quantize::{QueryNorms, Summation};
 use crate::sparse::Sparse;
 use crate::vector::check_equal_dims;
 
@@ -84,6 +84,8 @@ pub struct SearchOptions {
     pub window_rows: usize,
     /// Rows that the scan is expected to take, [`Search::taken`] of those before it.
     pub expected: Taken,
+    /// How the operator sums that the rows are ordered by.
+    pub summation: Summation,
 }
 
 /// How many rows a scan took; what another one like it is expected to take. Only its speed depends on that.
@@ -178,12 +180,13 @@ impl Query {
         }
     }
 
-    /// Prepares what the rows' storage needs.
+    /// Prepares what the rows' storage needs, and their operator.
     fn for_rows(
         mut self,
         meta: &Meta,
         rotation: Option<&Rotation>,
         sparse: Option<Sparse<'_>>,
+        summation: Summation,
     ) -> Result<Self> {
         if meta.storage == Storage::Sketch {
             let Some(sparse) = sparse else {
@@ -196,8 +199,12 @@ impl Query {
         }
         let bits = (meta.storage == Storage::Bits).then(|| BitQuery::new(meta.metric, &self.values));
         self.bits = bits.transpose()?;
-        self.int8 = (meta.storage == Storage::Int8).then(|| Int8Query::new(meta.metric, &self.values));
-        self.rabitq = rotation.map(|rotation| RabitqQuery::new(meta.metric, rotation, &self.values));
+        let (metric, values) = (meta.metric, &self.values);
+        self.int8 =
+            (meta.storage == Storage::Int8).then(|| Int8Query::for_operator(metric, values, summation));
+        self.rabitq =
+            rotation.map(|rotation| RabitqQuery::new(metric, rotation, values).for_operator(summation));
+        self.bounds = self.bounds.for_operator(summation);
         Ok(self)
     }
 }
@@ -216,6 +223,9 @@ pub struct Search {
     heads: Vec<(u32, u32)>,
     collector: Collector,
     counts: SearchCounts,
+    /// Whether the operator's value can be computed here.
+    known: bool,
+    /// Whether that is done when rows are read.
     exact: bool,
     centroids: Option<Rc<Centroids>>,
     rotation: Option<Rotation>,
@@ -243,6 +253,7 @@ impl Search {
             heads: Vec::new(),
             collector: Collector::default(),
             counts: SearchCounts::default(),
+            known: true,
             exact: true,
             centroids: None,
             rotation: filtered.then(|| Rotation::new(meta.dims as usize, meta.seed)),
@@ -278,11 +289,14 @@ impl Search {
         if let Some(value) = query {
             check_equal_dims(self.meta.dims as usize, value.vector.len())?;
         }
+        let summation = self.options.summation;
         let prepare = |value: IndexValue<'_>| {
-            Query::new(value.vector, exact_scores).for_rows(&self.meta, self.rotation.as_ref(), value.sparse)
+            let query = Query::new(value.vector, exact_scores);
+            query.for_rows(&self.meta, self.rotation.as_ref(), value.sparse, summation)
         };
         self.query = query.map(prepare).transpose()?;
-        self.exact = self.query.is_none() || (exact_scores && self.meta.storage.is_exact());
+        self.known = self.query.is_none() || summation == Summation::Kernels;
+        self.exact = self.query.is_none() || (exact_scores && self.known && self.meta.storage.is_exact());
         self.ranking.clear();
         self.collector.restart();
         self.batch = 0..0;
@@ -339,7 +353,11 @@ impl Search {
                     } else {
                         entry.key()
                     },
-                    exact: source == Source::Exact || (source == Source::Settled && self.exact),
+                    exact: match source {
+                        Source::Exact => self.known,
+                        Source::Settled => self.exact,
+                        Source::Bound | Source::Moved | Source::Slot { .. } => false,
+                    },
                 }));
             }
             if self.window.overflowed() {

@@ -6,6 +6,7 @@ use super::key::{bound_of, key_of_dot, key_of_square};
 use super::*;
 use crate::metric::Element;
 use crate::property::cases;
+use crate::quantize::tests::{ORDERS, operator_in};
 use crate::quantize::{encode, int8, residual_bound};
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
@@ -21,7 +22,11 @@ fn operator(metric: Metric, q: &[f32], x: &[f32]) -> f64 {
 }
 
 fn rows_of(metric: Metric, storage: Storage, x: &[f32]) -> ListRows {
-    let mut rows = ListRows::new(metric, storage, x.len());
+    rows_for(Summation::Kernels, metric, storage, x)
+}
+
+fn rows_for(summation: Summation, metric: Metric, storage: Storage, x: &[f32]) -> ListRows {
+    let mut rows = ListRows::new(metric, storage, x.len()).for_operator(summation);
     let mut code = Vec::new();
     let norm_sq = if metric.is_spherical() {
         distance::norm_squared(x)
@@ -141,6 +146,26 @@ fn check(q: &[f32], x: &[f32]) {
     }
 }
 
+/// The same for operators that sum in other orders.
+fn check_in_any_order(q: &[f32], x: &[f32]) {
+    for metric in METRICS {
+        let values = ORDERS.map(|order| operator_in(order, false, metric, q, x));
+        for storage in STORAGES {
+            let rows = rows_for(Summation::Any, metric, storage, x);
+            let Some(query) = ListQuery::for_operator(metric, q, Summation::Any) else {
+                continue;
+            };
+            for key in keys(metric, &rows, &query).into_iter().map(bound_of) {
+                let holds = |value: &f64| key <= *value || value.is_nan();
+                assert!(
+                    values.iter().all(holds),
+                    "{metric:?} {storage:?}: {key} > {values:?}\n{q:?}\n{x:?}"
+                );
+            }
+        }
+    }
+}
+
 /// Magnitudes over the whole range of f32.
 fn wild() -> impl Strategy<Value = f32> {
     (any::<u32>(), 0u32..4).prop_map(|(bits, kind)| match kind {
@@ -164,6 +189,18 @@ proptest! {
     ) {
         check(&q, &x);
         check(&q, &q);
+    }
+
+    #[test]
+    fn a_key_never_exceeds_the_value_of_an_operator_that_sums_in_any_order(
+        (q, x) in (1usize..70).prop_flat_map(|dims| {
+            (prop::collection::vec(wild(), dims), prop::collection::vec(wild(), dims))
+        })
+    ) {
+        check_in_any_order(&q, &x);
+        check_in_any_order(&q, &q);
+        let opposite: Vec<f32> = q.iter().map(|q| -q).collect();
+        check_in_any_order(&q, &opposite);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A query against codes: the kernels' tables, and which rows may be near.
 
+use super::super::Summation;
 use super::super::rotation::Rotation;
 use super::{ORDINARY_SQUARES, SLACK, fine, point, products};
 use crate::cpu::{
@@ -75,6 +76,8 @@ pub struct RabitqQuery {
     fine_off: f32,
     /// How far the operator's own sum may be off by underflow.
     lost: f32,
+    /// Relative slack for f32 arithmetic, and for an operator that does not sum as the kernels do.
+    slack: f32,
     /// Whether nothing can be said of any row.
     unknown: bool,
 }
@@ -123,8 +126,20 @@ impl RabitqQuery {
             unit,
             fine_off: fine_off as f32,
             lost: query.len() as f32 * LOST_SQUARE,
+            slack: SLACK,
             unknown: unknown || !(off as f32).is_finite() || !(fine_off as f32).is_finite(),
             point: directed,
+        }
+    }
+
+    /// The same for an operator that sums in another order.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "rounding that the factor covers")]
+    pub fn for_operator(self, summation: Summation) -> Self {
+        let slack = summation.code_slack(self.point.len()) as f32;
+        Self {
+            slack: SLACK + slack,
+            ..self
         }
     }
 
@@ -168,7 +183,7 @@ impl RabitqQuery {
             reach: place.reach,
             off: self.off,
             lost: self.lost,
-            slack: SLACK,
+            slack: self.slack,
             norm: self.norm,
             unknown_below: UNKNOWN_BELOW,
         }

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::cpu::{Ahead, LOOKUP_ROWS};
 use crate::distance;
-use crate::metric::Metric;
+use crate::metric::{Element, Metric};
 use crate::property::cases;
 use crate::quantize::rotation::Rotation;
+use crate::quantize::{QueryNorms, Summation};
 use crate::random::Random;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
@@ -165,6 +166,45 @@ fn a_row_whose_squares_leave_f32_is_bounded() {
     for metric in METRICS {
         for (bound, value) in bounds(metric, &[0.603_085_64], &[0.0], &[vec![2.329_052_2e19]]) {
             assert!(bound <= value || value.is_nan(), "{metric:?}: {bound} > {value}");
+        }
+    }
+}
+
+/// Else a row whose bound is close goes back to the scan's window before one that was returned.
+#[test]
+fn bounds_for_any_order_of_summation_are_no_closer_than_those_of_the_vectors() {
+    let mut random = Random::new(3);
+    let lengths: &[usize] = if cfg!(miri) {
+        &[3]
+    } else {
+        &[1, 2, 3, 17, 100, 784, 1536]
+    };
+    for metric in METRICS {
+        for &dims in lengths {
+            let centroid = normal(&mut random, dims, &[], 1.0);
+            let far = normal(&mut random, dims, &[], 1.0);
+            let opposite: Vec<f32> = centroid.iter().map(|x| -x).collect();
+            // Codes of the centroid itself leave no error.
+            for (query, row) in [
+                (&far, &centroid),
+                (&centroid, &centroid),
+                (&opposite, &centroid),
+                (&far, &far),
+            ] {
+                let mut encoder = RabitqEncoder::new(metric, dims, 5);
+                let (mut code, mut fine_code) = (Vec::new(), Vec::new());
+                encoder
+                    .encode(7, row, 0, &centroid, &mut code, &mut fine_code)
+                    .expect("memory");
+                let codes =
+                    RabitqQuery::new(metric, &Rotation::new(dims, 5), query).for_operator(Summation::Any);
+                let terms = codes.terms(codes.place(&centroid));
+                let closer = f64::from(codes.fine_bound(&terms, &fine_code).expect("the encoder's own"));
+                let norms = QueryNorms::new(query, true).for_operator(Summation::Any);
+                let score = kernels().row(metric.score(), Element::F32, query, bytemuck::cast_slice(row));
+                let key = norms.key(metric, true, score, distance::norm_squared(row), 0.0);
+                assert!(closer <= key, "{metric:?} {dims}: {closer} > {key}");
+            }
         }
     }
 }
