@@ -53,7 +53,8 @@ extension_sql_file!(
     requires = ["access_method"]
 );
 extension_sql_file!("../sql/70_shards.sql", name = "shards", requires = ["vectorgpu"]);
-extension_sql_file!("../sql/82_ivfflat.sql", name = "ivfflat", requires = ["shards"]);
+extension_sql_file!("../sql/80_pgvector.sql", name = "pgvector", requires = ["shards"]);
+extension_sql_file!("../sql/82_ivfflat.sql", name = "ivfflat", requires = ["pgvector"]);
 
 /// Runs once in every backend that loads the library, and in the postmaster when it is preloaded: registers settings,
 /// storage parameters and the logger, and touches no GPU.

@@ -12,6 +12,7 @@ use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::quantize::Summation;
 
+use super::opclass::indexed_by;
 use super::settings::ScanSettings;
 use crate::error::OrRaise;
 use crate::pg::store::PgStore;
@@ -54,7 +55,7 @@ const NEVER: Cost = Cost {
 /// `root` is the query being planned, `info` is an ivf index of one of its tables.
 unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptInfo) -> Result<Cost> {
     // SAFETY: as the caller's; the planner holds a lock on the index.
-    let (meta, settings) = unsafe { read_index((*info).indexoid) }?;
+    let (meta, settings, summation) = unsafe { read_index((*info).indexoid) }?;
     // SAFETY: as the caller's.
     let (scan, table, prices) = unsafe {
         let scan = Scan {
@@ -66,7 +67,7 @@ unsafe fn estimate(root: *mut pg_sys::PlannerInfo, info: *mut pg_sys::IndexOptIn
             max_probes: settings.max_probes,
             iterate: settings.iterate,
             wanted: wanted_rows(root),
-            summation: Summation::Kernels,
+            summation,
         };
         (scan, table_of(info), prices_of(info))
     };
@@ -123,13 +124,16 @@ unsafe fn prices_of(info: *mut pg_sys::IndexOptInfo) -> Prices {
 
 /// # Safety
 /// `oid` is an ivf index that the planner has locked.
-unsafe fn read_index(oid: pg_sys::Oid) -> Result<(Meta, ScanSettings)> {
+unsafe fn read_index(oid: pg_sys::Oid) -> Result<(Meta, ScanSettings, Summation)> {
     // SAFETY: locked by the planner, closed below.
     let index = unsafe { pg_sys::index_open(oid, pg_sys::NoLock as pg_sys::LOCKMODE) };
     // SAFETY: open until the end of this function.
     let store = unsafe { PgStore::new(index, std::ptr::null_mut()) };
     let meta = store.share(0).and_then(|page| Meta::read(&page));
-    let result = meta.and_then(|meta| Ok((meta, ScanSettings::of(index, &meta)?)));
+    let result = meta.and_then(|meta| {
+        let settings = ScanSettings::of(index, &meta)?;
+        Ok((meta, settings, indexed_by(index)?.summation))
+    });
     // SAFETY: opened above.
     unsafe { pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE) };
     result

@@ -13,9 +13,11 @@ use vectorgpu_core::ivf::search::many::{CheckedLists, Choosing, Finding, FoundOf
 use vectorgpu_core::ivf::search::many_pages::nearest_of_many_in_pages;
 use vectorgpu_core::ivf::store::PageStore;
 use vectorgpu_core::metric::Storage;
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::{ErrorKind, Result};
 
 use super::kept;
+use super::opclass::indexed_by;
 use super::scan::{self, LastScan};
 use super::settings::ScanSettings;
 use crate::gpu::policy::{self, ManyPlace, SearchWork};
@@ -80,6 +82,10 @@ impl<'a> ManySearch<'a> {
     pub(crate) fn begin(open: &'a OpenIndex, queries: f64) -> Result<Option<Self>> {
         let mut store = open.store();
         let meta = Meta::read(&store.share(0)?)?;
+        // Of another library's operator there are only bounds, so its rows come from scans, query by query.
+        if indexed_by(open.index())?.summation != Summation::Kernels {
+            return Ok(None);
+        }
         let settings = ScanSettings::of(open.index(), &meta)?;
         let work = scan::work_of(open.index(), &meta, settings, Some(queries.min(AT_ONCE as f64)));
         let place = policy::many_place(open.index(), &meta, &work)?;

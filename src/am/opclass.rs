@@ -1,11 +1,13 @@
 //! Operator classes: which metric an index orders by, and whether a class is well formed.
 //!
 //! A class of `ivf` has one ordering operator (strategy 1, returning float8) and one support function (1), which takes
-//! nothing and returns the code of the metric, and that of the type above it: so a class may be made for any type with the layout.
+//! nothing and returns the code of the metric, that of the type above it, and above that how the operator sums: so a class may be
+//! made for any type with the layout, and for operators of another library.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use vectorgpu_core::metric::Metric;
+use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::error::OrRaise;
@@ -15,6 +17,8 @@ const METRIC_SUPPORT: u16 = 1;
 
 /// Where the type of the values stands in what a support function returns; the metric's code comes below it.
 const TYPE_SHIFT: u32 = 8;
+/// Where it says how the operator sums.
+const SUMMATION_SHIFT: u32 = 16;
 
 /// What an index orders, and by what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,27 +27,32 @@ pub(crate) struct IndexedBy {
     pub(crate) metric: Metric,
     /// What the column's values are.
     pub(crate) elements: ElementType,
+    /// How the operator sums: where that is not as the kernels do, the index only has bounds of its values.
+    pub(crate) summation: Summation,
 }
 
 impl IndexedBy {
     const fn code(self) -> i32 {
-        self.metric.code() as i32 | (self.elements.code() as i32) << TYPE_SHIFT
+        self.metric.code() as i32
+            | (self.elements.code() as i32) << TYPE_SHIFT
+            | (self.summation.code() as i32) << SUMMATION_SHIFT
     }
 
     fn from_code(code: i32) -> Option<Self> {
-        let [metric, elements, 0, 0] = code.to_le_bytes() else {
+        let [metric, elements, summation, 0] = code.to_le_bytes() else {
             return None;
         };
         Some(Self {
             metric: Metric::from_code(metric).ok()?,
             elements: ElementType::from_code(elements)?,
+            summation: Summation::from_code(summation)?,
         })
     }
 }
 
 /// The support functions of the operator classes.
 macro_rules! support_functions {
-    ($($name:ident: $elements:ident, $metric:ident;)*) => {
+    ($summation:ident => $($name:ident: $elements:ident, $metric:ident;)*) => {
         $(
             #[doc = concat!("`", stringify!($name), "() -> int4`.")]
             #[pg_extern(sql = false)]
@@ -51,6 +60,7 @@ macro_rules! support_functions {
                 IndexedBy {
                     metric: Metric::$metric,
                     elements: ElementType::$elements,
+                    summation: Summation::$summation,
                 }
                 .code()
             }
@@ -59,6 +69,7 @@ macro_rules! support_functions {
 }
 
 support_functions! {
+    Kernels =>
     ivf_vector_l2_support: Single, L2;
     ivf_vector_ip_support: Single, InnerProduct;
     ivf_vector_cosine_support: Single, Cosine;
@@ -73,6 +84,19 @@ support_functions! {
     ivf_sparsevec_ip_support: Sparse, InnerProduct;
     ivf_sparsevec_cosine_support: Sparse, Cosine;
     ivf_sparsevec_l1_support: Sparse, L1;
+}
+
+// For pgvector's own types, whose operators are pgvector's functions.
+support_functions! {
+    Any =>
+    ivf_pgvector_vector_l2_support: Single, L2;
+    ivf_pgvector_vector_ip_support: Single, InnerProduct;
+    ivf_pgvector_vector_cosine_support: Single, Cosine;
+    ivf_pgvector_vector_l1_support: Single, L1;
+    ivf_pgvector_halfvec_l2_support: Half, L2;
+    ivf_pgvector_halfvec_ip_support: Half, InnerProduct;
+    ivf_pgvector_halfvec_cosine_support: Half, Cosine;
+    ivf_pgvector_halfvec_l1_support: Half, L1;
 }
 
 /// What an open index orders, and by what.
@@ -100,10 +124,7 @@ pub(super) unsafe extern "C-unwind" fn amvalidate(opclass: pg_sys::Oid) -> bool 
     match validate(opclass).or_raise() {
         None => true,
         Some(problem) => {
-            pgrx::info!(
-                "operator class {} of access method ivf {problem}",
-                opclass.to_u32()
-            );
+            pgrx::info!("operator class {} {problem}", opclass.to_u32());
             false
         }
     }

@@ -213,13 +213,14 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
     let place = unsafe { policy::scan_place(index, &meta, &work) }?;
     // SAFETY: the index is open.
     let kept = unsafe { super::kept::of(index, &store, &meta, place.copies.is_some()) }?;
+    let indexed_by = indexed_by(index)?;
     let options = SearchOptions {
         probes: settings.probes,
         max_probes: settings.max_probes,
         iterate: settings.iterate,
         window_rows: setting::work_mem_bytes() / ENTRY_BYTES,
         expected: kept.taken.get(),
-        summation: Summation::Kernels,
+        summation: indexed_by.summation,
     };
     let mut search = Search::new(meta, options);
     store.use_recent(kept.recent);
@@ -235,7 +236,7 @@ unsafe fn open(scan: pg_sys::IndexScanDesc) -> Result<ScanState> {
         store,
         search,
         backend: CpuBackend::new(),
-        elements: indexed_by(index)?.elements,
+        elements: indexed_by.elements,
         value_dims: meta.value_dims as usize,
         why: place.why,
         book: place.book,
@@ -262,6 +263,7 @@ pub(super) fn work_of(
             max_probes: meta.lists,
             iterate: settings.iterate,
             wanted: None,
+            // What the executor computes of another library's operator, it computes wherever rows come from.
             summation: Summation::Kernels,
         },
         at_once,

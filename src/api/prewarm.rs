@@ -6,7 +6,6 @@ use vectorgpu_compute::IndexUsage;
 use vectorgpu_core::ivf::copy::{ListCopies, prewarm as copy_all};
 use vectorgpu_core::ivf::layout::Meta;
 use vectorgpu_core::ivf::store::PageStore;
-use vectorgpu_core::quantize::Summation;
 use vectorgpu_core::{ErrorKind, Result};
 
 use crate::am;
@@ -44,10 +43,11 @@ fn prewarm_index(oid: pg_sys::Oid) -> Result<(String, IndexUsage)> {
     let meta = Meta::read(&store.share(0)?)?;
     let mut copies = policy::prewarm_copies(open.index(), &meta)?;
     copies.expect(residency::rows(open.index(), &meta))?;
+    let summation = am::indexed_by(open.index())?.summation;
     match copy_all(
         &store,
         &meta,
-        Summation::Kernels,
+        summation,
         &mut copies,
         &mut interrupt::keep_waiting,
     ) {

@@ -76,7 +76,7 @@ impl Plan {
     /// `index` is open.
     pub(super) unsafe fn for_empty(index: pg_sys::Relation) -> Result<Self> {
         let options = options::of_index(index);
-        let IndexedBy { metric, elements } = indexed_by(index)?;
+        let IndexedBy { metric, elements, .. } = indexed_by(index)?;
         // SAFETY: as the caller's; an ivf index has exactly one column.
         let typmod = unsafe { version::attribute((*index).rd_att, 0) }.atttypmod;
         let value_dims = usize::try_from(typmod).ok().filter(|dims| *dims > 0);

@@ -4,8 +4,8 @@
 //! The device computes the bound itself (`shaders/shared/list_key.wgsl`), in f32, so what it needs of a row (its *head*)
 //! and of the query is computed here, in f64, and rounded so that the bound only becomes lower. The derivation is that
 //! of [`super::QueryNorms`]; `g` stands for twice the any-order rounding bound, which also covers matrix units that cut
-//! sums off, and the rounding of `scale * code`; `go` for the operator's own, in the order in which that sums. With `x'` what the code stands for, `r >=
-//! |x - x'|`, and ETA for what a flushed subnormal can move:
+//! sums off, and the rounding of `scale * code`; `go` for the operator's own, in the order in which that sums. With `x'` what
+//! the code stands for, `r >= |x - x'|`, and ETA for what a flushed subnormal can move:
 //!
 //! - L2: `|q - x'|^2 (1 + g)` is at least the direct sum, so `sqrt(sum (1 - g - 2 go)) - r` is a bound. From `q.x'` alone it
 //!   follows with an error of `2 g |q| |x'|`.

@@ -234,7 +234,8 @@ fn entry_in_order(metric: Metric, query: &Query, hit: &CopyHit) -> Entry {
     }
 }
 
-/// What a row found for one of many queries goes by: the operator's value, or a bound. `query_norm_sq` is the query's `|q|^2` as the operator has it.
+/// What a row found for one of many queries goes by: the operator's value, or a bound. `query_norm_sq` is the query's `|q|^2`
+/// as the operator has it.
 pub(super) fn entry_of(metric: Metric, query_norm_sq: f32, hit: &CopyHit) -> Entry {
     let Some((score, norm_sq)) = hit.exact else {
         return Entry::new(bound_of(hit.key), hit.tid, Source::Bound);
