@@ -41,7 +41,7 @@ BEGIN
     IF found_indexes IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('relation %s has no ivf index on column "%s" for metric %s', relation, column_name, metric)
-                || coalesce(format(' of the name "%s"', index_name), ''),
+                || coalesce(' of the name "' || index_name || '"', ''),
             HINT = 'An index of another metric, of an expression, of a part of the rows, or that is not valid does not serve.';
     ELSIF cardinality(found_indexes) > 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',

@@ -308,7 +308,10 @@ def test_errors_of_a_shard_name_it_and_are_not_left_out(shards):
     shards.on(2, 'DROP INDEX "it\'s odd".by_cosine')
     said = shards.error_of("metric => 'cosine', leave_out => true")
     assert said.sqlstate == "42704"
-    assert said.message_primary.startswith('shard public.part_2: relation "it\'s odd"."Parts of" has no ivf index')
+    missing = 'shard public.part_2: relation "it\'s odd"."Parts of" has no ivf index on column "e\'s" for metric cosine'
+    assert said.message_primary == missing
+    said = shards.error_of("index_name => 'none', leave_out => true")
+    assert said.message_primary.endswith('for metric l2 of the name "none"')
     shards.on(2, 'CREATE INDEX again ON "it\'s odd"."Parts of" USING ivf ("e\'s" vector_l2_ops) WITH (lists = 8)')
     said = shards.error_of("metric => 'l2'")
     assert said.sqlstate == "22023" and "has several ivf indexes" in said.message_primary
