@@ -97,6 +97,10 @@ support_functions! {
     ivf_pgvector_halfvec_ip_support: Half, InnerProduct;
     ivf_pgvector_halfvec_cosine_support: Half, Cosine;
     ivf_pgvector_halfvec_l1_support: Half, L1;
+    ivf_pgvector_sparsevec_l2_support: Sparse, L2;
+    ivf_pgvector_sparsevec_ip_support: Sparse, InnerProduct;
+    ivf_pgvector_sparsevec_cosine_support: Sparse, Cosine;
+    ivf_pgvector_sparsevec_l1_support: Sparse, L1;
 }
 
 /// What an open index orders, and by what.

@@ -230,6 +230,33 @@ def test_rows_compared_on_a_device_come_in_pgvectors_order(in_place, gpu_device,
     assert device == gpu_device, why
 
 
+@pytest.mark.parametrize(
+    ("name", "metric", "operator"),
+    [
+        *(("sparsevec", metric, operator) for metric, operator in OPERATORS.items()),
+        ("bit", "hamming", "<~>"),
+        ("bit", "jaccard", "<%>"),
+    ],
+)
+def test_sparse_vectors_and_bits_are_searched_in_place_in_pgvectors_order(in_place, name, metric, operator):
+    rows = some_rows(40)
+    rows[np.random.default_rng(8).random(rows.shape) < 0.8] = 0
+    fill(in_place, "vector", rows)
+    becomes = {"sparsevec": "e::public.sparsevec", "bit": "public.binary_quantize(e)::bit(40)"}[name]
+    in_place.execute(f"ALTER TABLE items ALTER e TYPE public.{name}(40) USING {becomes}".replace("public.bit", "bit"))
+    create_index(in_place, f"{name}_{metric}_ops")
+    for row in (0, 1, 230, 290, 500, 501):
+        answers = []
+        for other in ("indexscan", "seqscan"):
+            sql = f"SELECT id, e {operator} (SELECT e FROM items WHERE id = {row}) FROM items ORDER BY 2"
+            with in_place.transaction():
+                in_place.execute(f"SET LOCAL enable_{other} = off")
+                plan = str(in_place.execute("EXPLAIN " + sql).fetchall())
+                assert ("Index Scan using items_ivf" in plan) == (other == "seqscan"), plan
+                answers.append([(found, str(distance)) for found, distance in in_place.execute(sql)])
+        assert_same_answer(*answers)
+
+
 @pytest.mark.parametrize("storage", STORAGES)
 def test_rows_come_and_go(in_place, storage):
     rows = some_rows(24)
@@ -279,7 +306,8 @@ def test_classes_stand_with_pgvectors_types_and_are_the_default_where_ours_are(i
         "FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod "
         "WHERE amname = 'ivf' AND opcnamespace = 'public'::regnamespace ORDER BY 1"
     ).fetchall()
-    names = sorted(f"{name}_{metric}_ops" for name in ("vector", "halfvec") for metric in OPERATORS)
+    names = [f"{name}_{metric}_ops" for name in ("vector", "halfvec", "sparsevec") for metric in OPERATORS]
+    names = sorted([*names, "bit_hamming_ops", "bit_jaccard_ops"])
     assert classes == [(name, name == "vector_l2_ops", True, True) for name in names]
     in_place.execute("CREATE TABLE items (e vector(3), half halfvec(3), ours gpu.vector(3))")
     in_place.execute("CREATE INDEX ON items USING ivf (e) WITH (lists = 1)")

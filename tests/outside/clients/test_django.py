@@ -1,7 +1,7 @@
 """The Python package pgvector with Django: fields of each type, distance functions, aggregates, index DDL.
 
-Its IvfflatIndex and HnswIndex name access methods that vectorgpu does not have of itself; a subclass with another suffix
-is all that an index of ours takes, or a database that has the name ivfflat.
+Its IvfflatIndex and HnswIndex name access methods that vectorgpu does not have of itself; a subclass with another
+suffix is all that an index of ours takes, or a database that has the name ivfflat.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@
 //!   same sign, and `|q_i| + |x_i|` where they have not.
 //!
 //! The operators sum in f32: a sum of `n` terms, each of which was rounded twice before, is off by a share `gamma(n + 2)` of the sum of
-//! the terms' magnitudes (`quantize` says where that is from), and by the smallest subnormal for each product that underflows.
+//! the terms' magnitudes (`quantize` says where that is from), and by the smallest subnormal for each product that underflows. That
+//! holds for any order of the terms, so the bounds are those of another library's operators, too (`quantize::Summation`).
+
+use std::ops::Range;
 
 use super::{SKETCH_BYTES, SketchFactors, places};
 use crate::metric::Metric;
@@ -20,6 +23,8 @@ use crate::sparse::{Sparse, distance};
 const UNDERFLOW: f64 = 1e-44;
 /// Relative slack for sums in f64 of up to 32,000 terms.
 const F64_SLACK: f64 = 1e-11;
+/// Squares of norms that no product of small or large elements has spoilt.
+const ORDINARY_SQUARES: Range<f64> = 1e-21..1e31;
 /// Sums beyond this may overflow f32.
 const OVERFLOW: f64 = 1e37;
 
@@ -134,13 +139,16 @@ impl SketchQuery {
         computed.max(0.0) * (1.0 - F64_SLACK)
     }
 
-    /// The operator divides by the very root that is computed here.
+    /// The operator divides by the root of squares that it sums in an order of its own: each is within two `gamma` of the one that is
+    /// known, their root is so within half of that, and the quotient counts up to 1.
     fn cosine_bound(&self, product: f64, row: SketchFactors) -> f64 {
-        let norms = (f64::from(self.norm_sq) * f64::from(row.norm_sq)).sqrt();
-        if !(norms > 0.0 && norms.is_finite()) || product >= OVERFLOW {
+        let squares = [self.norm_sq, row.norm_sq].map(f64::from);
+        if squares.iter().any(|square| !ORDINARY_SQUARES.contains(square)) || product >= OVERFLOW {
             return f64::NEG_INFINITY;
         }
-        (1.0 - (product / norms).clamp(-1.0, 1.0) - 1e-13).max(0.0)
+        let rounding = 2.0 * (gamma(self.elements.len() + 2) + gamma_of(row.count));
+        let quotient = product / (squares[0] * squares[1]).sqrt();
+        (1.0 - quotient.clamp(-1.0, 1.0) - rounding - 1e-13).max(0.0)
     }
 }
 
