@@ -16,6 +16,7 @@ use super::opclass::indexed_by;
 use super::settings::ScanSettings;
 use crate::error::OrRaise;
 use crate::pg::store::PgStore;
+use crate::pg::version;
 
 #[expect(clippy::too_many_arguments, reason = "the server's signature")]
 #[pg_guard]
@@ -33,6 +34,7 @@ pub(super) unsafe extern "C-unwind" fn amcostestimate(
     unsafe {
         let info = (*path).indexinfo;
         let cost = if (*path).indexorderbys.is_null() {
+            version::disable(&raw mut (*path).path);
             NEVER
         } else {
             estimate(root, info).or_raise()

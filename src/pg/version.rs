@@ -140,6 +140,20 @@ pub(crate) unsafe fn attribute<'a>(
     attribute
 }
 
+/// Has the planner take any other path, a sequential scan that is switched off included. Before 18 an infinite cost does that.
+///
+/// # Safety
+/// `path` is being costed.
+pub(crate) unsafe fn disable(path: *mut pg_sys::Path) {
+    #[cfg(not(feature = "pg18"))]
+    let _ = path;
+    #[cfg(feature = "pg18")]
+    // SAFETY: as the caller's. The number counts before costs do, and a scan that is switched off has one.
+    unsafe {
+        (*path).disabled_nodes = 2;
+    }
+}
+
 /// `index_beginscan` for one order-by key and no condition.
 ///
 /// # Safety
