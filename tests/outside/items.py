@@ -128,6 +128,22 @@ def assert_same_answer(left: list[Row], right: list[Row]) -> None:
     assert {r for r in left if r[1] != last} == {r for r in right if r[1] != last}
 
 
+def server_loses_places(connection: psycopg.Connection) -> bool:
+    """Tells whether this server forgets where a row lies that an index scan has put in order again, those of GiST too:
+    some versions do, and cannot lock such rows."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE TABLE shapes (shape polygon)")
+        connection.execute(
+            "INSERT INTO shapes SELECT polygon(circle(point(100 * sin(i), 100 * cos(i)), 1 + i % 30)) "
+            "FROM generate_series(1, 500) i",
+            prepare=False,
+        )
+        connection.execute("CREATE INDEX ON shapes USING gist (shape)")
+        connection.execute("SET LOCAL enable_seqscan = off")
+        nearest = "SELECT ctid::text FROM shapes ORDER BY shape <-> point(150, 150) LIMIT 5"
+        return "(4294967295,0)" in {place for (place,) in connection.execute(nearest)}
+
+
 def indexed_ids(connection: psycopg.Connection, lists: int, metric: str = "l2") -> list[int]:
     """Every id that a scan of all lists returns, sorted: the index's whole content as a query sees it."""
     (dims,) = connection.execute(

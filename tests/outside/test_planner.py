@@ -248,7 +248,10 @@ def test_a_distance_that_is_needed_is_computed(table, sql):
 
 def test_answers_are_the_same_with_and_without_the_distance(table):
     table.execute("SET enable_seqscan = off")
-    for limit in ("LIMIT 20", "LIMIT 20 FOR UPDATE", "FETCH FIRST 20 ROWS WITH TIES", "LIMIT ALL"):
+    limits = ["LIMIT 20", "LIMIT 20 FOR UPDATE", "FETCH FIRST 20 ROWS WITH TIES", "LIMIT ALL"]
+    if items.server_loses_places(table):
+        limits.remove("LIMIT 20 FOR UPDATE")
+    for limit in limits:
         ordered = f"FROM items ORDER BY embedding <-> '{QUERY}' {limit}"
         ids = table.execute(f"SELECT id {ordered}").fetchall()
         with_distance = table.execute(f"SELECT id, embedding <-> '{QUERY}' {ordered}").fetchall()

@@ -234,6 +234,8 @@ def test_subqueries_unions_and_limits_of_other_kinds_search_by_the_index(table):
 
 
 def test_rows_found_by_a_search_are_locked_updated_and_deleted(table):
+    if items.server_loses_places(table):
+        pytest.skip("this server cannot lock rows that an index scan has put in order again")
     query = queries(1)[0]
     nearest = truth(table, query, 20)
     text = vector_text(query)
