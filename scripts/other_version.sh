@@ -46,8 +46,8 @@ download() {
     local mirror
     command -v apt-get >/dev/null || cannot "this system has no apt"
     # shellcheck disable=SC2016  # apt's own variables
-    mirror=$(apt-get indextargets --format '$(LABEL) $(CREATED_BY) $(REPO_URI)' | sed -n 's/^Debian Packages //p' | head -1)
-    [ -n "$mirror" ] || cannot "apt knows no mirror of Debian: run 'apt-get update'"
+    mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI)' | sed -n 's,^Packages \(.*/debian/*\)$,\1,p' | head -1)
+    [ -n "$mirror" ] || cannot "apt knows no mirror of Debian"
     rm -rf "$work"
     mkdir -p "$work"/lists/partial "$work"/archives/partial
     : >"$work/status"
