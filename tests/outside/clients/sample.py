@@ -28,6 +28,18 @@ OPERATOR_CLASSES = {
 }
 
 
+# The same for the columns of other types.
+BIT_OPERATOR_CLASSES = {"<~>": "bit_hamming_ops", "<%>": "bit_jaccard_ops"}
+COLUMN_TYPES = {"v": "vector", "h": "halfvec", "s": "sparsevec"}
+
+
+def class_of_column(column: str, operator: str) -> str:
+    """The operator class by which a column is indexed for an operator."""
+    if column == BIT_COLUMN:
+        return BIT_OPERATOR_CLASSES[operator]
+    return OPERATOR_CLASSES[operator].replace("vector", COLUMN_TYPES[column])
+
+
 def _dot(left: list[int], right: list[int]) -> float:
     return sum(x * y for x, y in zip(left, right, strict=True))
 

@@ -103,16 +103,22 @@ def test_indexes_serve_a_clients_parameter(client, binary, operator):
     assert client.execute("SELECT index::text FROM vectorgpu.last_scan()").fetchone()[0] == sample.index_name(operator)
 
 
-@pytest.mark.parametrize("operator", sample.OPERATOR_CLASSES)
-def test_indexes_on_halves_serve_a_clients_parameter(client, binary, operator):
-    operator_class = sample.OPERATOR_CLASSES[operator].replace("vector", "halfvec")
-    client.execute(f"CREATE INDEX items_halves ON items USING ivf (h {operator_class}) WITH (lists = 1)")
+@pytest.mark.parametrize(
+    ("column", "operator"),
+    [
+        *((column, operator) for column in ("h", "s") for operator in sample.OPERATOR_CLASSES),
+        *((sample.BIT_COLUMN, operator) for operator in sample.BIT_OPERATORS),
+    ],
+)
+def test_indexes_on_other_types_serve_a_clients_parameter(client, binary, column, operator):
+    operator_class = sample.class_of_column(column, operator)
+    client.execute(f"CREATE INDEX items_other ON items USING ivf ({column} {operator_class}) WITH (lists = 1)")
     client.execute("SET enable_seqscan = off")
-    one = PLACEHOLDERS[binary]
-    statement = f"SELECT id, h {operator} {one} FROM items ORDER BY h {operator} {one} LIMIT 4"
-    query = HalfVector(sample.QUERY)
+    one, escaped = PLACEHOLDERS[binary], operator.replace("%", "%%")
+    statement = f"SELECT id, {column} {escaped} {one} FROM items ORDER BY {column} {escaped} {one} LIMIT 4"
+    query = Bit(sample.BIT_QUERY) if column == sample.BIT_COLUMN else CLASSES[column](sample.QUERY)
     sample.check_nearest(operator, client.execute(statement, [query, query]).fetchall())
-    assert client.execute("SELECT index::text FROM vectorgpu.last_scan()").fetchone()[0] == "items_halves"
+    assert client.execute("SELECT index::text FROM vectorgpu.last_scan()").fetchone()[0] == "items_other"
 
 
 def test_aggregates_return_the_clients_classes(client, binary):

@@ -97,6 +97,36 @@ def test_an_index_of_the_metadata_serves_its_distance_method(engine, operator):
     assert used == sample.index_name(operator)
 
 
+@pytest.mark.parametrize(
+    ("column", "operator"),
+    [
+        *((column, operator) for column in ("h", "s") for operator in sample.OPERATORS),
+        *((sample.BIT_COLUMN, operator) for operator in sample.BIT_OPERATORS),
+    ],
+)
+def test_an_index_on_another_type_serves_its_distance_method(engine, column, operator):
+    attribute = getattr(Item, column)
+    index = Index(
+        "items_other",
+        attribute,
+        postgresql_using="ivf",
+        postgresql_with={"lists": 1},
+        postgresql_ops={column: sample.class_of_column(column, operator)},
+    )
+    query = {"h": sample.QUERY, "s": SparseVector(sample.QUERY), "b": sample.BIT_QUERY}[column]
+    distance = getattr(attribute, {**METHODS, **BIT_METHODS}[operator])(query)
+    try:
+        index.create(engine)
+        with Session(engine) as session:
+            session.execute(text("SET enable_seqscan = off"))
+            found = session.execute(select(Item.id, distance).order_by(distance).limit(4)).all()
+            sample.check_nearest(operator, found)
+            assert session.execute(text("SELECT index::text FROM vectorgpu.last_scan()")).scalar() == "items_other"
+    finally:
+        # The metadata of all tests would have it.
+        Item.__table__.indexes.discard(index)
+
+
 def test_aggregates_return_vectors(engine):
     with Session(engine) as session:
         mean, total = session.execute(select(avg(Item.v), vector_sum(Item.v))).one()
