@@ -70,6 +70,7 @@ fn sqlstate(kind: ErrorKind) -> PgSqlErrorCode {
         ErrorKind::Cancelled => PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
         ErrorKind::DeviceLost => PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
         ErrorKind::CorruptIndex => PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED,
+        ErrorKind::CorruptFile => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
         // Internal, and whatever a later engine adds without telling this table.
         _ => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
     }
@@ -111,6 +112,7 @@ mod tests {
             (ErrorKind::Cancelled, "57014"),
             (ErrorKind::DeviceLost, "58000"),
             (ErrorKind::CorruptIndex, "XX002"),
+            (ErrorKind::CorruptFile, "XX001"),
             (ErrorKind::Internal, "XX000"),
         ] {
             let error = Error::new(kind, "it is 100% wrong");

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     DeviceLost,
     /// A page that fails its checks (XX002).
     CorruptIndex,
+    /// A model file that is damaged, or says what cannot be (XX001).
+    CorruptFile,
     /// A broken invariant of ours (XX000).
     Internal,
 }

@@ -1,0 +1,6 @@
+//! Model files.
+
+mod bounded;
+pub mod gguf;
+
+pub use bounded::Bounded;

@@ -1,0 +1,8 @@
+//! Language models: model files, tokenizers, inference. Tokens in, tokens out.
+//!
+//! Must not know PostgreSQL, nor wgpu but through `vectorgpu-compute`. Everything a file says is checked before it is used: a
+//! damaged or hostile one gives an error.
+
+pub mod format;
+pub mod quant;
+pub mod tensor;

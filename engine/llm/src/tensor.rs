@@ -1,0 +1,7 @@
+//! Tensors as model files hold them: element types and shapes.
+
+mod dtype;
+mod shape;
+
+pub use dtype::{DType, UnknownType};
+pub use shape::{MAX_TENSOR_DIMS, Shape};
