@@ -6,3 +6,4 @@
 pub mod format;
 pub mod quant;
 pub mod tensor;
+pub mod tokenizer;
