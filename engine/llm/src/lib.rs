@@ -3,7 +3,10 @@
 //! Must not know PostgreSQL, nor wgpu but through `vectorgpu-compute`. Everything a file says is checked before it is used: a
 //! damaged or hostile one gives an error.
 
+pub mod cache;
 pub mod format;
+pub mod linear;
+pub mod model;
 pub mod quant;
 pub mod tensor;
 pub mod tokenizer;

@@ -1,0 +1,136 @@
+//! Keys and values of the tokens so far, in blocks.
+//!
+//! A block holds [`BLOCK_TOKENS`] positions of one sequence: for each layer and each head of keys, `[position, head]` f16, and the same for
+//! values. A sequence names its blocks in order (its block table), so they may lie anywhere, and may come and go.
+
+use half::f16;
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+/// Positions of a block.
+pub const BLOCK_TOKENS: usize = 16;
+
+/// What a token keeps for later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Layers.
+    pub layers: usize,
+    /// Heads of keys and values of a layer.
+    pub heads: usize,
+    /// Numbers of a head.
+    pub head: usize,
+}
+
+impl CacheShape {
+    /// Numbers of one head of one layer in a block.
+    fn run(self) -> usize {
+        BLOCK_TOKENS * self.head
+    }
+
+    /// Numbers of a block: keys, then values.
+    fn block(self) -> usize {
+        2 * self.layers * self.heads * self.run()
+    }
+}
+
+/// Blocks, and which are free.
+#[derive(Debug)]
+pub struct KvCache {
+    shape: CacheShape,
+    numbers: Vec<f16>,
+    free: Vec<u32>,
+}
+
+/// The blocks of a sequence.
+#[derive(Debug, Default)]
+pub struct BlockTable {
+    blocks: Vec<u32>,
+    tokens: usize,
+}
+
+impl BlockTable {
+    /// Positions that are written.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Notes that `tokens` more positions are written.
+    pub fn advance(&mut self, tokens: usize) {
+        self.tokens += tokens;
+    }
+}
+
+impl KvCache {
+    /// `blocks` free blocks.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(shape: CacheShape, blocks: u32) -> Result<Self> {
+        let mut numbers = Vec::new();
+        let wanted = shape.block().saturating_mul(blocks as usize);
+        numbers.try_reserve_exact(wanted).map_err(|error| {
+            Error::new(ErrorKind::OutOfMemory, "no memory for keys and values").with_detail(error.to_string())
+        })?;
+        numbers.resize(wanted, f16::ZERO);
+        Ok(Self {
+            shape,
+            numbers,
+            free: (0..blocks).rev().collect(),
+        })
+    }
+
+    /// Gives `table` room for `tokens` more positions.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when there are not enough free blocks; the table is as it was then.
+    pub fn reserve(&mut self, table: &mut BlockTable, tokens: usize) -> Result<()> {
+        let wanted = (table.tokens + tokens).div_ceil(BLOCK_TOKENS);
+        let more = wanted.saturating_sub(table.blocks.len());
+        if more > self.free.len() {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("{tokens} tokens need {more} more blocks of the cache, of which {} are free", self.free.len()),
+            ));
+        }
+        let at = self.free.len() - more;
+        table.blocks.extend(self.free.drain(at..).rev());
+        Ok(())
+    }
+
+    /// Takes the blocks of `table` back.
+    pub fn release(&mut self, table: BlockTable) {
+        self.free.extend(table.blocks);
+    }
+
+    /// Writes keys and values, `[heads, head]` each, of `position` in `layer`.
+    pub fn write(&mut self, table: &BlockTable, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let shape = self.shape;
+        let of_block = position % BLOCK_TOKENS * shape.head;
+        for (kind, numbers) in [keys, values].into_iter().enumerate() {
+            for (head, numbers) in numbers.chunks_exact(shape.head).enumerate() {
+                let start = self.start(table, position / BLOCK_TOKENS, kind, layer, head) + of_block;
+                let out = &mut self.numbers[start..start + shape.head];
+                for (out, number) in out.iter_mut().zip(numbers) {
+                    *out = f16::from_f32(*number);
+                }
+            }
+        }
+    }
+
+    /// The keys of a head in block `number` of a sequence, `[BLOCK_TOKENS, head]`.
+    pub fn keys(&self, table: &BlockTable, number: usize, layer: usize, head: usize) -> &[f16] {
+        let start = self.start(table, number, 0, layer, head);
+        &self.numbers[start..start + self.shape.run()]
+    }
+
+    /// The values, as [`Self::keys`].
+    pub fn values(&self, table: &BlockTable, number: usize, layer: usize, head: usize) -> &[f16] {
+        let start = self.start(table, number, 1, layer, head);
+        &self.numbers[start..start + self.shape.run()]
+    }
+
+    fn start(&self, table: &BlockTable, number: usize, kind: usize, layer: usize, head: usize) -> usize {
+        let shape = self.shape;
+        let block = table.blocks[number] as usize * shape.block();
+        block + ((kind * shape.layers + layer) * shape.heads + head) * shape.run()
+    }
+}

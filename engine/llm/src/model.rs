@@ -1,0 +1,7 @@
+//! Models: a file for each architecture.
+
+pub mod llama;
+mod parameters;
+mod rope;
+
+pub use parameters::Parameters;

@@ -1,0 +1,297 @@
+//! Decoders of the shape that Llama made common: RMS norms, rotary positions, grouped queries, gated feed-forward layers. Qwen2 differs in
+//! the biases of queries, keys and values, and in which numbers its rotary positions pair.
+
+use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::cpu::kernels;
+use vectorgpu_core::crew::Crew;
+use vectorgpu_core::metric::{Element, Score};
+use vectorgpu_core::{Error, ErrorKind, Result};
+
+use super::Parameters;
+use super::rope::{Pairs, Rope};
+use crate::cache::{BLOCK_TOKENS, BlockTable, CacheShape, KvCache};
+use crate::format::ModelFile;
+use crate::linear::{Linear, check_shape};
+use crate::quant;
+use crate::tensor::TensorView;
+
+/// A model.
+#[derive(Debug)]
+pub struct Llama {
+    parameters: Parameters,
+    embeddings: TensorView,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    output: Linear,
+    rope: Rope,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Vec<f32>,
+    queries: Linear,
+    keys: Linear,
+    values: Linear,
+    attention_output: Linear,
+    norm: Vec<f32>,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+/// What a forward pass may use.
+pub struct Pass<'a, 'k> {
+    /// Keys and values.
+    pub cache: &'a mut KvCache,
+    /// Threads.
+    pub crew: Crew,
+    /// Asked between parts of the work.
+    pub keep_waiting: &'a mut KeepWaiting<'k>,
+}
+
+impl Llama {
+    /// Reads the model of a file.
+    ///
+    /// # Errors
+    /// `CorruptFile` for tensors that are missing or of other shapes than the file says, `Unsupported`, `OutOfMemory`.
+    pub fn read(file: &ModelFile) -> Result<Self> {
+        let parameters = Parameters::from_gguf(file.metadata())?;
+        let embeddings = file.tensor("token_embd.weight")?;
+        let vocabulary = embeddings.shape().rows();
+        check_shape("token_embd.weight", &embeddings, &[vocabulary, parameters.width])?;
+        let output = file.optional("output.weight")?.unwrap_or_else(|| embeddings.clone());
+        let factors = file.optional("rope_freqs.weight")?;
+        let factors = factors.map(|factors| {
+            check_shape("rope_freqs.weight", &factors, &[parameters.rope_dims / 2])?;
+            factors.to_f32()
+        });
+        let pairs = match parameters.architecture.as_str() {
+            "qwen2" => Pairs::Halves,
+            _ => Pairs::Adjacent,
+        };
+        let rope = Rope::new(
+            pairs,
+            parameters.rope_dims,
+            parameters.rope_base,
+            factors.transpose()?.as_deref(),
+        );
+        let layers = (0..parameters.layers).map(|number| Layer::read(file, &parameters, number));
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            norm: norm(file, "output_norm.weight", parameters.width)?,
+            output: Linear::new(output, None, vocabulary, parameters.width)?,
+            embeddings,
+            rope,
+            parameters,
+        })
+    }
+
+    /// What the file says of its shape.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Tokens that it knows.
+    pub fn vocabulary(&self) -> usize {
+        self.output.outputs()
+    }
+
+    /// What a token keeps in the cache.
+    pub fn cache_shape(&self) -> CacheShape {
+        CacheShape {
+            layers: self.parameters.layers,
+            heads: self.parameters.kv_heads,
+            head: self.parameters.head,
+        }
+    }
+
+    /// Reads `tokens`, which follow those of `table`, and writes to `logits`, `[tokens, vocabulary]` or the last one only, how likely
+    /// each next token is.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a token that is none, `LimitExceeded` when the cache is full, `Cancelled`.
+    pub fn forward(
+        &self,
+        tokens: &[u32],
+        table: &mut BlockTable,
+        pass: &mut Pass<'_, '_>,
+        logits: &mut Vec<f32>,
+        every_token: bool,
+    ) -> Result<()> {
+        pass.cache.reserve(table, tokens.len())?;
+        let width = self.parameters.width;
+        let mut x = self.embed(tokens)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            self.layer(layer, number, &mut x, table, pass)?;
+        }
+        table.advance(tokens.len());
+        let from = if every_token { 0 } else { x.len() - width };
+        let x = &mut x[from..];
+        let mut normed = vec![0.0; x.len()];
+        rms_norm(x, &self.norm, self.parameters.epsilon, &mut normed);
+        logits.clear();
+        logits.resize(x.len() / width * self.vocabulary(), 0.0);
+        self.output.apply(&normed, logits, pass.crew, pass.keep_waiting)
+    }
+
+    fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let width = self.parameters.width;
+        let mut x = vec![0.0; tokens.len() * width];
+        for (token, x) in tokens.iter().zip(x.chunks_exact_mut(width)) {
+            let row = self.embeddings.row(*token as usize);
+            let row = row.ok_or_else(|| {
+                Error::new(ErrorKind::InvalidArgument, format!("{token} is not a token of the model"))
+            })?;
+            quant::decode(self.embeddings.dtype(), row, x)?;
+        }
+        Ok(x)
+    }
+
+    fn layer(
+        &self,
+        layer: &Layer,
+        number: usize,
+        x: &mut [f32],
+        table: &BlockTable,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<()> {
+        let parameters = &self.parameters;
+        let tokens = x.len() / parameters.width;
+        let mut normed = vec![0.0; x.len()];
+        rms_norm(x, &layer.attention_norm, parameters.epsilon, &mut normed);
+        let project = |linear: &Linear, input: &[f32], pass: &mut Pass<'_, '_>| -> Result<Vec<f32>> {
+            let mut out = vec![0.0; tokens * linear.outputs()];
+            linear.apply(input, &mut out, pass.crew, pass.keep_waiting)?;
+            Ok(out)
+        };
+        let mut queries = project(&layer.queries, &normed, pass)?;
+        let mut keys = project(&layer.keys, &normed, pass)?;
+        let values = project(&layer.values, &normed, pass)?;
+        let (q_width, kv_width) = (layer.queries.outputs(), layer.keys.outputs());
+        for token in 0..tokens {
+            let position = table.tokens() + token;
+            let keys = &mut keys[token * kv_width..][..kv_width];
+            self.rope.turn(&mut queries[token * q_width..][..q_width], parameters.head, position);
+            self.rope.turn(keys, parameters.head, position);
+            let values = &values[token * kv_width..][..kv_width];
+            pass.cache.write(table, number, position, keys, values);
+        }
+        let attended = self.attention(&queries, number, table, pass)?;
+        add(x, &project(&layer.attention_output, &attended, pass)?);
+        rms_norm(x, &layer.norm, parameters.epsilon, &mut normed);
+        let mut gate = project(&layer.gate, &normed, pass)?;
+        let up = project(&layer.up, &normed, pass)?;
+        for (gate, up) in gate.iter_mut().zip(&up) {
+            *gate = *gate / (1.0 + (-*gate).exp()) * up;
+        }
+        add(x, &project(&layer.down, &gate, pass)?);
+        Ok(())
+    }
+
+    /// What each head of each token's queries takes from the values so far.
+    fn attention(
+        &self,
+        queries: &[f32],
+        layer: usize,
+        table: &BlockTable,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<Vec<f32>> {
+        let Parameters {
+            heads, kv_heads, head, ..
+        } = self.parameters;
+        let cache = &*pass.cache;
+        let mut attended = vec![0.0; queries.len()];
+        pass.crew.fill(&mut attended, head, pass.keep_waiting, |first, out| {
+            let (token, query_head) = (first / head / heads, first / head % heads);
+            let query = &queries[first..first + head];
+            let kv_head = query_head / (heads / kv_heads);
+            let positions = table.tokens() + token + 1;
+            let mut weights = vec![0.0f32; positions.next_multiple_of(BLOCK_TOKENS)];
+            let blocks = positions.div_ceil(BLOCK_TOKENS);
+            for (number, weights) in weights.chunks_exact_mut(BLOCK_TOKENS).enumerate() {
+                let keys = bytemuck::cast_slice(cache.keys(table, number, layer, kv_head));
+                kernels().block(Score::Dot, Element::F16, query, keys, weights);
+            }
+            softmax(&mut weights[..positions], (head as f32).sqrt().recip());
+            let mut row = vec![0.0f32; BLOCK_TOKENS * head];
+            for number in 0..blocks {
+                let values = bytemuck::cast_slice(cache.values(table, number, layer, kv_head));
+                kernels().decode_f16(values, &mut row);
+                let from = number * BLOCK_TOKENS;
+                for (weight, row) in weights[from..positions].iter().zip(row.chunks_exact(head)) {
+                    for (out, value) in out.iter_mut().zip(row) {
+                        *out += weight * value;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(attended)
+    }
+}
+
+impl Layer {
+    fn read(file: &ModelFile, parameters: &Parameters, number: usize) -> Result<Self> {
+        let Parameters {
+            width,
+            inner_width,
+            heads,
+            kv_heads,
+            head,
+            ..
+        } = *parameters;
+        let linear = |name: &str, outputs: usize, inputs: usize| {
+            let weights = file.tensor(&format!("blk.{number}.{name}.weight"))?;
+            let bias = file.optional(&format!("blk.{number}.{name}.bias"))?;
+            Linear::new(weights, bias, outputs, inputs)
+        };
+        let norm = |name: &str| norm(file, &format!("blk.{number}.{name}.weight"), width);
+        Ok(Self {
+            attention_norm: norm("attn_norm")?,
+            queries: linear("attn_q", heads * head, width)?,
+            keys: linear("attn_k", kv_heads * head, width)?,
+            values: linear("attn_v", kv_heads * head, width)?,
+            attention_output: linear("attn_output", width, heads * head)?,
+            norm: norm("ffn_norm")?,
+            gate: linear("ffn_gate", inner_width, width)?,
+            up: linear("ffn_up", inner_width, width)?,
+            down: linear("ffn_down", width, inner_width)?,
+        })
+    }
+}
+
+fn norm(file: &ModelFile, name: &str, width: usize) -> Result<Vec<f32>> {
+    let tensor = file.tensor(name)?;
+    check_shape(name, &tensor, &[width])?;
+    tensor.to_f32()
+}
+
+/// Divides each token's numbers by the root of their mean square, and multiplies them with `weights`.
+fn rms_norm(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
+    let tokens = x.chunks_exact(weights.len()).zip(out.chunks_exact_mut(weights.len()));
+    for (x, out) in tokens {
+        let square = f64::from(kernels().row(Score::Dot, Element::F32, x, bytemuck::cast_slice(x)));
+        #[expect(clippy::cast_possible_truncation, reason = "rounding to f32")]
+        let scale = (square / x.len() as f64 + f64::from(epsilon)).sqrt().recip() as f32;
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weights) {
+            *out = x * scale * weight;
+        }
+    }
+}
+
+/// Turns scores, times `scale`, into shares of 1.
+fn softmax(scores: &mut [f32], scale: f32) {
+    let largest = scores.iter().fold(f32::NEG_INFINITY, |most, score| most.max(*score));
+    let mut sum = 0.0;
+    for score in &mut *scores {
+        *score = ((*score - largest) * scale).exp();
+        sum += *score;
+    }
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
