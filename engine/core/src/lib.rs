@@ -6,6 +6,7 @@
 //! Nothing here does I/O or raises a PostgreSQL error, and only [`crew`] starts threads, where a caller allows some.
 
 pub mod backend;
+pub mod blocks;
 mod comparison;
 pub mod cpu;
 pub mod crew;

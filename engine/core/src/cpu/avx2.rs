@@ -14,7 +14,8 @@ use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
 use super::{
-    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, prefetch, rotate, wide,
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, prefetch, rotate,
+    wide,
 };
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -31,6 +32,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f16_block: block::<DOT, true>,
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
+    blocks: blocks::avx2::KERNELS,
     codes: codes::avx2::KERNELS,
     halves: halves::avx2::KERNELS,
     rotate: rotate::avx2::rotate,

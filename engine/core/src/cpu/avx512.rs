@@ -15,7 +15,8 @@ use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CodeKernels, CosineParts, Kernels};
 use super::{
-    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, prefetch, rotate, wide,
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, prefetch, rotate,
+    wide,
 };
 
 pub(super) static KERNELS: Kernels = AVX512;
@@ -23,6 +24,7 @@ pub(super) static KERNELS: Kernels = AVX512;
 /// The same with kernels for codes of machines that have VNNI too.
 pub(super) static KERNELS_VNNI: Kernels = Kernels {
     name: "avx512-vnni",
+    blocks: blocks::avx512::KERNELS,
     codes: codes::avx512::KERNELS_VNNI,
     ..AVX512
 };
@@ -30,6 +32,7 @@ pub(super) static KERNELS_VNNI: Kernels = Kernels {
 /// The same with kernels for codes of machines that have VNNI, VBMI and VPOPCNTDQ.
 pub(super) static KERNELS_VBMI: Kernels = Kernels {
     name: "avx512-vbmi",
+    blocks: blocks::avx512::KERNELS,
     codes: codes::avx512::KERNELS_VBMI,
     ..AVX512
 };
@@ -48,6 +51,7 @@ const AVX512: Kernels = Kernels {
     dot_f16_block: block::<DOT, true>,
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
+    blocks: blocks::avx2::KERNELS,
     codes: CodeKernels {
         lookup_block: codes::lookup_avx512::by_shuffle,
         ..codes::avx2::KERNELS

@@ -13,6 +13,7 @@ use half::f16;
 
 mod ahead;
 mod backend;
+mod blocks;
 mod bounds;
 mod codes;
 mod encode;

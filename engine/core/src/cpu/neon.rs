@@ -14,7 +14,7 @@ use super::encode::ResidualProducts;
 use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, bounds, codes, encode, halves, rotate, wide};
+use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, rotate, wide};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -30,6 +30,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot_f16_block: block::<DOT, true>,
     l1_f32_block: block::<L1, false>,
     l1_f16_block: block::<L1, true>,
+    blocks: blocks::plain::KERNELS,
     codes: codes::neon::KERNELS,
     halves: halves::neon::KERNELS,
     rotate,

@@ -8,11 +8,13 @@
 )]
 
 use super::ahead::Ahead;
+use super::blocks::{BlockKernels, TokenRow, WeightRow};
 use super::bounds::{BoundLanes, BoundRows, BoundTerms, Near};
 use super::encode::ResidualProducts;
 use super::halves::HalfKernels;
 use super::nearest::LaneBest;
 use super::screen::{ScreenRows, ScreenTerms};
+use crate::blocks::{Activations, BlockType, GROUP, Numbers};
 use crate::metric::{CodeScore, Element, Score};
 use crate::quantize::bits;
 
@@ -72,6 +74,7 @@ pub struct Kernels {
     pub(super) dot_f16_block: BlockKernel,
     pub(super) l1_f32_block: BlockKernel,
     pub(super) l1_f16_block: BlockKernel,
+    pub(super) blocks: BlockKernels,
     pub(super) codes: CodeKernels,
     pub(super) halves: HalfKernels,
     pub(super) rotate: unsafe fn(&mut [f32], &[u32]),
@@ -270,6 +273,59 @@ impl Kernels {
         assert!(queries.iter().all(|query| query.len() == bytes), "query length");
         // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
         unsafe { (self.codes.dot_nibbles)(queries, code) }
+    }
+
+    /// Unpacks a row of blocks.
+    ///
+    /// # Panics
+    /// When `row` is not as many elements as `numbers` has room for.
+    pub fn unpack_blocks(&self, of_type: BlockType, row: &[u8], numbers: &mut Numbers) {
+        let Numbers {
+            numbers,
+            scales,
+            minima,
+        } = numbers;
+        let blocks = numbers.len() / of_type.elements();
+        let fits = numbers.len() == blocks * of_type.elements() && row.len() == blocks * of_type.bytes();
+        assert!(
+            fits && scales.len() * GROUP == numbers.len() && minima.len() == scales.len(),
+            "row length"
+        );
+        // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+        unsafe { (self.blocks.unpack)(of_type, row, numbers, scales, minima) }
+    }
+
+    /// Computes the products of a row of weights with each of `products.len()` tokens.
+    ///
+    /// # Panics
+    /// When the activations are not so many tokens of as many elements.
+    pub fn multiply_blocks(&self, weights: &Numbers, activations: &Activations, products: &mut [f32]) {
+        let elements = weights.numbers.len();
+        let groups = elements / GROUP;
+        assert!(
+            elements == activations.elements()
+                && elements.is_multiple_of(2 * GROUP)
+                && products.len() == activations.tokens()
+                && weights.scales.len() == groups
+                && weights.minima.len() == groups
+                && activations.scales.len() == groups * products.len()
+                && activations.sums.len() == groups * products.len(),
+            "lengths"
+        );
+        let row = WeightRow {
+            numbers: &weights.numbers,
+            scales: &weights.scales,
+            minima: &weights.minima,
+        };
+        for (token, product) in products.iter_mut().enumerate() {
+            let token_row = TokenRow {
+                numbers: &activations.numbers[token * elements..][..elements],
+                scales: &activations.scales[token * groups..][..groups],
+                sums: &activations.sums[token * groups..][..groups],
+            };
+            // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+            *product = unsafe { (self.blocks.product)(row, token_row) };
+        }
     }
 
     /// Turns `x` as `quantize::rotation` describes, a round for each run of `x.len().div_ceil(32)` words of signs.

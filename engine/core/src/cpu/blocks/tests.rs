@@ -1,0 +1,65 @@
+use crate::blocks::{Activations, BlockType, Numbers};
+use crate::cpu::Kernels;
+use crate::random::Random;
+
+/// Random blocks whose factors are ordinary numbers.
+fn blocks(random: &mut Random, of_type: BlockType, elements: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..elements / of_type.elements() {
+        let start = bytes.len();
+        bytes.extend((0..of_type.bytes()).map(|_| random.bits().to_le_bytes()[0]));
+        let factors: &[usize] = match of_type {
+            BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 => &[0],
+            BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+            BlockType::Q2K => &[80, 82],
+            BlockType::Q3K => &[108],
+            BlockType::Q6K => &[208],
+        };
+        for at in factors {
+            let factor = half::f16::from_f32(random.float() * 0.02 - 0.01).to_le_bytes();
+            bytes[start + at..start + at + 2].copy_from_slice(&factor);
+        }
+    }
+    bytes
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of elements")]
+fn every_table_computes_the_products_of_the_values() {
+    let mut random = Random::new(3);
+    for of_type in BlockType::ALL {
+        for elements in [256, 512, 1024, 32, 96, 576] {
+            if elements % of_type.elements() != 0 {
+                continue;
+            }
+            let row = blocks(&mut random, of_type, elements);
+            let tokens = 3;
+            let x: Vec<f32> = (0..tokens * elements).map(|_| random.float() * 4.0 - 2.0).collect();
+            let mut activations = Activations::default();
+            activations.round(&x, elements).expect("memory");
+            let mut values = vec![0.0f32; elements];
+            for table in Kernels::all_supported() {
+                let mut numbers = Numbers::with_room(elements).expect("memory");
+                table.unpack_blocks(of_type, &row, &mut numbers);
+                numbers.values(&mut values);
+                let mut products = vec![0.0; tokens];
+                table.multiply_blocks(&numbers, &activations, &mut products);
+                for (token, product) in products.iter().enumerate() {
+                    let x = &x[token * elements..][..elements];
+                    let exact: f64 = values.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let scale: f64 = values.iter().zip(x).map(|(a, b)| f64::from(a * b).abs()).sum();
+                    // Activations are rounded to a 254th of their largest.
+                    assert!(
+                        (f64::from(*product) - exact).abs() <= 0.01 * scale,
+                        "{} {of_type:?} {elements}: {product}, not {exact}",
+                        table.name()
+                    );
+                }
+                let mut alone = Numbers::with_room(elements).expect("memory");
+                Kernels::all_supported().last().expect("the scalar one").unpack_blocks(of_type, &row, &mut alone);
+                assert_eq!(numbers.numbers, alone.numbers, "{} {of_type:?}", table.name());
+                assert_eq!(numbers.scales, alone.scales, "{} {of_type:?}", table.name());
+            }
+        }
+    }
+}
