@@ -1,6 +1,7 @@
 //! Linear layers on the CPU.
 
 use vectorgpu_core::backend::KeepWaiting;
+use vectorgpu_core::blocks::{Activations, BlockType, Numbers};
 use vectorgpu_core::cpu::kernels;
 use vectorgpu_core::crew::Crew;
 use vectorgpu_core::metric::{Element, Score};
@@ -8,6 +9,26 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::quant;
 use crate::tensor::TensorView;
+
+/// Rows of weights that a thread takes at a time, at most.
+const ROWS_AT_ONCE: usize = 256;
+/// Into so many runs the rows are cut at least.
+const RUNS: usize = 8;
+
+/// A row of weights, decoded.
+enum Row {
+    Blocks(BlockType, Numbers),
+    Floats(Vec<f32>),
+}
+
+impl Row {
+    fn of(of_type: Option<BlockType>, inputs: usize) -> Result<Self> {
+        Ok(match of_type {
+            Some(of_type) => Self::Blocks(of_type, Numbers::with_room(inputs)?),
+            None => Self::Floats(vec![0.0; inputs]),
+        })
+    }
+}
 
 /// A matrix, and what is added to its product.
 #[derive(Debug)]
@@ -57,17 +78,30 @@ impl Linear {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let tokens = x.len() / inputs;
         assert_eq!((x.len(), out.len()), (tokens * inputs, tokens * outputs), "lengths");
+        let mut activations = Activations::default();
+        let of_type = self.weights.dtype().block_type();
+        if of_type.is_some() {
+            activations.round(x, inputs)?;
+        }
         // By rows of weights, each of which is decoded once.
         let mut by_row = vec![0.0; out.len()];
-        const RUN: usize = 32;
-        crew.fill(&mut by_row, RUN * tokens, keep_waiting, |first, products| {
-            let mut row = vec![0.0; inputs];
+        let run = ROWS_AT_ONCE.min(outputs.div_ceil(RUNS)).max(1);
+        crew.fill(&mut by_row, run * tokens, keep_waiting, |first, products| {
+            let mut row = Row::of(of_type, inputs)?;
             for (number, products) in (first / tokens..).zip(products.chunks_mut(tokens)) {
                 let bytes = self.weights.row(number).unwrap_or_default();
-                quant::decode(self.weights.dtype(), bytes, &mut row)?;
+                match &mut row {
+                    Row::Blocks(of_type, numbers) => {
+                        kernels().unpack_blocks(*of_type, bytes, numbers);
+                        kernels().multiply_blocks(numbers, &activations, products);
+                    }
+                    Row::Floats(row) => {
+                        quant::decode(self.weights.dtype(), bytes, row)?;
+                        let tokens = bytemuck::cast_slice(x);
+                        kernels().block(Score::Dot, Element::F32, row, tokens, products);
+                    }
+                }
                 let bias = self.bias.as_ref().map_or(0.0, |bias| bias[number]);
-                let tokens = bytemuck::cast_slice(x);
-                kernels().block(Score::Dot, Element::F32, &row, tokens, products);
                 products.iter_mut().for_each(|product| *product += bias);
             }
             Ok(())

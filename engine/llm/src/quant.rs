@@ -1,13 +1,8 @@
-//! Blocks of quantised elements: what they stand for.
-//!
-//! A block is unpacked into small whole numbers and, for each group of them, a scale and a minimum: an element is `scale * number - minimum`.
-//! Layouts are those of the ggml library (ggml-common.h); numbers are f32 as it computes them. Must not know tensors.
-
-mod unpack;
-
-pub use unpack::{Unpacked, unpack};
+//! What the stored elements of a tensor stand for.
 
 use half::{bf16, f16};
+use vectorgpu_core::blocks::Numbers;
+use vectorgpu_core::cpu::kernels;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::tensor::DType;
@@ -15,7 +10,7 @@ use crate::tensor::DType;
 /// Decodes whole blocks: `bytes` of type `dtype` into as many elements as `out` has.
 ///
 /// # Errors
-/// `Internal` when `bytes` are not those of `out.len()` elements.
+/// `Internal` when `bytes` are not those of `out.len()` elements; `OutOfMemory`.
 pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     if dtype.bytes(out.len()) != Ok(bytes.len()) {
         return Err(Error::new(
@@ -23,17 +18,20 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             format!("{} bytes of {} for {} elements", bytes.len(), dtype.name(), out.len()),
         ));
     }
-    match dtype {
-        DType::F32 => decode_each(bytes, out, f32::from_le_bytes),
-        DType::F16 => decode_each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        DType::BF16 => decode_each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        _ => {
-            let mut unpacked = Unpacked::default();
-            let blocks = bytes.chunks_exact(dtype.block_bytes());
-            for (block, out) in blocks.zip(out.chunks_exact_mut(dtype.block_elements())) {
-                unpack(dtype, block, &mut unpacked);
-                unpacked.values(out);
+    match (dtype, dtype.block_type()) {
+        (DType::F32, _) => decode_each(bytes, out, f32::from_le_bytes),
+        (DType::F16, _) => decode_each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        (DType::BF16, _) => decode_each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        (_, Some(of_type)) => {
+            let mut numbers = Numbers::with_room(of_type.elements())?;
+            let blocks = bytes.chunks_exact(of_type.bytes());
+            for (block, out) in blocks.zip(out.chunks_exact_mut(of_type.elements())) {
+                kernels().unpack_blocks(of_type, block, &mut numbers);
+                numbers.values(out);
             }
+        }
+        (_, None) => {
+            return Err(Error::new(ErrorKind::Internal, format!("{} has no blocks", dtype.name())));
         }
     }
     Ok(())

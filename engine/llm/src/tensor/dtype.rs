@@ -2,6 +2,7 @@
 //!
 //! Numbers and layouts are those of the ggml library; where they are read is `quant`.
 
+use vectorgpu_core::blocks::BlockType;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 /// How the elements of a tensor are stored. A row consists of whole blocks.
@@ -34,11 +35,6 @@ pub enum DType {
     /// Blocks of 256 of 6 bits; 16 scales.
     Q6K,
 }
-
-/// Elements of a block of a legacy quantised type.
-const BLOCK: usize = 32;
-/// Elements of a block of a K type.
-const SUPER_BLOCK: usize = 256;
 
 /// Types that files may have and this release does not read, by their number.
 const UNSUPPORTED: [(u32, &str); 29] = [
@@ -150,30 +146,37 @@ impl DType {
         }
     }
 
+    /// How its blocks are unpacked; `None` where elements are numbers of their own.
+    pub const fn block_type(self) -> Option<BlockType> {
+        Some(match self {
+            Self::F32 | Self::F16 | Self::BF16 => return None,
+            Self::Q4_0 => BlockType::Q4_0,
+            Self::Q4_1 => BlockType::Q4_1,
+            Self::Q5_0 => BlockType::Q5_0,
+            Self::Q5_1 => BlockType::Q5_1,
+            Self::Q8_0 => BlockType::Q8_0,
+            Self::Q2K => BlockType::Q2K,
+            Self::Q3K => BlockType::Q3K,
+            Self::Q4K => BlockType::Q4K,
+            Self::Q5K => BlockType::Q5K,
+            Self::Q6K => BlockType::Q6K,
+        })
+    }
+
     /// Elements of a block.
     pub const fn block_elements(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => BLOCK,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => SUPER_BLOCK,
+        match self.block_type() {
+            Some(of_type) => of_type.elements(),
+            None => 1,
         }
     }
 
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q5_0 => 22,
-            Self::Q5_1 => 24,
-            Self::Q8_0 => 34,
-            Self::Q2K => 84,
-            Self::Q3K => 110,
-            Self::Q4K => 144,
-            Self::Q5K => 176,
-            Self::Q6K => 210,
+        match (self, self.block_type()) {
+            (_, Some(of_type)) => of_type.bytes(),
+            (Self::F32, None) => 4,
+            (_, None) => 2,
         }
     }
 
