@@ -2,14 +2,13 @@
 //! `cargo run --release -p vectorgpu-llm --example generate FILE TEXT TOKENS`.
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
-use std::any::Any;
 use std::path::Path;
 use std::time::Instant;
 
-use vectorgpu_core::crew::Crew;
 use vectorgpu_llm::cache::{BlockTable, KvCache};
 use vectorgpu_llm::format::ModelFile;
 use vectorgpu_llm::model::llama::{Llama, Pass};
+use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = ModelFile::open(Path::new(path))?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())?;
     let model = Llama::read(&file)?;
+    let threads = Threads::new(2, || Box::new(()))?;
     let mut cache = KvCache::new(model.cache_shape(), 128)?;
     let mut table = BlockTable::default();
     let mut tokens = Vec::new();
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut keep_waiting = || true;
         let mut pass = Pass {
             cache: &mut cache,
-            crew: Crew::new(2, || Box::new(()) as Box<dyn Any>),
+            threads: &threads,
             keep_waiting: &mut keep_waiting,
         };
         model.forward(&tokens, &mut table, &mut pass, &mut logits, false)?;

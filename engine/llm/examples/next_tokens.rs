@@ -2,14 +2,13 @@
 //! `cargo run --release -p vectorgpu-llm --example next_tokens FILE < TEXT`. The first line are the text's tokens.
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
-use std::any::Any;
 use std::io::{Read, stdin};
 use std::path::Path;
 
-use vectorgpu_core::crew::Crew;
 use vectorgpu_llm::cache::{BlockTable, KvCache};
 use vectorgpu_llm::format::ModelFile;
 use vectorgpu_llm::model::llama::{Llama, Pass};
+use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 
 /// Tokens that are read at once.
@@ -20,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = ModelFile::open(Path::new(&path))?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())?;
     let model = Llama::read(&file)?;
+    let threads = Threads::new(2, || Box::new(()))?;
     let (mut text, mut tokens) = (String::new(), Vec::new());
     stdin().read_to_string(&mut text)?;
     tokenizer.encode(&text, Trust::User, &mut tokens)?;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut keep_waiting = || true;
         let mut pass = Pass {
             cache: &mut cache,
-            crew: Crew::new(2, || Box::new(()) as Box<dyn Any>),
+            threads: &threads,
             keep_waiting: &mut keep_waiting,
         };
         model.forward(chunk, &mut table, &mut pass, &mut logits, true)?;

@@ -9,4 +9,5 @@ pub mod linear;
 pub mod model;
 pub mod quant;
 pub mod tensor;
+pub mod threads;
 pub mod tokenizer;

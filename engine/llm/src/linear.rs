@@ -3,12 +3,12 @@
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::blocks::{Activations, BlockType, Numbers};
 use vectorgpu_core::cpu::kernels;
-use vectorgpu_core::crew::Crew;
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::quant;
 use crate::tensor::TensorView;
+use crate::threads::Threads;
 
 /// Rows of weights that a thread takes at a time, at most.
 const ROWS_AT_ONCE: usize = 256;
@@ -72,7 +72,7 @@ impl Linear {
         &self,
         x: &[f32],
         out: &mut [f32],
-        crew: Crew,
+        threads: &Threads,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<()> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
@@ -86,7 +86,7 @@ impl Linear {
         // By rows of weights, each of which is decoded once.
         let mut by_row = vec![0.0; out.len()];
         let run = ROWS_AT_ONCE.min(outputs.div_ceil(RUNS)).max(1);
-        crew.fill(&mut by_row, run * tokens, keep_waiting, |first, products| {
+        threads.fill(&mut by_row, run * tokens, keep_waiting, |first, products| {
             let mut row = Row::of(of_type, inputs)?;
             for (number, products) in (first / tokens..).zip(products.chunks_mut(tokens)) {
                 let bytes = self.weights.row(number).unwrap_or_default();

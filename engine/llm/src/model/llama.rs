@@ -3,7 +3,6 @@
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::cpu::kernels;
-use vectorgpu_core::crew::Crew;
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -14,6 +13,7 @@ use crate::format::ModelFile;
 use crate::linear::{Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
+use crate::threads::Threads;
 
 /// A model.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ struct Layer {
 pub struct Pass<'a, 'k> {
     /// Keys and values.
     pub cache: &'a mut KvCache,
-    /// Threads.
-    pub crew: Crew,
+    /// Who computes.
+    pub threads: &'a Threads,
     /// Asked between parts of the work.
     pub keep_waiting: &'a mut KeepWaiting<'k>,
 }
@@ -131,7 +131,7 @@ impl Llama {
         rms_norm(x, &self.norm, self.parameters.epsilon, &mut normed);
         logits.clear();
         logits.resize(x.len() / width * self.vocabulary(), 0.0);
-        self.output.apply(&normed, logits, pass.crew, pass.keep_waiting)
+        self.output.apply(&normed, logits, pass.threads, pass.keep_waiting)
     }
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
@@ -161,7 +161,7 @@ impl Llama {
         rms_norm(x, &layer.attention_norm, parameters.epsilon, &mut normed);
         let project = |linear: &Linear, input: &[f32], pass: &mut Pass<'_, '_>| -> Result<Vec<f32>> {
             let mut out = vec![0.0; tokens * linear.outputs()];
-            linear.apply(input, &mut out, pass.crew, pass.keep_waiting)?;
+            linear.apply(input, &mut out, pass.threads, pass.keep_waiting)?;
             Ok(out)
         };
         let mut queries = project(&layer.queries, &normed, pass)?;
@@ -201,7 +201,7 @@ impl Llama {
         } = self.parameters;
         let cache = &*pass.cache;
         let mut attended = vec![0.0; queries.len()];
-        pass.crew.fill(&mut attended, head, pass.keep_waiting, |first, out| {
+        pass.threads.fill(&mut attended, head, pass.keep_waiting, |first, out| {
             let (token, query_head) = (first / head / heads, first / head % heads);
             let query = &queries[first..first + head];
             let kv_head = query_head / (heads / kv_heads);
