@@ -161,6 +161,20 @@ impl Activations {
         Ok(())
     }
 
+    /// Writes what a token's numbers stand for to `out`, as many as that has.
+    ///
+    /// # Panics
+    /// When there is no such token.
+    pub fn values(&self, token: usize, out: &mut [f32]) {
+        let numbers = &self.numbers[token * self.elements..][..self.elements];
+        let scales = &self.scales[token * self.elements / GROUP..];
+        for ((out, numbers), scale) in out.chunks_mut(GROUP).zip(numbers.chunks(GROUP)).zip(scales) {
+            for (out, number) in out.iter_mut().zip(numbers) {
+                *out = scale * f32::from(*number);
+            }
+        }
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.numbers.len().checked_div(self.elements).unwrap_or(0)

@@ -44,13 +44,17 @@ fn every_table_computes_the_products_of_the_values() {
                 numbers.values(&mut values);
                 let mut products = vec![0.0; tokens];
                 table.multiply_blocks(&numbers, &activations, &mut products);
+                let mut rounded = vec![0.0f32; elements];
                 for (token, product) in products.iter().enumerate() {
+                    activations.values(token, &mut rounded);
                     let x = &x[token * elements..][..elements];
-                    let exact: f64 = values.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                    let scale: f64 = values.iter().zip(x).map(|(a, b)| f64::from(a * b).abs()).sum();
-                    // Activations are rounded to a 254th of their largest.
+                    // To a 127th of the largest of 32, and that is at most 2.
+                    assert!(x.iter().zip(&rounded).all(|(x, rounded)| (x - rounded).abs() <= 1.001 / 127.0));
+                    let terms = values.iter().zip(&rounded).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let (exact, scale) = terms.fold((0.0, 0.0), |(sum, scale), term| (sum + term, scale + term.abs()));
+                    // A minimum is subtracted from what it was added to.
                     assert!(
-                        (f64::from(*product) - exact).abs() <= 0.01 * scale,
+                        (f64::from(*product) - exact).abs() <= 1e-5 * scale,
                         "{} {of_type:?} {elements}: {product}, not {exact}",
                         table.name()
                     );
