@@ -8,6 +8,8 @@ pub mod format;
 pub mod linear;
 pub mod model;
 pub mod quant;
+pub mod sample;
+pub mod stream;
 pub mod tensor;
 pub mod threads;
 pub mod tokenizer;
