@@ -33,6 +33,10 @@ pub struct Tokenizer {
     encoder: BytePairEncoder,
     /// Special tokens by their text, longest first.
     special: Vec<(Vec<u8>, u32)>,
+    /// Tokens that end a text.
+    ends: Vec<u32>,
+    /// The token with which every text begins, if one does.
+    begins: Option<u32>,
 }
 
 impl Tokenizer {
@@ -72,6 +76,16 @@ impl Tokenizer {
             plain_from = at;
         }
         self.encode_plain(&text[plain_from..], tokens)
+    }
+
+    /// Whether a text ends with `token`.
+    pub fn ends_text(&self, token: u32) -> bool {
+        self.ends.contains(&token)
+    }
+
+    /// The token with which every text begins, if one does.
+    pub fn begin_token(&self) -> Option<u32> {
+        self.begins
     }
 
     /// The bytes that `token` stands for; none for a control token or a number that is no token.

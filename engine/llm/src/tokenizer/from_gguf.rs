@@ -29,7 +29,14 @@ impl Tokenizer {
             .ok_or_else(|| corrupt("the file has a byte-pair tokenizer without merges"))?;
         let encoder = BytePairEncoder::new(&vocabulary, merges.iter().map(merge), takes_words)?;
         let special = special_tokens(&vocabulary);
+        let ends = ends(metadata, &special, vocabulary.len())?;
+        let begins = match metadata.boolean("tokenizer.ggml.add_bos_token")? {
+            Some(true) => token(metadata, "bos_token_id", vocabulary.len())?,
+            _ => None,
+        };
         Ok(Self {
+            ends,
+            begins,
             vocabulary,
             pre_tokenizer,
             encoder,
@@ -85,6 +92,39 @@ fn merge(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let pair = text.and_then(|text| text.split_once(' '));
     pair.and_then(|(left, right)| Some((bytes_of(left)?, bytes_of(right)?)))
         .ok_or_else(|| corrupt(format!("\"{}\" is no merge of two tokens", line.escape_ascii())))
+}
+
+/// Names of tokens that end a text, whatever else a file says of them.
+const END_NAMES: [&str; 7] = [
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "</s>",
+];
+
+/// The token that a key of the tokenizer names.
+fn token(metadata: &Metadata, key: &str, tokens: usize) -> Result<Option<u32>> {
+    let key = format!("tokenizer.ggml.{key}");
+    let Some(number) = metadata.unsigned(&key)? else { return Ok(None) };
+    match u32::try_from(number) {
+        Ok(token) if (token as usize) < tokens => Ok(Some(token)),
+        _ => Err(corrupt(format!("\"{key}\" is {number}, of {tokens} tokens"))),
+    }
+}
+
+fn ends(metadata: &Metadata, special: &[(Vec<u8>, u32)], tokens: usize) -> Result<Vec<u32>> {
+    let mut ends = Vec::new();
+    for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        ends.extend(token(metadata, key, tokens)?);
+    }
+    let named = special.iter().filter(|(name, _)| END_NAMES.iter().any(|end| end.as_bytes() == name));
+    ends.extend(named.map(|(_, token)| *token));
+    ends.sort_unstable();
+    ends.dedup();
+    Ok(ends)
 }
 
 /// Tokens that a template names, longest first, so that none hides another.
