@@ -63,7 +63,7 @@ cannot_run() {
     summary+=("$(printf '%-34s not run' "$1")")
 }
 
-unit_tests() { cargo test --locked -p vectorgpu-core -p vectorgpu-compute -p vectorgpu-fault-layer; }
+unit_tests() { cargo test --locked -p vectorgpu-core -p vectorgpu-compute -p vectorgpu-llm -p vectorgpu-fault-layer; }
 
 server_tests() {
     # cargo-pgrx always makes this data directory anew when it runs the server under another account.
