@@ -8,6 +8,8 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 pub(super) mod plain;
+#[cfg(target_arch = "x86_64")]
+mod unpack_avx2;
 #[cfg(test)]
 mod tests;
 

@@ -7,14 +7,10 @@
 use std::arch::x86_64::*;
 
 use super::{BlockKernels, TokenRow, WeightRow};
-use crate::blocks::{BlockType, GROUP, unpack as unpack_row};
+use super::unpack_avx2::unpack;
+use crate::blocks::GROUP;
 
 pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, product };
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
-    unpack_row(of_type, row, numbers, scales, minima);
-}
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {

@@ -7,7 +7,8 @@
 use std::arch::x86_64::*;
 
 use super::{BlockKernels, TokenRow, WeightRow, avx2};
-use crate::blocks::{BlockType, GROUP, unpack as unpack_row};
+use super::unpack_avx2::unpack;
+use crate::blocks::GROUP;
 
 pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, product };
 
@@ -15,11 +16,6 @@ pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, produc
 const REGISTER: usize = 64;
 /// Their groups.
 const GROUPS: usize = REGISTER / GROUP;
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
-    unpack_row(of_type, row, numbers, scales, minima);
-}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
 fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {
