@@ -28,13 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut cache = KvCache::new(model.cache_shape(), blocks)?;
     let (mut table, mut logits) = (BlockTable::default(), Vec::new());
     for chunk in tokens.chunks(CHUNK) {
-        let mut keep_waiting = || true;
-        let mut pass = Pass {
-            cache: &mut cache,
-            threads: &threads,
-            keep_waiting: &mut keep_waiting,
-        };
-        model.forward(chunk, &mut table, &mut pass, &mut logits, true)?;
+        threads.run(&mut || true, |team| {
+            let cache = &mut cache;
+            model.forward(chunk, &mut table, &mut Pass { cache, team }, &mut logits, true)
+        })?;
         for logits in logits.chunks_exact(model.vocabulary()) {
             let mut best = [(f32::NEG_INFINITY, 0u32); 2];
             for (token, logit) in (0..).zip(logits) {

@@ -106,15 +106,13 @@ impl<'m> Generation<'m> {
             return Ok(None);
         }
         let unread = std::mem::take(&mut self.unread);
-        for tokens in unread.chunks(PROMPT_TOKENS) {
-            let mut pass = Pass {
-                cache: &mut self.cache,
-                threads,
-                keep_waiting,
-            };
-            self.model
-                .forward(tokens, &mut self.table, &mut pass, &mut self.logits, false)?;
-        }
+        let (model, cache, table, logits) = (self.model, &mut self.cache, &mut self.table, &mut self.logits);
+        threads.run(keep_waiting, |team| {
+            let mut pass = Pass { cache, team };
+            unread
+                .chunks(PROMPT_TOKENS)
+                .try_for_each(|tokens| model.forward(tokens, table, &mut pass, logits, false))
+        })?;
         let chosen = self.sampler.choose(&self.logits)?;
         self.written += 1;
         if self.tokenizer.ends_text(chosen.token) {

@@ -1,6 +1,5 @@
 //! Linear layers on the CPU.
 
-use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::blocks::{Activations, BlockType, Numbers};
 use vectorgpu_core::cpu::kernels;
 use vectorgpu_core::metric::{Element, Score};
@@ -8,7 +7,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::quant;
 use crate::tensor::TensorView;
-use crate::threads::Threads;
+use crate::threads::Team;
 
 /// Rows of weights that a thread takes at a time, at most.
 const ROWS_AT_ONCE: usize = 256;
@@ -72,8 +71,7 @@ impl Linear {
         &self,
         x: &[f32],
         out: &mut [f32],
-        threads: &Threads,
-        keep_waiting: &mut KeepWaiting<'_>,
+        team: Team<'_>,
     ) -> Result<()> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let tokens = x.len() / inputs;
@@ -86,7 +84,7 @@ impl Linear {
         // By rows of weights, each of which is decoded once.
         let mut by_row = vec![0.0; out.len()];
         let run = ROWS_AT_ONCE.min(outputs.div_ceil(RUNS)).max(1);
-        threads.fill(&mut by_row, run * tokens, keep_waiting, |first, products| {
+        team.fill(&mut by_row, run * tokens, |first, products| {
             let mut row = Row::of(of_type, inputs)?;
             for (number, products) in (first / tokens..).zip(products.chunks_mut(tokens)) {
                 let bytes = self.weights.row(number).unwrap_or_default();

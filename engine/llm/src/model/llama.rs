@@ -1,7 +1,6 @@
 //! Decoders of the shape that Llama made common: RMS norms, rotary positions, grouped queries, gated feed-forward layers. Qwen2 differs in
 //! the biases of queries, keys and values, and in which numbers its rotary positions pair.
 
-use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::cpu::kernels;
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -13,7 +12,7 @@ use crate::format::ModelFile;
 use crate::linear::{Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
-use crate::threads::Threads;
+use crate::threads::Team;
 
 /// A model.
 #[derive(Debug)]
@@ -40,13 +39,11 @@ struct Layer {
 }
 
 /// What a forward pass may use.
-pub struct Pass<'a, 'k> {
+pub struct Pass<'a> {
     /// Keys and values.
     pub cache: &'a mut KvCache,
     /// Who computes.
-    pub threads: &'a Threads,
-    /// Asked between parts of the work.
-    pub keep_waiting: &'a mut KeepWaiting<'k>,
+    pub team: Team<'a>,
 }
 
 impl Llama {
@@ -114,7 +111,7 @@ impl Llama {
         &self,
         tokens: &[u32],
         table: &mut BlockTable,
-        pass: &mut Pass<'_, '_>,
+        pass: &mut Pass<'_>,
         logits: &mut Vec<f32>,
         every_token: bool,
     ) -> Result<()> {
@@ -131,7 +128,7 @@ impl Llama {
         rms_norm(x, &self.norm, self.parameters.epsilon, &mut normed);
         logits.clear();
         logits.resize(x.len() / width * self.vocabulary(), 0.0);
-        self.output.apply(&normed, logits, pass.threads, pass.keep_waiting)
+        self.output.apply(&normed, logits, pass.team)
     }
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
@@ -153,15 +150,15 @@ impl Llama {
         number: usize,
         x: &mut [f32],
         table: &BlockTable,
-        pass: &mut Pass<'_, '_>,
+        pass: &mut Pass<'_>,
     ) -> Result<()> {
         let parameters = &self.parameters;
         let tokens = x.len() / parameters.width;
         let mut normed = vec![0.0; x.len()];
         rms_norm(x, &layer.attention_norm, parameters.epsilon, &mut normed);
-        let project = |linear: &Linear, input: &[f32], pass: &mut Pass<'_, '_>| -> Result<Vec<f32>> {
+        let project = |linear: &Linear, input: &[f32], pass: &mut Pass<'_>| -> Result<Vec<f32>> {
             let mut out = vec![0.0; tokens * linear.outputs()];
-            linear.apply(input, &mut out, pass.threads, pass.keep_waiting)?;
+            linear.apply(input, &mut out, pass.team)?;
             Ok(out)
         };
         let mut queries = project(&layer.queries, &normed, pass)?;
@@ -194,14 +191,14 @@ impl Llama {
         queries: &[f32],
         layer: usize,
         table: &BlockTable,
-        pass: &mut Pass<'_, '_>,
+        pass: &mut Pass<'_>,
     ) -> Result<Vec<f32>> {
         let Parameters {
             heads, kv_heads, head, ..
         } = self.parameters;
         let cache = &*pass.cache;
         let mut attended = vec![0.0; queries.len()];
-        pass.threads.fill(&mut attended, head, pass.keep_waiting, |first, out| {
+        pass.team.fill(&mut attended, head, |first, out| {
             let (token, query_head) = (first / head / heads, first / head % heads);
             let query = &queries[first..first + head];
             let kv_head = query_head / (heads / kv_heads);
