@@ -90,8 +90,7 @@ impl Linear {
                 let bytes = self.weights.row(number).unwrap_or_default();
                 match &mut row {
                     Row::Blocks(of_type, numbers) => {
-                        kernels().unpack_blocks(*of_type, bytes, numbers);
-                        kernels().multiply_blocks(numbers, &activations, products);
+                        kernels().multiply_row(*of_type, bytes, &activations, numbers, products);
                     }
                     Row::Floats(row) => {
                         quant::decode(self.weights.dtype(), bytes, row)?;

@@ -9,6 +9,8 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod plain;
 #[cfg(target_arch = "x86_64")]
+mod fused_avx512;
+#[cfg(target_arch = "x86_64")]
 mod unpack_avx2;
 #[cfg(test)]
 mod tests;
@@ -36,9 +38,18 @@ pub(super) type UnpackKernel = unsafe fn(BlockType, &[u8], &mut [u8], &mut [f32]
 /// `fn(weights, token)`: equally long rows, of a multiple of 32 elements.
 pub(super) type ProductKernel = unsafe fn(WeightRow<'_>, TokenRow<'_>) -> f32;
 
+/// `fn(type, row, token)`: the product of a row of whole blocks with an equally long token, for types for which that is faster.
+pub(super) type FusedKernel = unsafe fn(BlockType, &[u8], TokenRow<'_>) -> Option<f32>;
+
 /// The kernels of one instruction set.
 #[derive(Clone, Copy)]
 pub(super) struct BlockKernels {
     pub(super) unpack: UnpackKernel,
     pub(super) product: ProductKernel,
+    pub(super) fused: FusedKernel,
+}
+
+/// For instruction sets without such a kernel.
+pub(super) fn no_fused(_: BlockType, _: &[u8], _: TokenRow<'_>) -> Option<f32> {
+    None
 }

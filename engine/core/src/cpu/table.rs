@@ -295,6 +295,42 @@ impl Kernels {
         unsafe { (self.blocks.unpack)(of_type, row, numbers, scales, minima) }
     }
 
+    /// Computes the products of a row of blocks with each of `products.len()` tokens; `numbers` is memory for the row.
+    ///
+    /// # Panics
+    /// When row, memory and activations are not equally long, or not of so many tokens.
+    pub fn multiply_row(
+        &self,
+        of_type: BlockType,
+        row: &[u8],
+        activations: &Activations,
+        numbers: &mut Numbers,
+        products: &mut [f32],
+    ) {
+        let elements = activations.elements();
+        let is_whole = elements.is_multiple_of(of_type.elements())
+            && row.len() == elements / of_type.elements() * of_type.bytes()
+            && activations.numbers.len() == elements
+            && activations.scales.len() == elements / GROUP
+            && activations.sums.len() == elements / GROUP;
+        if let [product] = products
+            && is_whole
+        {
+            let token = TokenRow {
+                numbers: &activations.numbers,
+                scales: &activations.scales,
+                sums: &activations.sums,
+            };
+            // SAFETY: the machine has this instruction set (all_supported), and the lengths were checked above.
+            if let Some(fused) = unsafe { (self.blocks.fused)(of_type, row, token) } {
+                *product = fused;
+                return;
+            }
+        }
+        self.unpack_blocks(of_type, row, numbers);
+        self.multiply_blocks(numbers, activations, products);
+    }
+
     /// Computes the products of a row of weights with each of `products.len()` tokens.
     ///
     /// # Panics

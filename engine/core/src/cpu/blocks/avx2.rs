@@ -10,7 +10,11 @@ use super::{BlockKernels, TokenRow, WeightRow};
 use super::unpack_avx2::unpack;
 use crate::blocks::GROUP;
 
-pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, product };
+pub(in super::super) const KERNELS: BlockKernels = BlockKernels {
+    unpack,
+    product,
+    fused: super::no_fused,
+};
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {

@@ -10,7 +10,11 @@ use super::{BlockKernels, TokenRow, WeightRow, avx2};
 use super::unpack_avx2::unpack;
 use crate::blocks::GROUP;
 
-pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, product };
+pub(in super::super) const KERNELS: BlockKernels = BlockKernels {
+    unpack,
+    product,
+    fused: super::fused_avx512::product,
+};
 
 /// Elements of a register.
 const REGISTER: usize = 64;

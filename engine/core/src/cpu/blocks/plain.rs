@@ -3,7 +3,11 @@
 use super::{BlockKernels, TokenRow, WeightRow};
 use crate::blocks::{BlockType, GROUP, unpack as unpack_row};
 
-pub(in super::super) const KERNELS: BlockKernels = BlockKernels { unpack, product };
+pub(in super::super) const KERNELS: BlockKernels = BlockKernels {
+    unpack,
+    product,
+    fused: super::no_fused,
+};
 
 fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
     unpack_row(of_type, row, numbers, scales, minima);

@@ -59,6 +59,19 @@ fn every_table_computes_the_products_of_the_values() {
                         table.name()
                     );
                 }
+                // One token alone may have a kernel of its own.
+                let mut one = Activations::default();
+                one.round(&x[..elements], elements).expect("memory");
+                let mut product = [0.0];
+                let mut room = Numbers::with_room(elements).expect("memory");
+                table.multiply_row(of_type, &row, &one, &mut room, &mut product);
+                let scale: f32 = values.iter().zip(&x).map(|(a, b)| (a * b).abs()).sum();
+                assert!(
+                    (product[0] - products[0]).abs() <= 1e-5 * scale,
+                    "{} {of_type:?} {elements}: {product:?} and {}",
+                    table.name(),
+                    products[0]
+                );
                 let mut alone = Numbers::with_room(elements).expect("memory");
                 Kernels::all_supported().last().expect("the scalar one").unpack_blocks(of_type, &row, &mut alone);
                 assert_eq!(numbers.numbers, alone.numbers, "{} {of_type:?}", table.name());

@@ -64,20 +64,20 @@ fn small<const BYTES: usize>(
 
 /// The first bytes of a slice that is long enough.
 #[inline(always)]
-fn chunk<const N: usize>(bytes: &[u8]) -> &[u8; N] {
+pub(super) fn chunk<const N: usize>(bytes: &[u8]) -> &[u8; N] {
     bytes.first_chunk().expect("a block has its parts")
 }
 
 #[inline]
 #[target_feature(enable = "f16c")]
-fn half(bytes: &[u8]) -> f32 {
+pub(super) fn half(bytes: &[u8]) -> f32 {
     let bits = i32::from(u16::from_le_bytes(*chunk(bytes)));
     _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; 32]) -> __m256i {
+pub(super) fn load(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: 32 bytes.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
@@ -92,7 +92,7 @@ fn store(out: &mut [u8; 32], numbers: __m256i) {
 /// The low halves of 16 bytes, then the high ones.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn nibbles(bytes: &[u8; 16]) -> __m256i {
+pub(super) fn nibbles(bytes: &[u8; 16]) -> __m256i {
     // SAFETY: 16 bytes.
     let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     let both = _mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes);
