@@ -25,35 +25,44 @@ const GROUPS: usize = REGISTER / GROUP;
 fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {
     let whole = weights.numbers.len() / REGISTER;
     let spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    let mut sums = [_mm512_setzero_ps(); 2];
+    let (mut even, mut odd) = (_mm512_setzero_ps(), _mm512_setzero_ps());
     let mut minima = _mm_setzero_ps();
-    for register in 0..whole {
-        let (at, group) = (register * REGISTER, register * GROUPS);
-        let numbers = &weights.numbers[at..at + REGISTER];
-        let others = &token.numbers[at..at + REGISTER];
-        // SAFETY: 64 bytes each.
-        let (a, b) = unsafe {
-            (
-                _mm512_loadu_si512(numbers.as_ptr().cast()),
-                _mm512_loadu_si512(others.as_ptr().cast()),
-            )
+    // Two sums, in registers, so that none waits for the one before.
+    macro_rules! add {
+        ($register:expr, $sum:ident) => {
+            let (at, group) = ($register * REGISTER, $register * GROUPS);
+            let numbers = &weights.numbers[at..at + REGISTER];
+            let others = &token.numbers[at..at + REGISTER];
+            // SAFETY: 64 bytes each.
+            let (a, b) = unsafe {
+                (
+                    _mm512_loadu_si512(numbers.as_ptr().cast()),
+                    _mm512_loadu_si512(others.as_ptr().cast()),
+                )
+            };
+            let products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), a, b));
+            let four = |numbers: &[f32]| {
+                let numbers = &numbers[group..group + GROUPS];
+                // SAFETY: four f32.
+                unsafe { _mm_loadu_ps(numbers.as_ptr()) }
+            };
+            let scales = _mm_mul_ps(four(weights.scales), four(token.scales));
+            let scales = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(scales));
+            $sum = _mm512_fmadd_ps(products, scales, $sum);
+            minima = _mm_fmadd_ps(four(weights.minima), four(token.sums), minima);
         };
-        let products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), a, b));
-        let four = |numbers: &[f32]| {
-            let numbers = &numbers[group..group + GROUPS];
-            // SAFETY: four f32.
-            unsafe { _mm_loadu_ps(numbers.as_ptr()) }
-        };
-        let scales = _mm_mul_ps(four(weights.scales), four(token.scales));
-        let scales = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(scales));
-        let sum = &mut sums[register % 2];
-        *sum = _mm512_fmadd_ps(products, scales, *sum);
-        minima = _mm_fmadd_ps(four(weights.minima), four(token.sums), minima);
+    }
+    for pair in 0..whole / 2 {
+        add!(2 * pair, even);
+        add!(2 * pair + 1, odd);
+    }
+    if whole % 2 == 1 {
+        add!(whole - 1, even);
     }
     let mut lanes = [0.0f32; GROUPS];
     // SAFETY: four f32.
     unsafe { _mm_storeu_ps(lanes.as_mut_ptr(), minima) };
-    let sum = _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1])) - lanes.iter().sum::<f32>();
+    let sum = _mm512_reduce_add_ps(_mm512_add_ps(even, odd)) - lanes.iter().sum::<f32>();
     if whole * REGISTER == weights.numbers.len() {
         return sum;
     }

@@ -45,21 +45,32 @@ fn small<const BYTES: usize>(
 ) -> f32 {
     let factors = token.scales.as_chunks::<2>().0.iter().zip(token.sums.as_chunks::<2>().0);
     let blocks = row.as_chunks::<BYTES>().0.iter().zip(token.numbers.as_chunks::<32>().0);
-    let mut sums = [_mm256_setzero_ps(); 2];
-    let mut minima = [0.0f32; 2];
-    for (place, ((bytes, others), ([scale, _], [first, second]))) in blocks.zip(factors).enumerate() {
-        let (numbers, of_weights, minimum) = block(bytes);
-        let others = load(bytemuck::cast_ref(others));
-        let products = _mm256_cvtepi32_ps(_mm256_dpbusd_epi32(_mm256_setzero_si256(), numbers, others));
-        let (sum, of_minima) = (&mut sums[place % 2], &mut minima[place % 2]);
-        *sum = _mm256_fmadd_ps(products, _mm256_set1_ps(of_weights * scale), *sum);
-        *of_minima = minimum.mul_add(first + second, *of_minima);
+    let mut blocks = blocks.zip(factors);
+    let zero = _mm256_setzero_si256();
+    // Two of each, in registers, so that none waits for the one before.
+    let (mut even, mut odd) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+    let (mut even_minima, mut odd_minima) = (0.0f32, 0.0f32);
+    macro_rules! add {
+        ($next:expr, $sum:ident, $minima:ident) => {
+            let ((bytes, others), ([scale, _], [first, second])) = $next;
+            let (numbers, of_weights, minimum) = block(bytes);
+            let others = load(bytemuck::cast_ref(others));
+            let products = _mm256_cvtepi32_ps(_mm256_dpbusd_epi32(zero, numbers, others));
+            $sum = _mm256_fmadd_ps(products, _mm256_set1_ps(of_weights * scale), $sum);
+            $minima = minimum.mul_add(first + second, $minima);
+        };
     }
-    let sum = _mm256_add_ps(sums[0], sums[1]);
+    while let Some(next) = blocks.next() {
+        add!(next, even, even_minima);
+        if let Some(next) = blocks.next() {
+            add!(next, odd, odd_minima);
+        }
+    }
+    let sum = _mm256_add_ps(even, odd);
     let half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
     let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
     let whole = _mm_add_ss(quarter, _mm_shuffle_ps::<1>(quarter, quarter));
-    _mm_cvtss_f32(whole) - (minima[0] + minima[1])
+    _mm_cvtss_f32(whole) - (even_minima + odd_minima)
 }
 
 /// Adds 16 wherever bit `i` is set.
