@@ -100,7 +100,8 @@ impl Numbers {
             .and_then(|()| numbers.scales.try_reserve_exact(elements / GROUP))
             .and_then(|()| numbers.minima.try_reserve_exact(elements / GROUP));
         reserved.map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, "no memory for a row of weights").with_detail(error.to_string())
+            Error::new(ErrorKind::OutOfMemory, "no memory for a row of weights")
+                .with_detail(error.to_string())
         })?;
         numbers.numbers.resize(elements, 0);
         numbers.scales.resize(elements / GROUP, 0.0);
@@ -110,7 +111,10 @@ impl Numbers {
 
     /// Writes the elements to `out`, as many as that has.
     pub fn values(&self, out: &mut [f32]) {
-        let groups = self.numbers.chunks(GROUP).zip(self.scales.iter().zip(&self.minima));
+        let groups = self
+            .numbers
+            .chunks(GROUP)
+            .zip(self.scales.iter().zip(&self.minima));
         for ((numbers, (scale, minimum)), out) in groups.zip(out.chunks_mut(GROUP)) {
             for (out, number) in out.iter_mut().zip(numbers) {
                 *out = scale * f32::from(*number) - minimum;
@@ -139,7 +143,10 @@ impl Activations {
     /// # Errors
     /// `OutOfMemory`.
     pub fn round(&mut self, x: &[f32], elements: usize) -> Result<()> {
-        debug_assert!(elements.is_multiple_of(32) && x.len().is_multiple_of(elements), "whole groups");
+        debug_assert!(
+            elements.is_multiple_of(32) && x.len().is_multiple_of(elements),
+            "whole groups"
+        );
         let groups = x.len() / GROUP;
         let reserved = self
             .numbers

@@ -19,7 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = ModelFile::open(Path::new(path))?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())?;
     let model = Llama::read(&file)?;
-    let threads = Threads::new(rest.first().map_or(Ok(2), |count| count.parse())?, || Box::new(()))?;
+    let threads = Threads::new(
+        rest.first().map_or(Ok(2), |count| count.parse())?,
+        || Box::new(()),
+    )?;
     let mut prompt: Vec<u32> = tokenizer.begin_token().into_iter().collect();
     tokenizer.encode(text, Trust::Template, &mut prompt)?;
     let prompt_tokens = prompt.len();

@@ -23,7 +23,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     for tensor in &header.tensors {
-        println!("{} {} {:?}", tensor.name, tensor.dtype.name(), tensor.shape.dims());
+        println!(
+            "{} {} {:?}",
+            tensor.name,
+            tensor.dtype.name(),
+            tensor.shape.dims()
+        );
     }
     Ok(())
 }

@@ -88,7 +88,10 @@ impl KvCache {
         if more > self.free.len() {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
-                format!("{tokens} tokens need {more} more blocks of the cache, of which {} are free", self.free.len()),
+                format!(
+                    "{tokens} tokens need {more} more blocks of the cache, of which {} are free",
+                    self.free.len()
+                ),
             ));
         }
         let at = self.free.len() - more;

@@ -67,15 +67,14 @@ impl Linear {
     ///
     /// # Panics
     /// When the lengths do not agree.
-    pub fn apply(
-        &self,
-        x: &[f32],
-        out: &mut [f32],
-        team: Team<'_>,
-    ) -> Result<()> {
+    pub fn apply(&self, x: &[f32], out: &mut [f32], team: Team<'_>) -> Result<()> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let tokens = x.len() / inputs;
-        assert_eq!((x.len(), out.len()), (tokens * inputs, tokens * outputs), "lengths");
+        assert_eq!(
+            (x.len(), out.len()),
+            (tokens * inputs, tokens * outputs),
+            "lengths"
+        );
         let mut activations = Activations::default();
         let of_type = self.weights.dtype().block_type();
         if of_type.is_some() {

@@ -15,7 +15,12 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     if dtype.bytes(out.len()) != Ok(bytes.len()) {
         return Err(Error::new(
             ErrorKind::Internal,
-            format!("{} bytes of {} for {} elements", bytes.len(), dtype.name(), out.len()),
+            format!(
+                "{} bytes of {} for {} elements",
+                bytes.len(),
+                dtype.name(),
+                out.len()
+            ),
         ));
     }
     match (dtype, dtype.block_type()) {
@@ -31,7 +36,10 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             }
         }
         (_, None) => {
-            return Err(Error::new(ErrorKind::Internal, format!("{} has no blocks", dtype.name())));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("{} has no blocks", dtype.name()),
+            ));
         }
     }
     Ok(())

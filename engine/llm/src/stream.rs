@@ -51,7 +51,10 @@ impl TextStream {
     fn stop_begun(&self) -> usize {
         let begun = |stop: &Vec<u8>| {
             let most = self.held.len().min(stop.len() - 1);
-            (1..=most).rev().find(|length| self.held.ends_with(&stop[..*length])).unwrap_or(0)
+            (1..=most)
+                .rev()
+                .find(|length| self.held.ends_with(&stop[..*length]))
+                .unwrap_or(0)
         };
         self.stops.iter().map(begun).max().unwrap_or(0)
     }
@@ -105,7 +108,13 @@ mod tests {
         let (out, stopped) = streamed(&["END"], &[b"one E", b"N", b"Dive"]);
         assert_eq!((out.concat().as_str(), stopped), ("one ", true));
         let (out, stopped) = streamed(&["END"], &[b"one EN", b"T", b"ER"]);
-        assert_eq!((out, stopped), (vec!["one ".into(), "ENT".into(), "ER".into(), String::new()], false));
+        assert_eq!(
+            (out, stopped),
+            (
+                vec!["one ".into(), "ENT".into(), "ER".into(), String::new()],
+                false
+            )
+        );
         let (out, stopped) = streamed(&["aab"], &[b"aa", b"a", b"b"]);
         assert_eq!((out.concat().as_str(), stopped), ("a", true));
     }

@@ -41,7 +41,8 @@ impl Threads {
             .build();
         drop(guard);
         let pool = pool.map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, format!("cannot start {count} threads")).with_detail(error.to_string())
+            Error::new(ErrorKind::OutOfMemory, format!("cannot start {count} threads"))
+                .with_detail(error.to_string())
         })?;
         Ok(Self { pool })
     }
@@ -74,7 +75,10 @@ impl Threads {
                     Err(RecvTimeoutError::Timeout) if keep_waiting() => {}
                     Err(RecvTimeoutError::Timeout) => stop.store(true, Ordering::Relaxed),
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(Error::new(ErrorKind::Internal, "a thread ended without an answer"));
+                        return Err(Error::new(
+                            ErrorKind::Internal,
+                            "a thread ended without an answer",
+                        ));
                     }
                 }
             }

@@ -10,7 +10,12 @@ fn bytes(hex: &str) -> Vec<u8> {
         .chars()
         .map(|digit| u8::try_from(digit.to_digit(16).expect("a hexadecimal digit")).expect("below 16"))
         .collect();
-    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
+    digits
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[high, low]| high << 4 | low)
+        .collect()
 }
 
 #[test]
@@ -20,7 +25,10 @@ fn blocks_stand_for_what_the_reference_library_says() {
         let [name, block, elements] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("three fields: {line}");
         };
-        let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == name).expect("a type");
+        let dtype = DType::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+            .expect("a type");
         let expected: Vec<f32> = bytes(elements)
             .as_chunks::<4>()
             .0

@@ -7,7 +7,13 @@ const SUPER: usize = 256;
 
 /// Unpacks the blocks of `row`: as many elements as `numbers` has.
 #[inline(always)]
-pub(crate) fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
+pub(crate) fn unpack(
+    of_type: BlockType,
+    row: &[u8],
+    numbers: &mut [u8],
+    scales: &mut [f32],
+    minima: &mut [f32],
+) {
     let blocks = row
         .chunks_exact(of_type.bytes())
         .zip(numbers.chunks_exact_mut(of_type.elements()))
@@ -213,7 +219,9 @@ fn q6_k(block: &[u8; 210], numbers: &mut [u8; SUPER], scales: &mut [f32; 16], mi
         *of_scale = scale * f32::from(byte.cast_signed());
         *of_minimum = 32.0 * *of_scale;
     }
-    let halves = block[..128].chunks_exact(64).zip(block[128..192].chunks_exact(32));
+    let halves = block[..128]
+        .chunks_exact(64)
+        .zip(block[128..192].chunks_exact(32));
     for ((low, high), numbers) in halves.zip(numbers.chunks_exact_mut(128)) {
         for (quarter, numbers) in numbers.chunks_exact_mut(32).enumerate() {
             let low = &low[quarter % 2 * 32..][..32];

@@ -15,8 +15,8 @@ use super::nearest::LaneBest;
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CodeKernels, CosineParts, Kernels};
 use super::{
-    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, prefetch, rotate,
-    wide,
+    AHEAD, DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, prefetch,
+    rotate, wide,
 };
 
 pub(super) static KERNELS: Kernels = AVX512;

@@ -7,13 +7,13 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
-pub(super) mod plain;
 #[cfg(target_arch = "x86_64")]
 mod fused_avx512;
-#[cfg(target_arch = "x86_64")]
-mod unpack_avx2;
+pub(super) mod plain;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod unpack_avx2;
 
 use crate::blocks::BlockType;
 

@@ -11,7 +11,9 @@ use super::encode::ResidualProducts;
 use super::nearest::{LaneBest, fold_lanes};
 use super::screen::{self, ScreenRows, ScreenTerms};
 use super::table::{CosineParts, Kernels};
-use super::{DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, rotate, wide};
+use super::{
+    DOT, F16_MAX, GROUP, L1, LANES, SQUARED_L2, blocks, bounds, codes, encode, halves, rotate, wide,
+};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",

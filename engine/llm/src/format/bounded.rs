@@ -73,7 +73,8 @@ impl<R: Read> Bounded<R> {
         let length = self.expect(length, 1)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, "no memory to read a model file").with_detail(error.to_string())
+            Error::new(ErrorKind::OutOfMemory, "no memory to read a model file")
+                .with_detail(error.to_string())
         })?;
         bytes.resize(length, 0);
         self.fill(&mut bytes)?;
@@ -99,8 +100,11 @@ impl<R: Read> Bounded<R> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.expect(bytes.len() as u64, 1)?;
         self.source.read_exact(bytes).map_err(|error| {
-            Error::new(ErrorKind::CorruptFile, format!("cannot read byte {} of the file", self.position))
-                .with_detail(error.to_string())
+            Error::new(
+                ErrorKind::CorruptFile,
+                format!("cannot read byte {} of the file", self.position),
+            )
+            .with_detail(error.to_string())
         })?;
         self.position += bytes.len() as u64;
         Ok(())

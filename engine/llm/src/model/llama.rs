@@ -56,7 +56,9 @@ impl Llama {
         let embeddings = file.tensor("token_embd.weight")?;
         let vocabulary = embeddings.shape().rows();
         check_shape("token_embd.weight", &embeddings, &[vocabulary, parameters.width])?;
-        let output = file.optional("output.weight")?.unwrap_or_else(|| embeddings.clone());
+        let output = file
+            .optional("output.weight")?
+            .unwrap_or_else(|| embeddings.clone());
         let factors = file.optional("rope_freqs.weight")?;
         let factors = factors.map(|factors| {
             check_shape("rope_freqs.weight", &factors, &[parameters.rope_dims / 2])?;
@@ -137,7 +139,10 @@ impl Llama {
         for (token, x) in tokens.iter().zip(x.chunks_exact_mut(width)) {
             let row = self.embeddings.row(*token as usize);
             let row = row.ok_or_else(|| {
-                Error::new(ErrorKind::InvalidArgument, format!("{token} is not a token of the model"))
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("{token} is not a token of the model"),
+                )
             })?;
             quant::decode(self.embeddings.dtype(), row, x)?;
         }
@@ -168,7 +173,11 @@ impl Llama {
         for token in 0..tokens {
             let position = table.tokens() + token;
             let keys = &mut keys[token * kv_width..][..kv_width];
-            self.rope.turn(&mut queries[token * q_width..][..q_width], parameters.head, position);
+            self.rope.turn(
+                &mut queries[token * q_width..][..q_width],
+                parameters.head,
+                position,
+            );
             self.rope.turn(keys, parameters.head, position);
             let values = &values[token * kv_width..][..kv_width];
             pass.cache.write(table, number, position, keys, values);
@@ -194,7 +203,10 @@ impl Llama {
         pass: &mut Pass<'_>,
     ) -> Result<Vec<f32>> {
         let Parameters {
-            heads, kv_heads, head, ..
+            heads,
+            kv_heads,
+            head,
+            ..
         } = self.parameters;
         let cache = &*pass.cache;
         let mut attended = vec![0.0; queries.len()];
@@ -265,7 +277,9 @@ fn norm(file: &ModelFile, name: &str, width: usize) -> Result<Vec<f32>> {
 
 /// Divides each token's numbers by the root of their mean square, and multiplies them with `weights`.
 fn rms_norm(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
-    let tokens = x.chunks_exact(weights.len()).zip(out.chunks_exact_mut(weights.len()));
+    let tokens = x
+        .chunks_exact(weights.len())
+        .zip(out.chunks_exact_mut(weights.len()));
     for (x, out) in tokens {
         let square = f64::from(kernels().row(Score::Dot, Element::F32, x, bytemuck::cast_slice(x)));
         #[expect(clippy::cast_possible_truncation, reason = "rounding to f32")]
@@ -278,7 +292,9 @@ fn rms_norm(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
 
 /// Turns scores, times `scale`, into shares of 1.
 fn softmax(scores: &mut [f32], scale: f32) {
-    let largest = scores.iter().fold(f32::NEG_INFINITY, |most, score| most.max(*score));
+    let largest = scores
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, score| most.max(*score));
     let mut sum = 0.0;
     for score in &mut *scores {
         *score = ((*score - largest) * scale).exp();

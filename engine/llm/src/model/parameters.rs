@@ -41,7 +41,10 @@ impl Parameters {
     /// # Errors
     /// `CorruptFile` for what is missing or cannot be, `Unsupported` for another architecture.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        let architecture = metadata.text("general.architecture")?.unwrap_or_default().to_owned();
+        let architecture = metadata
+            .text("general.architecture")?
+            .unwrap_or_default()
+            .to_owned();
         if !["llama", "qwen2"].contains(&architecture.as_str()) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -51,9 +54,15 @@ impl Parameters {
         let key = |name: &str| format!("{architecture}.{name}");
         let optional = |name: &str, most: usize| -> Result<Option<usize>> {
             let key = key(name);
-            let Some(number) = metadata.unsigned(&key)? else { return Ok(None) };
-            let number = usize::try_from(number).ok().filter(|number| (1..=most).contains(number));
-            number.map(Some).ok_or_else(|| corrupt(format!("\"{key}\" is not between 1 and {most}")))
+            let Some(number) = metadata.unsigned(&key)? else {
+                return Ok(None);
+            };
+            let number = usize::try_from(number)
+                .ok()
+                .filter(|number| (1..=most).contains(number));
+            number
+                .map(Some)
+                .ok_or_else(|| corrupt(format!("\"{key}\" is not between 1 and {most}")))
         };
         let required = |name: &str, most: usize| {
             optional(name, most)?.ok_or_else(|| corrupt(format!("the file does not say \"{}\"", key(name))))

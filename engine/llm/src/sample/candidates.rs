@@ -18,7 +18,8 @@ impl Candidates {
         self.tokens.clear();
         // By number, so that a token stands at its own place.
         let number = |logit: f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit };
-        self.tokens.extend((0..).zip(logits.iter().map(|logit| number(*logit))));
+        self.tokens
+            .extend((0..).zip(logits.iter().map(|logit| number(*logit))));
         self.check()
     }
 
@@ -40,7 +41,9 @@ impl Candidates {
     }
 
     fn largest(&self) -> f32 {
-        self.tokens.iter().fold(f32::NEG_INFINITY, |most, (_, logit)| most.max(*logit))
+        self.tokens
+            .iter()
+            .fold(f32::NEG_INFINITY, |most, (_, logit)| most.max(*logit))
     }
 
     /// Adds to a token's logit. Before any token was left out.
@@ -52,7 +55,11 @@ impl Candidates {
     pub(super) fn change(&mut self, token: u32, change: impl FnOnce(f32) -> f32) {
         if let Some((_, logit)) = self.tokens.get_mut(token as usize) {
             let changed = change(*logit);
-            *logit = if changed.is_nan() { f32::NEG_INFINITY } else { changed };
+            *logit = if changed.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                changed
+            };
         }
     }
 
@@ -73,7 +80,10 @@ impl Candidates {
         }
         self.tokens.sort_unstable_by(order);
         // What has no probability is not drawn.
-        let none = self.tokens.iter().position(|(_, logit)| *logit == f32::NEG_INFINITY);
+        let none = self
+            .tokens
+            .iter()
+            .position(|(_, logit)| *logit == f32::NEG_INFINITY);
         self.tokens.truncate(none.unwrap_or(self.tokens.len()));
         Ok(())
     }
@@ -82,7 +92,8 @@ impl Candidates {
     fn share(&mut self) {
         let largest = self.largest();
         self.shares.clear();
-        self.shares.extend(self.tokens.iter().map(|(_, logit)| (logit - largest).exp()));
+        self.shares
+            .extend(self.tokens.iter().map(|(_, logit)| (logit - largest).exp()));
         let sum: f32 = self.shares.iter().sum();
         self.shares.iter_mut().for_each(|share| *share /= sum);
     }
@@ -129,7 +140,8 @@ impl Candidates {
             sum += share;
             sum >= p
         });
-        self.tokens.truncate(last.map_or(self.tokens.len(), |last| last + 1));
+        self.tokens
+            .truncate(last.map_or(self.tokens.len(), |last| last + 1));
     }
 
     /// Leaves those of at least the share `p` of the likeliest one's probability.

@@ -27,7 +27,10 @@ fn warm() -> SamplingOptions {
 }
 
 fn which(options: &SamplingOptions, logits: &[f32]) -> Vec<bool> {
-    drawn(options, logits, 2000).iter().map(|count| *count > 0).collect()
+    drawn(options, logits, 2000)
+        .iter()
+        .map(|count| *count > 0)
+        .collect()
 }
 
 const SHARES: [f32; 5] = [0.4, 0.3, 0.15, 0.1, 0.05];
@@ -46,11 +49,16 @@ fn greedy_takes_the_likeliest_and_says_how_likely_it_is() {
 fn draws_follow_the_probabilities_and_the_seed() {
     let counts = drawn(&warm(), &logits(&SHARES), 20_000);
     for (count, share) in counts.iter().zip(SHARES) {
-        assert!((f64::from(*count) / 20_000.0 - f64::from(share)).abs() < 0.015, "{counts:?}");
+        assert!(
+            (f64::from(*count) / 20_000.0 - f64::from(share)).abs() < 0.015,
+            "{counts:?}"
+        );
     }
     let sequence = |seed| {
         let mut sampler = Sampler::new(SamplingOptions { seed, ..warm() }, &[]).expect("sound");
-        (0..30).map(|_| sampler.choose(&logits(&SHARES)).expect("a token").token).collect::<Vec<_>>()
+        (0..30)
+            .map(|_| sampler.choose(&logits(&SHARES)).expect("a token").token)
+            .collect::<Vec<_>>()
     };
     assert_eq!(sequence(5), sequence(5));
     assert_ne!(sequence(5), sequence(6));
@@ -65,14 +73,35 @@ fn each_step_leaves_out_what_it_should() {
         which(&options, &given)
     };
     assert_eq!(with(|_| ()), [true; 5]);
-    assert_eq!(with(|options| options.top_k = 2), [true, true, false, false, false]);
-    assert_eq!(with(|options| options.top_p = 0.6), [true, true, false, false, false]);
-    assert_eq!(with(|options| options.top_p = 0.0), [true, false, false, false, false]);
-    assert_eq!(with(|options| options.min_p = 0.3), [true, true, true, false, false]);
+    assert_eq!(
+        with(|options| options.top_k = 2),
+        [true, true, false, false, false]
+    );
+    assert_eq!(
+        with(|options| options.top_p = 0.6),
+        [true, true, false, false, false]
+    );
+    assert_eq!(
+        with(|options| options.top_p = 0.0),
+        [true, false, false, false, false]
+    );
+    assert_eq!(
+        with(|options| options.min_p = 0.3),
+        [true, true, true, false, false]
+    );
     // The entropy is 1.39: the information of the second (1.20) is nearest, that of the third (1.90) and the first (.92) follow.
-    assert_eq!(with(|options| options.typical_p = 0.2), [false, true, false, false, false]);
-    assert_eq!(with(|options| options.bias = vec![(0, f32::NEG_INFINITY)]), [false, true, true, true, true]);
-    assert_eq!(with(|options| options.temperature = 0.001), [true, false, false, false, false]);
+    assert_eq!(
+        with(|options| options.typical_p = 0.2),
+        [false, true, false, false, false]
+    );
+    assert_eq!(
+        with(|options| options.bias = vec![(0, f32::NEG_INFINITY)]),
+        [false, true, true, true, true]
+    );
+    assert_eq!(
+        with(|options| options.temperature = 0.001),
+        [true, false, false, false, false]
+    );
 }
 
 #[test]
@@ -85,7 +114,9 @@ fn penalties_count_the_last_tokens() {
     // Both logits are positive: 3 / 2 < 2.
     let mut sampler = Sampler::new(options, &[0, 0]).expect("sound");
     let given = [3.0, 2.0, 0.1];
-    let tokens: Vec<u32> = (0..4).map(|_| sampler.choose(&given).expect("a token").token).collect();
+    let tokens: Vec<u32> = (0..4)
+        .map(|_| sampler.choose(&given).expect("a token").token)
+        .collect();
     // 1 counts for two tokens, in which 3 / 2 is more than 2 / 2.
     assert_eq!(tokens, [1, 0, 0, 1]);
     let options = SamplingOptions {
@@ -94,7 +125,11 @@ fn penalties_count_the_last_tokens() {
         ..SamplingOptions::default()
     };
     let mut sampler = Sampler::new(options, &[0, 0]).expect("sound");
-    assert_eq!(sampler.choose(&[3.0, 2.0, 0.0]).expect("a token").token, 1, "3 - 2 * .4 - .3 < 2");
+    assert_eq!(
+        sampler.choose(&[3.0, 2.0, 0.0]).expect("a token").token,
+        1,
+        "3 - 2 * .4 - .3 < 2"
+    );
 }
 
 #[test]

@@ -27,7 +27,11 @@ impl Shape {
         if dims.contains(&0) {
             return corrupt("a tensor without elements".to_owned());
         }
-        if dims.iter().try_fold(1usize, |elements, dim| elements.checked_mul(*dim)).is_none() {
+        if dims
+            .iter()
+            .try_fold(1usize, |elements, dim| elements.checked_mul(*dim))
+            .is_none()
+        {
             return corrupt(format!("a tensor of {dims:?} elements"));
         }
         let mut shape = Self {
@@ -64,7 +68,11 @@ impl Shape {
     /// As [`DType::bytes`] of a row, and where the rows are more bytes than can be counted.
     pub fn bytes(&self, dtype: DType) -> Result<usize> {
         let row = dtype.bytes(self.row_elements())?;
-        row.checked_mul(self.rows())
-            .ok_or_else(|| Error::new(ErrorKind::CorruptFile, format!("a tensor of {:?} elements", self.dims())))
+        row.checked_mul(self.rows()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::CorruptFile,
+                format!("a tensor of {:?} elements", self.dims()),
+            )
+        })
     }
 }

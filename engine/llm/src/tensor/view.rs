@@ -26,7 +26,10 @@ impl TensorView {
     /// `CorruptFile` when those are not the shape's, or not in the buffer.
     pub fn new(buffer: Arc<MappedFile>, bytes: Range<usize>, dtype: DType, shape: Shape) -> Result<Self> {
         if shape.bytes(dtype)? != bytes.len() || bytes.end > buffer.len() {
-            return Err(Error::new(ErrorKind::CorruptFile, "a tensor of other bytes than its shape has"));
+            return Err(Error::new(
+                ErrorKind::CorruptFile,
+                "a tensor of other bytes than its shape has",
+            ));
         }
         Ok(Self {
             row_bytes: dtype.bytes(shape.row_elements())?,
@@ -86,9 +89,12 @@ impl TensorView {
     /// `OutOfMemory`.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         let mut elements = Vec::new();
-        elements.try_reserve_exact(self.shape.elements()).map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, "no memory for a model's weights").with_detail(error.to_string())
-        })?;
+        elements
+            .try_reserve_exact(self.shape.elements())
+            .map_err(|error| {
+                Error::new(ErrorKind::OutOfMemory, "no memory for a model's weights")
+                    .with_detail(error.to_string())
+            })?;
         elements.resize(self.shape.elements(), 0.0);
         quant::decode(self.dtype, self.as_bytes(), &mut elements)?;
         Ok(elements)

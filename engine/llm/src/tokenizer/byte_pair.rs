@@ -52,7 +52,10 @@ impl BytePairEncoder {
             tokens.get(bytes).copied().ok_or_else(|| {
                 Error::new(
                     ErrorKind::CorruptFile,
-                    format!("the tokenizer merges \"{}\", which is no token", bytes.escape_ascii()),
+                    format!(
+                        "the tokenizer merges \"{}\", which is no token",
+                        bytes.escape_ascii()
+                    ),
                 )
             })
         };
@@ -96,7 +99,9 @@ impl BytePairEncoder {
             if right == NONE || pieces[left].token != of_left || pieces[right].token != of_right {
                 continue;
             }
-            let Some(merge) = self.merges.get(&(of_left, of_right)) else { continue };
+            let Some(merge) = self.merges.get(&(of_left, of_right)) else {
+                continue;
+            };
             let after = pieces[right].after;
             (pieces[left].token, pieces[left].after) = (merge.token, after);
             // No token has this number, so what waits for this piece is passed over.
@@ -120,7 +125,10 @@ impl BytePairEncoder {
     fn bytes_of(&self, word: &[u8]) -> Result<Vec<Piece>> {
         let piece = |(place, byte): (usize, &u8)| {
             let token = self.of_byte[usize::from(*byte)].ok_or_else(|| {
-                Error::new(ErrorKind::CorruptFile, format!("the tokenizer has no token for the byte {byte:#04x}"))
+                Error::new(
+                    ErrorKind::CorruptFile,
+                    format!("the tokenizer has no token for the byte {byte:#04x}"),
+                )
             })?;
             Ok(Piece {
                 token,
@@ -132,7 +140,12 @@ impl BytePairEncoder {
     }
 
     /// Notes what the piece at `left` and the one after it may become.
-    fn consider(&self, pieces: &[Piece], left: usize, heap: &mut BinaryHeap<Reverse<(u32, usize, u32, u32)>>) {
+    fn consider(
+        &self,
+        pieces: &[Piece],
+        left: usize,
+        heap: &mut BinaryHeap<Reverse<(u32, usize, u32, u32)>>,
+    ) {
         let right = pieces[left].after;
         if right == NONE {
             return;

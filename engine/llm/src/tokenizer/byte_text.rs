@@ -33,7 +33,10 @@ mod tests {
         assert_eq!(bytes_of("Ċ"), Some(b"\n".to_vec()));
         assert_eq!(bytes_of("Ã©"), Some("é".as_bytes().to_vec()));
         assert_eq!(bytes_of("日"), None);
-        let mut bytes: Vec<u8> = (0..0x200).filter_map(char::from_u32).filter_map(byte_of).collect();
+        let mut bytes: Vec<u8> = (0..0x200)
+            .filter_map(char::from_u32)
+            .filter_map(byte_of)
+            .collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
     }

@@ -108,7 +108,9 @@ const END_NAMES: [&str; 7] = [
 /// The token that a key of the tokenizer names.
 fn token(metadata: &Metadata, key: &str, tokens: usize) -> Result<Option<u32>> {
     let key = format!("tokenizer.ggml.{key}");
-    let Some(number) = metadata.unsigned(&key)? else { return Ok(None) };
+    let Some(number) = metadata.unsigned(&key)? else {
+        return Ok(None);
+    };
     match u32::try_from(number) {
         Ok(token) if (token as usize) < tokens => Ok(Some(token)),
         _ => Err(corrupt(format!("\"{key}\" is {number}, of {tokens} tokens"))),
@@ -120,7 +122,9 @@ fn ends(metadata: &Metadata, special: &[(Vec<u8>, u32)], tokens: usize) -> Resul
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
         ends.extend(token(metadata, key, tokens)?);
     }
-    let named = special.iter().filter(|(name, _)| END_NAMES.iter().any(|end| end.as_bytes() == name));
+    let named = special
+        .iter()
+        .filter(|(name, _)| END_NAMES.iter().any(|end| end.as_bytes() == name));
     ends.extend(named.map(|(_, token)| *token));
     ends.sort_unstable();
     ends.dedup();
@@ -130,7 +134,12 @@ fn ends(metadata: &Metadata, special: &[(Vec<u8>, u32)], tokens: usize) -> Resul
 /// Tokens that a template names, longest first, so that none hides another.
 fn special_tokens(vocabulary: &Vocabulary) -> Vec<(Vec<u8>, u32)> {
     let mut special: Vec<(Vec<u8>, u32)> = (0..u32::try_from(vocabulary.len()).unwrap_or(u32::MAX))
-        .filter(|token| matches!(vocabulary.kind(*token), TokenKind::Control | TokenKind::UserDefined))
+        .filter(|token| {
+            matches!(
+                vocabulary.kind(*token),
+                TokenKind::Control | TokenKind::UserDefined
+            )
+        })
         .map(|token| (vocabulary.name(token).to_vec(), token))
         .filter(|(name, _)| !name.is_empty())
         .collect();

@@ -46,8 +46,9 @@ impl PreTokenizer {
                 .with_hint("Supported are gpt-2, smollm, starcoder, llama-bpe and qwen2."));
             }
         };
-        let words = Regex::new(expression)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a wrong expression").with_detail(error.to_string()))?;
+        let words = Regex::new(expression).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a wrong expression").with_detail(error.to_string())
+        })?;
         Ok(Self {
             words,
             splits_digits,
@@ -125,11 +126,17 @@ mod tests {
 
     #[test]
     fn texts_are_cut_as_the_models_published_expressions_cut_them() {
-        assert_eq!(words("gpt-2", "Hello  world's 123!"), ["Hello", " ", " world", "'s", " 123", "!"]);
+        assert_eq!(
+            words("gpt-2", "Hello  world's 123!"),
+            ["Hello", " ", " world", "'s", " 123", "!"]
+        );
         assert_eq!(words("gpt-2", "a\n\nb  "), ["a", "\n", "\n", "b", "  "]);
         assert_eq!(words("smollm", "in 2024"), ["in", " ", "2", "0", "2", "4"]);
         assert_eq!(words("llama-bpe", "12345 a'LL"), ["123", "45", " a", "'LL"]);
-        assert_eq!(words("qwen2", "x  \n\n  y=12"), ["x", "  \n\n", " ", " y", "=", "1", "2"]);
+        assert_eq!(
+            words("qwen2", "x  \n\n  y=12"),
+            ["x", "  \n\n", " ", " y", "=", "1", "2"]
+        );
         assert_eq!(words("qwen2", "(a)"), ["(a", ")"]);
         assert!(PreTokenizer::named("another").is_err());
     }

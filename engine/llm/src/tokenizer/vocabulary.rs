@@ -45,14 +45,20 @@ impl Vocabulary {
 
     /// What `token` is for; unused for a number that is no token.
     pub fn kind(&self, token: u32) -> TokenKind {
-        let kind = usize::try_from(token).ok().and_then(|token| self.kinds.get(token));
+        let kind = usize::try_from(token)
+            .ok()
+            .and_then(|token| self.kinds.get(token));
         kind.copied().unwrap_or(TokenKind::Unused)
     }
 
     /// What `token` is written as; of a text token, its bytes.
     pub fn name(&self, token: u32) -> &[u8] {
-        let Ok(token) = usize::try_from(token) else { return &[] };
-        let Some(&end) = self.ends.get(token) else { return &[] };
+        let Ok(token) = usize::try_from(token) else {
+            return &[];
+        };
+        let Some(&end) = self.ends.get(token) else {
+            return &[];
+        };
         let start = token.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..end]
     }
@@ -86,7 +92,10 @@ impl Vocabulary {
     pub(super) fn by_bytes(&self) -> HashMap<Box<[u8]>, u32> {
         let mut tokens = HashMap::with_capacity(self.len());
         for token in 0..u32::try_from(self.len()).unwrap_or(u32::MAX) {
-            if matches!(self.kind(token), TokenKind::Normal | TokenKind::Byte | TokenKind::UserDefined) {
+            if matches!(
+                self.kind(token),
+                TokenKind::Normal | TokenKind::Byte | TokenKind::UserDefined
+            ) {
                 tokens.entry(self.name(token).into()).or_insert(token);
             }
         }

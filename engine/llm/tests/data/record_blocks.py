@@ -1,7 +1,7 @@
 """Records what the reference library of the GGUF format makes of random quantised blocks.
 
-Usage: python record_blocks.py > quantised_blocks.txt (needs the Python packages gguf and numpy). A line for each block: its
-type, its bytes in hexadecimal, and its elements as little-endian binary32 in hexadecimal.
+Usage: python record_blocks.py > quantised_blocks.txt (needs the Python packages gguf and numpy). A line for each
+block: its type, its bytes in hexadecimal, and its elements as little-endian binary32 in hexadecimal.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{BlockKernels, TokenRow, WeightRow};
 use super::unpack_avx2::unpack;
+use super::{BlockKernels, TokenRow, WeightRow};
 use crate::blocks::GROUP;
 
 pub(in super::super) const KERNELS: BlockKernels = BlockKernels {
@@ -18,7 +18,10 @@ pub(in super::super) const KERNELS: BlockKernels = BlockKernels {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {
-    let groups = weights.numbers.chunks_exact(GROUP).zip(token.numbers.chunks_exact(GROUP));
+    let groups = weights
+        .numbers
+        .chunks_exact(GROUP)
+        .zip(token.numbers.chunks_exact(GROUP));
     let scales = weights.scales.iter().zip(token.scales);
     let mut groups = groups.zip(scales);
     // Two sums, in registers, so that none waits for the one before.
@@ -34,7 +37,11 @@ pub(super) fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {
                 )
             };
             let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(a), _mm256_cvtepi8_epi16(b));
-            $sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(scale * other), $sum);
+            $sum = _mm256_fmadd_ps(
+                _mm256_cvtepi32_ps(products),
+                _mm256_set1_ps(scale * other),
+                $sum,
+            );
         };
     }
     while let Some(next) = groups.next() {

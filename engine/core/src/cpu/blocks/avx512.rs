@@ -6,8 +6,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{BlockKernels, TokenRow, WeightRow, avx2};
 use super::unpack_avx2::unpack;
+use super::{BlockKernels, TokenRow, WeightRow, avx2};
 use crate::blocks::GROUP;
 
 pub(in super::super) const KERNELS: BlockKernels = BlockKernels {

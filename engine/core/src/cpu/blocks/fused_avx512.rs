@@ -19,7 +19,11 @@ pub(super) fn product(of_type: BlockType, row: &[u8], token: TokenRow<'_>) -> Op
         BlockType::Q5_0 => small::<22>(row, token, |block| {
             let scale = half(&block[..]);
             let bits = u32::from_le_bytes(*chunk(&block[2..]));
-            (with_fifths(nibbles(chunk(&block[6..])), bits), scale, 16.0 * scale)
+            (
+                with_fifths(nibbles(chunk(&block[6..])), bits),
+                scale,
+                16.0 * scale,
+            )
         }),
         BlockType::Q5_1 => small::<24>(row, token, |block| {
             let bits = u32::from_le_bytes(*chunk(&block[4..]));
@@ -43,8 +47,17 @@ fn small<const BYTES: usize>(
     token: TokenRow<'_>,
     block: impl Fn(&[u8; BYTES]) -> (__m256i, f32, f32),
 ) -> f32 {
-    let factors = token.scales.as_chunks::<2>().0.iter().zip(token.sums.as_chunks::<2>().0);
-    let blocks = row.as_chunks::<BYTES>().0.iter().zip(token.numbers.as_chunks::<32>().0);
+    let factors = token
+        .scales
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .zip(token.sums.as_chunks::<2>().0);
+    let blocks = row
+        .as_chunks::<BYTES>()
+        .0
+        .iter()
+        .zip(token.numbers.as_chunks::<32>().0);
     let mut blocks = blocks.zip(factors);
     let zero = _mm256_setzero_si256();
     // Two of each, in registers, so that none waits for the one before.

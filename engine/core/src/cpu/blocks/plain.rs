@@ -14,11 +14,17 @@ fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32]
 }
 
 fn product(weights: WeightRow<'_>, token: TokenRow<'_>) -> f32 {
-    let groups = weights.numbers.chunks_exact(GROUP).zip(token.numbers.chunks_exact(GROUP));
+    let groups = weights
+        .numbers
+        .chunks_exact(GROUP)
+        .zip(token.numbers.chunks_exact(GROUP));
     let scales = weights.scales.iter().zip(token.scales);
     let mut sum = 0.0;
     for ((numbers, others), (scale, other)) in groups.zip(scales) {
-        let products = numbers.iter().zip(others).map(|(a, b)| i32::from(*a) * i32::from(*b));
+        let products = numbers
+            .iter()
+            .zip(others)
+            .map(|(a, b)| i32::from(*a) * i32::from(*b));
         sum += scale * other * products.sum::<i32>() as f32;
     }
     let minima = weights.minima.iter().zip(token.sums);

@@ -34,7 +34,9 @@ fn every_table_computes_the_products_of_the_values() {
             }
             let row = blocks(&mut random, of_type, elements);
             let tokens = 3;
-            let x: Vec<f32> = (0..tokens * elements).map(|_| random.float() * 4.0 - 2.0).collect();
+            let x: Vec<f32> = (0..tokens * elements)
+                .map(|_| random.float() * 4.0 - 2.0)
+                .collect();
             let mut activations = Activations::default();
             activations.round(&x, elements).expect("memory");
             let mut values = vec![0.0f32; elements];
@@ -49,9 +51,17 @@ fn every_table_computes_the_products_of_the_values() {
                     activations.values(token, &mut rounded);
                     let x = &x[token * elements..][..elements];
                     // To a 127th of the largest of 32, and that is at most 2.
-                    assert!(x.iter().zip(&rounded).all(|(x, rounded)| (x - rounded).abs() <= 1.001 / 127.0));
-                    let terms = values.iter().zip(&rounded).map(|(a, b)| f64::from(*a) * f64::from(*b));
-                    let (exact, scale) = terms.fold((0.0, 0.0), |(sum, scale), term| (sum + term, scale + term.abs()));
+                    assert!(
+                        x.iter()
+                            .zip(&rounded)
+                            .all(|(x, rounded)| (x - rounded).abs() <= 1.001 / 127.0)
+                    );
+                    let terms = values
+                        .iter()
+                        .zip(&rounded)
+                        .map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let (exact, scale) =
+                        terms.fold((0.0, 0.0), |(sum, scale), term| (sum + term, scale + term.abs()));
                     // A minimum is subtracted from what it was added to.
                     assert!(
                         (f64::from(*product) - exact).abs() <= 1e-5 * scale,
@@ -73,7 +83,10 @@ fn every_table_computes_the_products_of_the_values() {
                     products[0]
                 );
                 let mut alone = Numbers::with_room(elements).expect("memory");
-                Kernels::all_supported().last().expect("the scalar one").unpack_blocks(of_type, &row, &mut alone);
+                Kernels::all_supported()
+                    .last()
+                    .expect("the scalar one")
+                    .unpack_blocks(of_type, &row, &mut alone);
                 assert_eq!(numbers.numbers, alone.numbers, "{} {of_type:?}", table.name());
                 assert_eq!(numbers.scales, alone.scales, "{} {of_type:?}", table.name());
             }

@@ -10,7 +10,13 @@ use crate::blocks::{BlockType, GROUP, unpack as unpack_row};
 
 /// As `blocks::unpack`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn unpack(of_type: BlockType, row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
+pub(super) fn unpack(
+    of_type: BlockType,
+    row: &[u8],
+    numbers: &mut [u8],
+    scales: &mut [f32],
+    minima: &mut [f32],
+) {
     match of_type {
         BlockType::Q4_0 => small::<18>(row, numbers, scales, minima, |block, numbers| {
             store(numbers, nibbles(chunk(&block[2..])));
@@ -54,8 +60,16 @@ fn small<const BYTES: usize>(
     minima: &mut [f32],
     block: impl Fn(&[u8; BYTES], &mut [u8; 32]) -> (f32, f32),
 ) {
-    let factors = scales.as_chunks_mut::<2>().0.iter_mut().zip(minima.as_chunks_mut::<2>().0);
-    let blocks = row.as_chunks::<BYTES>().0.iter().zip(numbers.as_chunks_mut::<32>().0);
+    let factors = scales
+        .as_chunks_mut::<2>()
+        .0
+        .iter_mut()
+        .zip(minima.as_chunks_mut::<2>().0);
+    let blocks = row
+        .as_chunks::<BYTES>()
+        .0
+        .iter()
+        .zip(numbers.as_chunks_mut::<32>().0);
     for ((bytes, numbers), (scales, minima)) in blocks.zip(factors) {
         let (scale, minimum) = block(bytes, numbers);
         (*scales, *minima) = ([scale; 2], [minimum; 2]);
@@ -103,7 +117,12 @@ pub(super) fn nibbles(bytes: &[u8; 16]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn fifths(bits: [u8; 4]) -> __m256i {
-    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let spread = _mm256_setr_epi64x(
+        0,
+        0x0101_0101_0101_0101,
+        0x0202_0202_0202_0202,
+        0x0303_0303_0303_0303,
+    );
     let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(bits)), spread);
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
     let is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
@@ -114,8 +133,16 @@ fn fifths(bits: [u8; 4]) -> __m256i {
 #[target_feature(enable = "avx2,f16c")]
 fn q6_k(row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
     const GROUPS: usize = 256 / GROUP;
-    let factors = scales.as_chunks_mut::<GROUPS>().0.iter_mut().zip(minima.as_chunks_mut::<GROUPS>().0);
-    let blocks = row.as_chunks::<210>().0.iter().zip(numbers.as_chunks_mut::<256>().0);
+    let factors = scales
+        .as_chunks_mut::<GROUPS>()
+        .0
+        .iter_mut()
+        .zip(minima.as_chunks_mut::<GROUPS>().0);
+    let blocks = row
+        .as_chunks::<210>()
+        .0
+        .iter()
+        .zip(numbers.as_chunks_mut::<256>().0);
     let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
     for ((block, numbers), (scales, minima)) in blocks.zip(factors) {
         let scale = half(&block[208..]);
@@ -123,7 +150,11 @@ fn q6_k(row: &[u8], numbers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) 
             *of_scale = scale * f32::from(byte.cast_signed());
             *of_minimum = 32.0 * *of_scale;
         }
-        let halves = block[..128].as_chunks::<64>().0.iter().zip(block[128..192].as_chunks::<32>().0);
+        let halves = block[..128]
+            .as_chunks::<64>()
+            .0
+            .iter()
+            .zip(block[128..192].as_chunks::<32>().0);
         for ((low, high), numbers) in halves.zip(numbers.as_chunks_mut::<128>().0) {
             let (low, high) = ([load(chunk(&low[..32])), load(chunk(&low[32..]))], load(high));
             let quarters = numbers.as_chunks_mut::<32>().0;

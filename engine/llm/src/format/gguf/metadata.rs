@@ -116,7 +116,10 @@ impl Metadata {
     ///
     /// # Errors
     /// `CorruptFile` for a value that is no finite number.
-    #[expect(clippy::cast_possible_truncation, reason = "parameters are single-precision numbers")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "parameters are single-precision numbers"
+    )]
     pub fn float(&self, key: &str) -> Result<Option<f32>> {
         let number = match self.get(key) {
             None => return Ok(None),
@@ -236,12 +239,19 @@ fn array<R: Read>(file: &mut Bounded<R>, key: &str) -> Result<Array> {
         })?,
         11 => integers(file, count, i64::from_le_bytes)?,
         6 => Array::Floats(values(file, count, f32::from_le_bytes)?),
-        #[expect(clippy::cast_possible_truncation, reason = "scores are single-precision numbers")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "scores are single-precision numbers"
+        )]
         12 => Array::Floats(values(file, count, |bytes| f64::from_le_bytes(bytes) as f32)?),
         7 => Array::Bools(values(file, count, |[byte]: [u8; 1]| byte != 0)?),
         8 => Array::Strings(StringTable::read(file, count)?),
         9 => return Err(corrupt(format!("\"{key}\" is an array of arrays"))),
-        _ => return Err(corrupt(format!("\"{key}\" is an array of unknown type {of_type}"))),
+        _ => {
+            return Err(corrupt(format!(
+                "\"{key}\" is an array of unknown type {of_type}"
+            )));
+        }
     })
 }
 

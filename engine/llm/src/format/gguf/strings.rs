@@ -53,7 +53,8 @@ impl StringTable {
         let count = file.expect(count, LENGTH_BYTES)?;
         let mut table = Self::default();
         table.ends.try_reserve_exact(count).map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, "no memory to read a model file").with_detail(error.to_string())
+            Error::new(ErrorKind::OutOfMemory, "no memory to read a model file")
+                .with_detail(error.to_string())
         })?;
         for _ in 0..count {
             table.push(&string(file, MAX_STRING_BYTES)?);

@@ -52,7 +52,8 @@ fn read_one<R: Read>(file: &mut Bounded<R>) -> Result<TensorInfo> {
     }
     let mut dims = [1; MAX_TENSOR_DIMS];
     for dim in dims[..dims_count].iter_mut().rev() {
-        *dim = usize::try_from(file.u64()?).map_err(|_| corrupt(format!("tensor \"{name}\" is too large")))?;
+        *dim =
+            usize::try_from(file.u64()?).map_err(|_| corrupt(format!("tensor \"{name}\" is too large")))?;
     }
     let of_this = |error: Error| Error::new(error.kind(), format!("tensor \"{name}\": {}", error.message()));
     let shape = Shape::new(&dims[..dims_count]).map_err(of_this)?;

@@ -39,7 +39,8 @@ impl Writer {
     fn info(mut self, name: &str, dims: &[u64], of_type: u32, offset: u64) -> Self {
         self.tensors += 1;
         self.infos.extend(string(name.as_bytes()));
-        self.infos.extend(u32::try_from(dims.len()).expect("few").to_le_bytes());
+        self.infos
+            .extend(u32::try_from(dims.len()).expect("few").to_le_bytes());
         dims.iter().for_each(|dim| self.infos.extend(dim.to_le_bytes()));
         self.infos.extend(of_type.to_le_bytes());
         self.infos.extend(offset.to_le_bytes());
@@ -91,9 +92,24 @@ fn sound() -> Writer {
         .key(
             "tokens",
             9,
-            &[&8u32.to_le_bytes()[..], &2u64.to_le_bytes(), &string(b"a"), &string(b"\xff")].concat(),
+            &[
+                &8u32.to_le_bytes()[..],
+                &2u64.to_le_bytes(),
+                &string(b"a"),
+                &string(b"\xff"),
+            ]
+            .concat(),
         )
-        .key("types", 9, &[&5u32.to_le_bytes()[..], &2u64.to_le_bytes(), &[1, 0, 0, 0, 3, 0, 0, 0]].concat())
+        .key(
+            "types",
+            9,
+            &[
+                &5u32.to_le_bytes()[..],
+                &2u64.to_le_bytes(),
+                &[1, 0, 0, 0, 3, 0, 0, 0],
+            ]
+            .concat(),
+        )
         .info("weights", &[64, 3], DType::Q8_0.gguf_number(), 0)
         .info("norm", &[5], DType::F32.gguf_number(), 224)
         .data(244)
@@ -110,12 +126,18 @@ fn a_sound_file_is_read() {
     assert_eq!(metadata.float("epsilon"), Ok(Some(1e-5)));
     assert_eq!(metadata.boolean("add_bos"), Ok(Some(true)));
     assert_eq!(metadata.unsigned("absent"), Ok(None));
-    assert_eq!(metadata.unsigned("epsilon").map_err(|error| error.kind()), Err(ErrorKind::CorruptFile));
+    assert_eq!(
+        metadata.unsigned("epsilon").map_err(|error| error.kind()),
+        Err(ErrorKind::CorruptFile)
+    );
     assert_eq!(metadata.integers("types"), Ok(Some(&[1, 3][..])));
     let tokens = metadata.strings("tokens").expect("strings").expect("there");
     assert_eq!(tokens.iter().collect::<Vec<_>>(), [&b"a"[..], b"\xff"]);
     let weights = file.tensor("weights").expect("there");
-    assert_eq!((weights.shape.dims(), weights.dtype, weights.bytes), (&[3, 64][..], DType::Q8_0, 204));
+    assert_eq!(
+        (weights.shape.dims(), weights.dtype, weights.bytes),
+        (&[3, 64][..], DType::Q8_0, 204)
+    );
     assert_eq!(file.data_start % 32, 0);
 }
 
@@ -128,9 +150,8 @@ fn a_file_that_ends_early_is_refused_wherever_it_ends() {
     }
 }
 
-#[test]
-fn what_cannot_be_is_refused() {
-    let corrupt = [
+fn wrong_values() -> Vec<(&'static str, Writer)> {
+    vec![
         ("another magic", {
             let mut writer = sound();
             writer.header[0] = b'X';
@@ -139,17 +160,34 @@ fn what_cannot_be_is_refused() {
         ("a key twice", sound().key("epsilon", 6, &[0; 4])),
         ("a tensor twice", sound().info("norm", &[5], 0, 256).data(300)),
         ("a value of unknown type", Writer::new().key("k", 13, &[0; 8])),
-        ("an array of unknown type", Writer::new().key("k", 9, &[&77u32.to_le_bytes()[..], &[0; 8]].concat())),
-        ("an array of arrays", Writer::new().key("k", 9, &[&9u32.to_le_bytes()[..], &[0; 12]].concat())),
+        (
+            "an array of unknown type",
+            Writer::new().key("k", 9, &[&77u32.to_le_bytes()[..], &[0; 8]].concat()),
+        ),
+        (
+            "an array of arrays",
+            Writer::new().key("k", 9, &[&9u32.to_le_bytes()[..], &[0; 12]].concat()),
+        ),
         (
             "an array longer than the file",
-            Writer::new().key("k", 9, &[&4u32.to_le_bytes()[..], &(1u64 << 63).to_le_bytes()].concat()),
+            Writer::new().key(
+                "k",
+                9,
+                &[&4u32.to_le_bytes()[..], &(1u64 << 63).to_le_bytes()].concat(),
+            ),
         ),
         (
             "strings longer than the file",
-            Writer::new().key("k", 9, &[&8u32.to_le_bytes()[..], &(1u64 << 40).to_le_bytes()].concat()),
+            Writer::new().key(
+                "k",
+                9,
+                &[&8u32.to_le_bytes()[..], &(1u64 << 40).to_le_bytes()].concat(),
+            ),
         ),
-        ("a string longer than the file", Writer::new().key("k", 8, &1000u64.to_le_bytes())),
+        (
+            "a string longer than the file",
+            Writer::new().key("k", 8, &1000u64.to_le_bytes()),
+        ),
         ("a boolean of 2", Writer::new().key("k", 7, &[2])),
         ("a key that is not UTF-8", {
             let mut writer = Writer::new();
@@ -157,27 +195,78 @@ fn what_cannot_be_is_refused() {
             writer.entries = [string(b"\xff"), vec![0; 8]].concat();
             writer
         }),
+    ]
+}
+
+fn wrong_tensors() -> Vec<(&'static str, Writer)> {
+    vec![
         ("no dimensions", Writer::new().info("t", &[], 0, 0).data(64)),
         ("five dimensions", Writer::new().info("t", &[1; 5], 0, 0).data(64)),
-        ("a dimension of 0", Writer::new().info("t", &[4, 0], 0, 0).data(64)),
-        ("dimensions whose product wraps", Writer::new().info("t", &[1 << 33, 1 << 33], 0, 0).data(64)),
-        ("bytes that wrap", Writer::new().info("t", &[1 << 62], 0, 0).data(64)),
-        ("a row of half a block", Writer::new().info("t", &[48, 2], 8, 0).data(256)),
-        ("a type without a name", Writer::new().info("t", &[4], 1000, 0).data(64)),
-        ("a tensor larger than the file", Writer::new().info("t", &[1 << 20], 0, 0).data(64)),
-        ("a tensor beyond the file", Writer::new().info("t", &[4], 0, 1 << 40).data(64)),
-        ("a tensor whose end wraps", Writer::new().info("t", &[4], 0, u64::MAX - 31).data(64)),
-        ("a tensor that is not aligned", Writer::new().info("t", &[4], 0, 4).data(64)),
+        (
+            "a dimension of 0",
+            Writer::new().info("t", &[4, 0], 0, 0).data(64),
+        ),
+        (
+            "dimensions whose product wraps",
+            Writer::new().info("t", &[1 << 33, 1 << 33], 0, 0).data(64),
+        ),
+        (
+            "bytes that wrap",
+            Writer::new().info("t", &[1 << 62], 0, 0).data(64),
+        ),
+        (
+            "a row of half a block",
+            Writer::new().info("t", &[48, 2], 8, 0).data(256),
+        ),
+        (
+            "a type without a name",
+            Writer::new().info("t", &[4], 1000, 0).data(64),
+        ),
+        (
+            "a tensor larger than the file",
+            Writer::new().info("t", &[1 << 20], 0, 0).data(64),
+        ),
+        (
+            "a tensor beyond the file",
+            Writer::new().info("t", &[4], 0, 1 << 40).data(64),
+        ),
+        (
+            "a tensor whose end wraps",
+            Writer::new().info("t", &[4], 0, u64::MAX - 31).data(64),
+        ),
+        (
+            "a tensor that is not aligned",
+            Writer::new().info("t", &[4], 0, 4).data(64),
+        ),
         (
             "tensors that overlap",
-            Writer::new().info("a", &[16], 0, 0).info("b", &[16], 0, 32).data(96),
+            Writer::new()
+                .info("a", &[16], 0, 0)
+                .info("b", &[16], 0, 32)
+                .data(96),
         ),
-        ("an alignment of 0", Writer::new().key("general.alignment", 4, &0u32.to_le_bytes())),
-        ("an alignment of 48", Writer::new().key("general.alignment", 4, &48u32.to_le_bytes())),
-        ("an alignment of 2^30", Writer::new().key("general.alignment", 4, &(1u32 << 30).to_le_bytes())),
-        ("an alignment that is a text", Writer::new().key("general.alignment", 8, &string(b"32"))),
-    ];
-    for (what, writer) in corrupt {
+        (
+            "an alignment of 0",
+            Writer::new().key("general.alignment", 4, &0u32.to_le_bytes()),
+        ),
+        (
+            "an alignment of 48",
+            Writer::new().key("general.alignment", 4, &48u32.to_le_bytes()),
+        ),
+        (
+            "an alignment of 2^30",
+            Writer::new().key("general.alignment", 4, &(1u32 << 30).to_le_bytes()),
+        ),
+        (
+            "an alignment that is a text",
+            Writer::new().key("general.alignment", 8, &string(b"32")),
+        ),
+    ]
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    for (what, writer) in wrong_values().into_iter().chain(wrong_tensors()) {
         assert_eq!(writer.kind(), ErrorKind::CorruptFile, "{what}");
     }
 }
