@@ -3,6 +3,16 @@
 //! Not for secrets. Algorithm: xoshiro256++ (D. Blackman and S. Vigna, "Scrambled linear pseudorandom number
 //! generators", 2021), its state filled by splitmix64.
 
+/// By how much the state of splitmix64 grows from one number to the next.
+pub(crate) const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The output function of splitmix64 (S. Vigna, in the public domain): a number of which every bit depends on all bits of `state`.
+pub(crate) const fn mixed(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// A stream of random numbers that its seed determines.
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -15,11 +25,8 @@ impl Random {
         let mut state = [0; 4];
         let mut weyl = seed;
         for word in &mut state {
-            weyl = weyl.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = weyl;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *word = mixed ^ (mixed >> 31);
+            weyl = weyl.wrapping_add(WEYL);
+            *word = mixed(weyl);
         }
         Self { state }
     }

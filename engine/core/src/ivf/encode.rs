@@ -53,9 +53,7 @@ impl RowEncoder {
         list: u32,
         centroid: &[f32],
     ) -> Result<EncodedRow<'_>> {
-        self.code.clear();
-        self.filter.clear();
-        self.factors.clear();
+        self.clear();
         if self.runs.norm_sq {
             self.factors.push(distance::norm_squared(vector));
         }
@@ -77,13 +75,7 @@ impl RowEncoder {
                 quantize::encode(Element::F32, vector, &mut self.code)?;
             }
         }
-        debug_assert_eq!(self.factors.len(), self.runs.count());
-        Ok(EncodedRow {
-            tid,
-            factors: &self.factors,
-            filter: &self.filter,
-            code: &self.code,
-        })
+        Ok(self.row(tid))
     }
 
     /// Encodes `vector`, whose heap row is `tid`, whatever its list is.
@@ -91,18 +83,28 @@ impl RowEncoder {
     /// # Errors
     /// `OutOfMemory`.
     pub fn encode_sparse(&mut self, tid: Tid, vector: Sparse<'_>) -> Result<EncodedRow<'_>> {
+        self.clear();
+        let factors = sketch::encode(vector, &mut self.code)?;
+        self.factors.extend(factors.runs());
+        Ok(self.row(tid))
+    }
+
+    /// Forgets the last row.
+    fn clear(&mut self) {
         self.code.clear();
         self.filter.clear();
         self.factors.clear();
-        let factors = sketch::encode(vector, &mut self.code)?;
-        self.factors.extend(factors.runs());
+    }
+
+    /// The row that was encoded.
+    fn row(&self, tid: Tid) -> EncodedRow<'_> {
         debug_assert_eq!(self.factors.len(), self.runs.count());
-        Ok(EncodedRow {
+        EncodedRow {
             tid,
             factors: &self.factors,
             filter: &self.filter,
             code: &self.code,
-        })
+        }
     }
 
     fn encode_int8(&mut self, vector: &[f32]) -> Result<()> {

@@ -12,7 +12,9 @@
 //!
 //! Must not know pages. Hashes are the same on every machine and in every version: indexes hold what they gave.
 
+use super::rounded_up;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::{WEYL, mixed};
 use crate::sparse::{Sparse, distance};
 
 pub mod query;
@@ -157,23 +159,9 @@ fn places(dims: usize, index: i32, value: f32) -> [usize; 2] {
     [place(hash), place(hash >> 32)]
 }
 
-/// The output function of splitmix64 (S. Vigna, in the public domain).
+/// A number that `key` determines, another one for each `seed`.
 fn mix(seed: u64, key: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// The smallest f32 that is not below `value`, which is not negative.
-fn rounded_up(value: f64) -> f32 {
-    #[expect(clippy::cast_possible_truncation, reason = "corrected upwards")]
-    let rounded = value as f32;
-    if f64::from(rounded) < value {
-        rounded.next_up()
-    } else {
-        rounded
-    }
+    mixed(seed.wrapping_add(key.wrapping_mul(WEYL)))
 }
 
 /// The largest f32 that is not above `value`, which is not negative.

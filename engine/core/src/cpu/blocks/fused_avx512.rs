@@ -1,4 +1,5 @@
 //! A row of the common types with one token, without unpacking it to memory first: what a token at a time spends its time on.
+
 use std::arch::x86_64::*;
 
 use super::TokenRow;
