@@ -23,23 +23,17 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             ),
         ));
     }
-    match (dtype, dtype.block_type()) {
-        (DType::F32, _) => decode_each(bytes, out, f32::from_le_bytes),
-        (DType::F16, _) => decode_each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        (DType::BF16, _) => decode_each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        (_, Some(of_type)) => {
+    match dtype {
+        DType::F32 => decode_each(bytes, out, f32::from_le_bytes),
+        DType::F16 => decode_each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        DType::BF16 => decode_each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        DType::Blocks(of_type) => {
             let mut numbers = Numbers::with_room(of_type.elements())?;
             let blocks = bytes.chunks_exact(of_type.bytes());
             for (block, out) in blocks.zip(out.chunks_exact_mut(of_type.elements())) {
                 kernels().unpack_blocks(of_type, block, &mut numbers);
                 numbers.values(out);
             }
-        }
-        (_, None) => {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                format!("{} has no blocks", dtype.name()),
-            ));
         }
     }
     Ok(())

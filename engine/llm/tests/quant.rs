@@ -1,5 +1,6 @@
 //! Quantised blocks stand for what the reference library says (`data/record_blocks.py`).
 
+use vectorgpu_core::blocks::BlockType;
 use vectorgpu_llm::quant::decode;
 use vectorgpu_llm::tensor::DType;
 
@@ -25,10 +26,7 @@ fn blocks_stand_for_what_the_reference_library_says() {
         let [name, block, elements] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("three fields: {line}");
         };
-        let dtype = DType::ALL
-            .into_iter()
-            .find(|dtype| dtype.name() == name)
-            .expect("a type");
+        let dtype = DType::all().find(|dtype| dtype.name() == name).expect("a type");
         let expected: Vec<f32> = bytes(elements)
             .as_chunks::<4>()
             .0
@@ -47,14 +45,14 @@ fn blocks_stand_for_what_the_reference_library_says() {
         seen.push(dtype);
     }
     seen.dedup();
-    let quantised = DType::ALL.into_iter().filter(|dtype| dtype.block_elements() > 1);
+    let quantised = DType::all().filter(|dtype| dtype.block_elements() > 1);
     assert_eq!(seen, quantised.collect::<Vec<_>>(), "every type was seen");
 }
 
 #[test]
 fn numbers_of_other_lengths_are_refused() {
     let mut out = [0.0; 32];
-    assert!(decode(DType::Q8_0, &[0; 33], &mut out).is_err());
+    assert!(decode(DType::Blocks(BlockType::Q8_0), &[0; 33], &mut out).is_err());
     assert!(decode(DType::F32, &[0; 127], &mut out).is_err());
     decode(DType::BF16, &[0x80, 0x3f].repeat(32), &mut out).expect("32 elements");
     assert_eq!(out, [1.0; 32]);

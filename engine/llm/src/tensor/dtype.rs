@@ -14,26 +14,8 @@ pub enum DType {
     F16,
     /// The upper half of a binary32.
     BF16,
-    /// Blocks of 32 of 4 bits with a scale.
-    Q4_0,
-    /// Blocks of 32 of 4 bits with a scale and a minimum.
-    Q4_1,
-    /// Blocks of 32 of 5 bits with a scale.
-    Q5_0,
-    /// Blocks of 32 of 5 bits with a scale and a minimum.
-    Q5_1,
-    /// Blocks of 32 of 8 bits with a scale.
-    Q8_0,
-    /// Blocks of 256 of 2 bits; 16 scales and minima.
-    Q2K,
-    /// Blocks of 256 of 3 bits; 16 scales.
-    Q3K,
-    /// Blocks of 256 of 4 bits; 8 scales and minima.
-    Q4K,
-    /// Blocks of 256 of 5 bits; 8 scales and minima.
-    Q5K,
-    /// Blocks of 256 of 6 bits; 16 scales.
-    Q6K,
+    /// Quantised, in blocks.
+    Blocks(BlockType),
 }
 
 /// Types that files may have and this release does not read, by their number.
@@ -83,37 +65,26 @@ impl UnknownType {
 
 impl DType {
     /// Every type.
-    pub const ALL: [Self; 13] = [
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Q8_0,
-        Self::Q2K,
-        Self::Q3K,
-        Self::Q4K,
-        Self::Q5K,
-        Self::Q6K,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let blocks = BlockType::ALL.into_iter().map(Self::Blocks);
+        [Self::F32, Self::F16, Self::BF16].into_iter().chain(blocks)
+    }
 
     /// The number that a GGUF file has for it.
     pub const fn gguf_number(self) -> u32 {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q4_1 => 3,
-            Self::Q5_0 => 6,
-            Self::Q5_1 => 7,
-            Self::Q8_0 => 8,
-            Self::Q2K => 10,
-            Self::Q3K => 11,
-            Self::Q4K => 12,
-            Self::Q5K => 13,
-            Self::Q6K => 14,
+            Self::Blocks(BlockType::Q4_0) => 2,
+            Self::Blocks(BlockType::Q4_1) => 3,
+            Self::Blocks(BlockType::Q5_0) => 6,
+            Self::Blocks(BlockType::Q5_1) => 7,
+            Self::Blocks(BlockType::Q8_0) => 8,
+            Self::Blocks(BlockType::Q2K) => 10,
+            Self::Blocks(BlockType::Q3K) => 11,
+            Self::Blocks(BlockType::Q4K) => 12,
+            Self::Blocks(BlockType::Q5K) => 13,
+            Self::Blocks(BlockType::Q6K) => 14,
             Self::BF16 => 30,
         }
     }
@@ -123,7 +94,7 @@ impl DType {
     /// # Errors
     /// The number of a type that is not read.
     pub fn from_gguf_number(number: u32) -> std::result::Result<Self, UnknownType> {
-        let found = Self::ALL.into_iter().find(|dtype| dtype.gguf_number() == number);
+        let found = Self::all().find(|dtype| dtype.gguf_number() == number);
         found.ok_or(UnknownType(number))
     }
 
@@ -133,50 +104,32 @@ impl DType {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::BF16 => "BF16",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-            Self::Q5_0 => "Q5_0",
-            Self::Q5_1 => "Q5_1",
-            Self::Q8_0 => "Q8_0",
-            Self::Q2K => "Q2_K",
-            Self::Q3K => "Q3_K",
-            Self::Q4K => "Q4_K",
-            Self::Q5K => "Q5_K",
-            Self::Q6K => "Q6_K",
+            Self::Blocks(of_type) => of_type.name(),
         }
     }
 
     /// How its blocks are unpacked; `None` where elements are numbers of their own.
     pub const fn block_type(self) -> Option<BlockType> {
-        Some(match self {
-            Self::F32 | Self::F16 | Self::BF16 => return None,
-            Self::Q4_0 => BlockType::Q4_0,
-            Self::Q4_1 => BlockType::Q4_1,
-            Self::Q5_0 => BlockType::Q5_0,
-            Self::Q5_1 => BlockType::Q5_1,
-            Self::Q8_0 => BlockType::Q8_0,
-            Self::Q2K => BlockType::Q2K,
-            Self::Q3K => BlockType::Q3K,
-            Self::Q4K => BlockType::Q4K,
-            Self::Q5K => BlockType::Q5K,
-            Self::Q6K => BlockType::Q6K,
-        })
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => None,
+            Self::Blocks(of_type) => Some(of_type),
+        }
     }
 
     /// Elements of a block.
     pub const fn block_elements(self) -> usize {
-        match self.block_type() {
-            Some(of_type) => of_type.elements(),
-            None => 1,
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Blocks(of_type) => of_type.elements(),
         }
     }
 
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
-        match (self, self.block_type()) {
-            (_, Some(of_type)) => of_type.bytes(),
-            (Self::F32, None) => 4,
-            (_, None) => 2,
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Blocks(of_type) => of_type.bytes(),
         }
     }
 
@@ -207,7 +160,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_one_type_each() {
-        for dtype in DType::ALL {
+        for dtype in DType::all() {
             assert_eq!(DType::from_gguf_number(dtype.gguf_number()), Ok(dtype));
             assert_eq!(UnknownType(dtype.gguf_number()).name(), None);
         }
@@ -220,9 +173,9 @@ mod tests {
 
     #[test]
     fn rows_are_whole_blocks() {
-        assert_eq!(DType::Q4K.bytes(512), Ok(288));
+        assert_eq!(DType::Blocks(BlockType::Q4K).bytes(512), Ok(288));
         assert_eq!(DType::F16.bytes(3), Ok(6));
-        assert!(DType::Q8_0.bytes(48).is_err());
+        assert!(DType::Blocks(BlockType::Q8_0).bytes(48).is_err());
         assert!(DType::F32.bytes(usize::MAX).is_err());
     }
 }

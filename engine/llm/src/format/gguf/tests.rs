@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use vectorgpu_core::ErrorKind;
+use vectorgpu_core::blocks::BlockType;
 
 use super::*;
 use crate::tensor::DType;
@@ -110,7 +111,12 @@ fn sound() -> Writer {
             ]
             .concat(),
         )
-        .info("weights", &[64, 3], DType::Q8_0.gguf_number(), 0)
+        .info(
+            "weights",
+            &[64, 3],
+            DType::Blocks(BlockType::Q8_0).gguf_number(),
+            0,
+        )
         .info("norm", &[5], DType::F32.gguf_number(), 224)
         .data(244)
 }
@@ -136,7 +142,7 @@ fn a_sound_file_is_read() {
     let weights = file.tensor("weights").expect("there");
     assert_eq!(
         (weights.shape.dims(), weights.dtype, weights.bytes),
-        (&[3, 64][..], DType::Q8_0, 204)
+        (&[3, 64][..], DType::Blocks(BlockType::Q8_0), 204)
     );
     assert_eq!(file.data_start % 32, 0);
 }
