@@ -3,8 +3,10 @@
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use vectorgpu_llm::decoder::{Decoder, OnCpu};
 use vectorgpu_llm::format::ModelFile;
 use vectorgpu_llm::generate::{GenerateOptions, Generation};
 use vectorgpu_llm::model::llama::Llama;
@@ -30,15 +32,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_tokens: count.parse()?,
         ..GenerateOptions::default()
     };
-    let mut generation = Generation::begin(&model, &tokenizer, prompt, options)?;
+    let most = prompt_tokens + options.max_tokens;
+    let mut decoder = OnCpu::new(Arc::new(model), Arc::new(threads), most, most)?;
+    let mut generation = Generation::new(1);
+    generation.add(prompt, &options, decoder.context())?;
     let (started, mut first, mut written) = (Instant::now(), None, String::new());
-    while let Some(text) = generation.step(&threads, &mut || true)? {
-        first.get_or_insert_with(|| started.elapsed());
-        written.push_str(&text);
+    let mut count = 0usize;
+    while !generation.is_done() {
+        for piece in generation.step(&mut decoder, &tokenizer, &mut || true)? {
+            first.get_or_insert_with(|| started.elapsed());
+            written.push_str(&piece.text);
+            count += 1;
+        }
     }
     let first = first.unwrap_or_default();
     println!("{written}");
-    let after = generation.written().saturating_sub(1) as f64;
+    let after = count.saturating_sub(1) as f64;
     println!(
         "{prompt_tokens} tokens read in {first:.3?}, {:.1}/s; {:.1}/s written",
         prompt_tokens as f64 / first.as_secs_f64(),

@@ -4,10 +4,13 @@
 
 use std::io::{Read, stdin};
 use std::path::Path;
+use std::sync::Arc;
 
-use vectorgpu_llm::cache::{BlockTable, KvCache};
+use vectorgpu_llm::batch::{Part, Wants};
+use vectorgpu_llm::cache::BlockTable;
+use vectorgpu_llm::decoder::{Decoder, OnCpu};
 use vectorgpu_llm::format::ModelFile;
-use vectorgpu_llm::model::llama::{Llama, Pass};
+use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 
@@ -24,15 +27,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     stdin().read_to_string(&mut text)?;
     tokenizer.encode(&text, Trust::User, &mut tokens)?;
     println!("{tokens:?}");
-    let blocks = u32::try_from(tokens.len())? / 16 + 2;
-    let mut cache = KvCache::new(model.cache_shape(), blocks)?;
+    let mut decoder = OnCpu::new(Arc::new(model), Arc::new(threads), tokens.len(), tokens.len())?;
     let (mut table, mut logits) = (BlockTable::default(), Vec::new());
     for chunk in tokens.chunks(CHUNK) {
-        threads.run(&mut || true, |team| {
-            let cache = &mut cache;
-            model.forward(chunk, &mut table, &mut Pass { cache, team }, &mut logits, true)
-        })?;
-        for logits in logits.chunks_exact(model.vocabulary()) {
+        decoder.pool().reserve(&mut table, chunk.len())?;
+        let part = Part {
+            tokens: chunk,
+            table: &table,
+            wants: Wants::Every,
+        };
+        decoder.forward(&[part], &mut || true, &mut logits)?;
+        table.advance(chunk.len());
+        for logits in logits.chunks_exact(decoder.vocabulary()) {
             let mut best = [(f32::NEG_INFINITY, 0u32); 2];
             for (token, logit) in (0..).zip(logits) {
                 if *logit > best[0].0 {

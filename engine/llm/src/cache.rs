@@ -1,7 +1,8 @@
 //! Keys and values of the tokens so far, in blocks.
 //!
 //! A block holds [`BLOCK_TOKENS`] positions of one sequence: for each layer and each head of keys, `[position, head]` f16, and the same for
-//! values. A sequence names its blocks in order (its block table), so they may lie anywhere, and may come and go.
+//! values. A sequence names its blocks in order (its block table), so they may lie anywhere, and may come and go. Which are free is
+//! bookkeeping (`BlockPool`), which does not know in whose memory they lie.
 
 use half::f16;
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -32,12 +33,17 @@ impl CacheShape {
     }
 }
 
-/// Blocks, and which are free.
+/// Which blocks are free, wherever they lie.
+#[derive(Debug)]
+pub struct BlockPool {
+    free: Vec<u32>,
+}
+
+/// Blocks in the host's memory.
 #[derive(Debug)]
 pub struct KvCache {
     shape: CacheShape,
     numbers: Vec<f16>,
-    free: Vec<u32>,
 }
 
 /// The blocks of a sequence.
@@ -48,6 +54,11 @@ pub struct BlockTable {
 }
 
 impl BlockTable {
+    /// The blocks, in the order of the positions that they hold.
+    pub fn blocks(&self) -> &[u32] {
+        &self.blocks
+    }
+
     /// Positions that are written.
     pub fn tokens(&self) -> usize {
         self.tokens
@@ -59,23 +70,17 @@ impl BlockTable {
     }
 }
 
-impl KvCache {
+impl BlockPool {
     /// `blocks` free blocks.
-    ///
-    /// # Errors
-    /// `OutOfMemory`.
-    pub fn new(shape: CacheShape, blocks: u32) -> Result<Self> {
-        let mut numbers = Vec::new();
-        let wanted = shape.block().saturating_mul(blocks as usize);
-        numbers.try_reserve_exact(wanted).map_err(|error| {
-            Error::new(ErrorKind::OutOfMemory, "no memory for keys and values").with_detail(error.to_string())
-        })?;
-        numbers.resize(wanted, f16::ZERO);
-        Ok(Self {
-            shape,
-            numbers,
+    pub fn new(blocks: u32) -> Self {
+        Self {
             free: (0..blocks).rev().collect(),
-        })
+        }
+    }
+
+    /// Blocks that are free.
+    pub fn free(&self) -> usize {
+        self.free.len()
     }
 
     /// Gives `table` room for `tokens` more positions.
@@ -102,6 +107,20 @@ impl KvCache {
     /// Takes the blocks of `table` back.
     pub fn release(&mut self, table: BlockTable) {
         self.free.extend(table.blocks);
+    }
+}
+
+impl KvCache {
+    /// `blocks` blocks.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(shape: CacheShape, blocks: u32) -> Result<Self> {
+        let wanted = shape.block().saturating_mul(blocks as usize);
+        // Zeroed by the system, so memory that no text needs is never touched.
+        let numbers = bytemuck::allocation::try_zeroed_vec(wanted)
+            .map_err(|()| Error::new(ErrorKind::OutOfMemory, "no memory for keys and values"))?;
+        Ok(Self { shape, numbers })
     }
 
     /// Writes keys and values, `[heads, head]` each, of `position` in `layer`.

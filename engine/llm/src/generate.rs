@@ -1,20 +1,22 @@
-//! One text after the other: prompt in, text out, a token a step.
+//! Texts that are written side by side: prompts in, text out, a token a step for each.
 //!
-//! Must not know where a model's file is, nor who asks. Invariant: a generation that ends, however it ends, gives its blocks of the
-//! cache back when it is dropped with its cache.
+//! Bookkeeping only: who is written now, who waits for room in the cache, and what of each is read next. Must not know where a model's
+//! file is, on what it is computed, nor who asks. A text begins when the cache has room for all of it, so none is stopped for others.
+//! Invariant: what texts took of the cache is with them until `release`, or until each has ended.
+
+mod text;
+
+use std::collections::VecDeque;
 
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use crate::cache::{BLOCK_TOKENS, BlockTable, KvCache};
-use crate::model::llama::{Llama, Pass};
-use crate::sample::{Sampler, SamplingOptions};
-use crate::stream::TextStream;
-use crate::threads::Threads;
+use crate::batch::{Part, Wants};
+use crate::cache::{BLOCK_TOKENS, BlockPool};
+use crate::decoder::Decoder;
+use crate::sample::{Chosen, SamplingOptions};
 use crate::tokenizer::Tokenizer;
-
-/// Tokens of a prompt that are read at once: few enough for a request to stop to be heard soon.
-const PROMPT_TOKENS: usize = 64;
+use text::Text;
 
 /// What is wanted.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,10 @@ pub struct GenerateOptions {
     pub max_tokens: usize,
     /// The text ends before the first of these.
     pub stop: Vec<String>,
+    /// It ends with any of these tokens, which add nothing to it.
+    pub stop_tokens: Vec<u32>,
+    /// It does not end where the model would end it.
+    pub ignore_end: bool,
     /// How tokens are chosen.
     pub sampling: SamplingOptions,
 }
@@ -30,113 +36,153 @@ pub struct GenerateOptions {
 /// Why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// The model ended it, or a stop string came.
+    /// The model ended it, or a stop string or stop token came.
     Stop,
     /// It has as many tokens as were wanted.
     Length,
 }
 
-/// A text that is being written.
+/// What a step wrote of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The number of the text, in the order in which they were added.
+    pub of_text: usize,
+    /// What can go out; often nothing.
+    pub text: String,
+    /// The token.
+    pub chosen: Chosen,
+    /// Why it was the last one, if it was.
+    pub finish: Option<Finish>,
+}
+
+/// Texts that are being written.
 #[derive(Debug)]
-pub struct Generation<'m> {
-    model: &'m Llama,
-    tokenizer: &'m Tokenizer,
-    cache: KvCache,
-    table: BlockTable,
-    sampler: Sampler,
-    stream: TextStream,
-    /// Tokens to be read: first the prompt, then the last one written.
-    unread: Vec<u32>,
-    written: usize,
-    max_tokens: usize,
-    finish: Option<Finish>,
+pub struct Generation {
+    at_once: usize,
+    added: usize,
+    waiting: VecDeque<Text>,
+    running: Vec<Text>,
     logits: Vec<f32>,
 }
 
-impl<'m> Generation<'m> {
-    /// A text that follows the tokens `prompt`.
+impl Generation {
+    /// No text yet; `at_once` of those to come are written side by side, at most.
+    pub fn new(at_once: usize) -> Self {
+        Self {
+            at_once: at_once.max(1),
+            added: 0,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// Adds a text that follows the tokens `prompt`. One of no tokens has ended at once, without a piece.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty prompt or sampling options that mean nothing, `LimitExceeded` when prompt and text are longer than
-    /// the model's context, `OutOfMemory`.
-    pub fn begin(
-        model: &'m Llama,
-        tokenizer: &'m Tokenizer,
-        prompt: Vec<u32>,
-        options: GenerateOptions,
-    ) -> Result<Self> {
-        if prompt.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
+    /// `context`, the decoder's.
+    pub fn add(&mut self, prompt: Vec<u32>, options: &GenerateOptions, context: usize) -> Result<()> {
+        let text = Text::new(self.added, prompt, options, context)?;
+        self.added += 1;
+        if text.finish.is_none() {
+            self.waiting.push_back(text);
         }
-        let context = model.parameters().context;
-        let wanted = prompt.len().saturating_add(options.max_tokens);
-        if wanted > context {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!(
-                    "{} tokens of prompt and {} of text are more than the model's context of {context}",
-                    prompt.len(),
-                    options.max_tokens
-                ),
-            )
-            .with_hint("Shorten the prompt, or ask for fewer tokens."));
-        }
-        let blocks = u32::try_from(wanted.div_ceil(BLOCK_TOKENS)).unwrap_or(u32::MAX);
-        Ok(Self {
-            sampler: Sampler::new(options.sampling, &prompt)?,
-            cache: KvCache::new(model.cache_shape(), blocks)?,
-            table: BlockTable::default(),
-            stream: TextStream::new(options.stop.iter().map(String::as_str)),
-            unread: prompt,
-            written: 0,
-            max_tokens: options.max_tokens,
-            finish: (options.max_tokens == 0).then_some(Finish::Length),
-            logits: Vec::new(),
-            model,
-            tokenizer,
-        })
+        Ok(())
     }
 
-    /// Writes one more token; the text that can go out, often none. `None` when the text has ended.
+    /// Whether all texts have ended.
+    pub fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Reads a part of the prompts, and writes one more token of each text whose prompt is read. Nothing when all have ended.
     ///
     /// # Errors
-    /// `Cancelled`; what the model reports.
-    pub fn step(&mut self, threads: &Threads, keep_waiting: &mut KeepWaiting<'_>) -> Result<Option<String>> {
-        if self.finish.is_some() {
-            return Ok(None);
+    /// `LimitExceeded` when not even one text has room in the cache; `Cancelled`, what the decoder reports: texts are as they were.
+    pub fn step(
+        &mut self,
+        decoder: &mut dyn Decoder,
+        tokenizer: &Tokenizer,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<Vec<Piece>> {
+        self.admit(decoder.pool())?;
+        let counts = shares(&self.running, decoder.rows_at_once());
+        let taken = || self.running.iter().zip(&counts).filter(|(_, count)| **count > 0);
+        let parts = taken().map(|(text, count)| Part {
+            tokens: &text.unread[..*count],
+            table: &text.table,
+            wants: if *count == text.unread.len() {
+                Wants::Last
+            } else {
+                Wants::Nothing
+            },
+        });
+        let parts: Vec<Part<'_>> = parts.collect();
+        if parts.is_empty() {
+            return Ok(Vec::new());
         }
-        let unread = std::mem::take(&mut self.unread);
-        let (model, cache, table, logits) = (self.model, &mut self.cache, &mut self.table, &mut self.logits);
-        threads.run(keep_waiting, |team| {
-            let mut pass = Pass { cache, team };
-            unread
-                .chunks(PROMPT_TOKENS)
-                .try_for_each(|tokens| model.forward(tokens, table, &mut pass, logits, false))
-        })?;
-        let chosen = self.sampler.choose(&self.logits)?;
-        self.written += 1;
-        if self.tokenizer.ends_text(chosen.token) {
-            self.finish = Some(Finish::Stop);
-            return Ok(Some(self.stream.finish()));
+        decoder.forward(&parts, keep_waiting, &mut self.logits)?;
+        let mut logits = self.logits.chunks_exact(decoder.vocabulary());
+        let mut pieces = Vec::new();
+        for (text, count) in self.running.iter_mut().zip(counts) {
+            text.has_read(count);
+            if count > 0 && text.unread.is_empty() {
+                let logits = logits.next().ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Internal,
+                        "the decoder gave fewer logits than were wanted",
+                    )
+                })?;
+                pieces.push(text.write(logits, tokenizer)?);
+            }
         }
-        let mut text = self.stream.push(self.tokenizer.bytes(chosen.token));
-        if self.stream.is_stopped() {
-            self.finish = Some(Finish::Stop);
-        } else if self.written == self.max_tokens {
-            self.finish = Some(Finish::Length);
-            text.push_str(&self.stream.finish());
-        }
-        self.unread.push(chosen.token);
-        Ok(Some(text))
+        let ended = self.running.extract_if(.., |text| text.finish.is_some());
+        ended.for_each(|text| decoder.pool().release(text.table));
+        Ok(pieces)
     }
 
-    /// Why the text ended, once it has.
-    pub fn finish(&self) -> Option<Finish> {
-        self.finish
+    /// Gives back what unfinished texts hold of the cache, and forgets them.
+    pub fn release(&mut self, pool: &mut BlockPool) {
+        self.waiting.clear();
+        self.running.drain(..).for_each(|text| pool.release(text.table));
     }
 
-    /// Tokens that were written, a last one that ends the text included.
-    pub fn written(&self) -> usize {
-        self.written
+    /// Begins texts for which there is room, in their order.
+    fn admit(&mut self, pool: &mut BlockPool) -> Result<()> {
+        while self.running.len() < self.at_once
+            && let Some(mut text) = self.waiting.pop_front()
+        {
+            let has_room = text.most.div_ceil(BLOCK_TOKENS) <= pool.free();
+            if !has_room && !self.running.is_empty() {
+                self.waiting.push_front(text);
+                break;
+            }
+            if let Err(error) = pool.reserve(&mut text.table, text.most) {
+                self.waiting.push_front(text);
+                return Err(error);
+            }
+            self.running.push(text);
+        }
+        Ok(())
     }
 }
+
+/// How many unread tokens of each text the next pass reads: one of each that is being written, and of prompts what fits in `rows`, those
+/// first that came first; one at least.
+fn shares(texts: &[Text], rows: usize) -> Vec<usize> {
+    let writing = texts.iter().filter(|text| text.unread.len() == 1).count();
+    let mut left = rows.saturating_sub(writing).max(1);
+    let share = |text: &Text| match text.unread.len() {
+        1 => 1,
+        unread => {
+            let share = unread.min(left);
+            left -= share;
+            share
+        }
+    };
+    texts.iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! Must not know PostgreSQL, nor wgpu but through `vectorgpu-compute`. Everything a file says is checked before it is used: a
 //! damaged or hostile one gives an error.
 
+pub mod batch;
 pub mod cache;
+pub mod decoder;
 pub mod format;
 pub mod generate;
 pub mod linear;

@@ -7,7 +7,8 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::Parameters;
 use super::rope::{Pairs, Rope};
-use crate::cache::{BLOCK_TOKENS, BlockTable, CacheShape, KvCache};
+use crate::batch::{self, Part, RowPlace};
+use crate::cache::{BLOCK_TOKENS, CacheShape, KvCache};
 use crate::format::ModelFile;
 use crate::linear::{Linear, check_shape};
 use crate::quant;
@@ -36,6 +37,13 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
+}
+
+/// The rows of a pass.
+#[derive(Debug, Clone, Copy)]
+struct Rows<'a> {
+    parts: &'a [Part<'a>],
+    places: &'a [RowPlace],
 }
 
 /// What a forward pass may use.
@@ -104,39 +112,46 @@ impl Llama {
         }
     }
 
-    /// Reads `tokens`, which follow those of `table`, and writes to `logits`, `[tokens, vocabulary]` or the last one only, how likely
-    /// each next token is.
+    /// Reads the tokens of `parts`, each of which follow those of its table, and writes to `logits`, `[rows, vocabulary]`, how likely each
+    /// next token is, for those rows that are wanted, in their order. Tables have room for the tokens; they are the caller's to advance,
+    /// when this has succeeded.
     ///
     /// # Errors
-    /// `InvalidArgument` for a token that is none, `LimitExceeded` when the cache is full, `Cancelled`.
-    pub fn forward(
-        &self,
-        tokens: &[u32],
-        table: &mut BlockTable,
-        pass: &mut Pass<'_>,
-        logits: &mut Vec<f32>,
-        every_token: bool,
-    ) -> Result<()> {
-        pass.cache.reserve(table, tokens.len())?;
+    /// `InvalidArgument` for a token that is none, `Cancelled`.
+    ///
+    /// # Panics
+    /// When a table has no room.
+    pub fn forward(&self, parts: &[Part<'_>], pass: &mut Pass<'_>, logits: &mut Vec<f32>) -> Result<()> {
         let width = self.parameters.width;
-        let mut x = self.embed(tokens)?;
+        let places = batch::row_places(parts);
+        let mut x = self.embed(parts)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            self.layer(layer, number, &mut x, table, pass)?;
+            let rows = Rows {
+                parts,
+                places: &places,
+            };
+            self.layer(layer, number, &mut x, rows, pass)?;
         }
-        table.advance(tokens.len());
-        let from = if every_token { 0 } else { x.len() - width };
-        let x = &mut x[from..];
-        let mut normed = vec![0.0; x.len()];
-        rms_norm(x, &self.norm, self.parameters.epsilon, &mut normed);
+        let wanted = batch::wanted_rows(parts);
+        let mut last = Vec::with_capacity(wanted.len() * width);
+        for row in &wanted {
+            last.extend_from_slice(&x[row * width..][..width]);
+        }
+        let mut normed = vec![0.0; last.len()];
+        rms_norm(&last, &self.norm, self.parameters.epsilon, &mut normed);
         logits.clear();
-        logits.resize(x.len() / width * self.vocabulary(), 0.0);
+        logits.resize(wanted.len() * self.vocabulary(), 0.0);
+        if wanted.is_empty() {
+            return Ok(());
+        }
         self.output.apply(&normed, logits, pass.team)
     }
 
-    fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+    fn embed(&self, parts: &[Part<'_>]) -> Result<Vec<f32>> {
         let width = self.parameters.width;
-        let mut x = vec![0.0; tokens.len() * width];
-        for (token, x) in tokens.iter().zip(x.chunks_exact_mut(width)) {
+        let tokens = || parts.iter().flat_map(|part| part.tokens);
+        let mut x = vec![0.0; tokens().count() * width];
+        for (token, x) in tokens().zip(x.chunks_exact_mut(width)) {
             let row = self.embeddings.row(*token as usize);
             let row = row.ok_or_else(|| {
                 Error::new(
@@ -154,7 +169,7 @@ impl Llama {
         layer: &Layer,
         number: usize,
         x: &mut [f32],
-        table: &BlockTable,
+        rows: Rows<'_>,
         pass: &mut Pass<'_>,
     ) -> Result<()> {
         let parameters = &self.parameters;
@@ -170,8 +185,8 @@ impl Llama {
         let mut keys = project(&layer.keys, &normed, pass)?;
         let values = project(&layer.values, &normed, pass)?;
         let (q_width, kv_width) = (layer.queries.outputs(), layer.keys.outputs());
-        for token in 0..tokens {
-            let position = table.tokens() + token;
+        for (token, place) in rows.places.iter().enumerate() {
+            let (table, position) = (rows.parts[place.part].table, place.position);
             let keys = &mut keys[token * kv_width..][..kv_width];
             self.rope.turn(
                 &mut queries[token * q_width..][..q_width],
@@ -182,7 +197,7 @@ impl Llama {
             let values = &values[token * kv_width..][..kv_width];
             pass.cache.write(table, number, position, keys, values);
         }
-        let attended = self.attention(&queries, number, table, pass)?;
+        let attended = self.attention(&queries, number, rows, pass)?;
         add(x, &project(&layer.attention_output, &attended, pass)?);
         rms_norm(x, &layer.norm, parameters.epsilon, &mut normed);
         let mut gate = project(&layer.gate, &normed, pass)?;
@@ -199,7 +214,7 @@ impl Llama {
         &self,
         queries: &[f32],
         layer: usize,
-        table: &BlockTable,
+        rows: Rows<'_>,
         pass: &mut Pass<'_>,
     ) -> Result<Vec<f32>> {
         let Parameters {
@@ -214,7 +229,8 @@ impl Llama {
             let (token, query_head) = (first / head / heads, first / head % heads);
             let query = &queries[first..first + head];
             let kv_head = query_head / (heads / kv_heads);
-            let positions = table.tokens() + token + 1;
+            let place = rows.places[token];
+            let (table, positions) = (rows.parts[place.part].table, place.position + 1);
             let mut weights = vec![0.0f32; positions.next_multiple_of(BLOCK_TOKENS)];
             let blocks = positions.div_ceil(BLOCK_TOKENS);
             for (number, weights) in weights.chunks_exact_mut(BLOCK_TOKENS).enumerate() {
