@@ -9,7 +9,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## install what is missing, build, and search 60,000 real vectors in a private server (KEEP=1 leaves it running)
+demo: ## install what is missing, build, search 60,000 real vectors in a private server, and ask language models (KEEP=1 leaves it running)
 	@scripts/demo.sh $(if $(filter 1 yes on,$(KEEP)),--keep)
 
 .PHONY: demo-stop

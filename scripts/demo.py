@@ -1,5 +1,7 @@
 """The demo: loads Fashion-MNIST into a private server, builds an IVF index, and measures what a search returns.
 
+Then language models (demo_models.py).
+
 Every figure it prints is measured in this run: recall against exact search over all rows, and times as a client sees
 them on one connection. Run by demo.sh, which has installed what this needs.
 """
@@ -22,6 +24,7 @@ import numpy as np
 import psycopg
 from cluster import Cluster, ClusterError, bindir_of, data_parent
 from datasets import DatasetError, exact_neighbours, fashion_mnist
+from demo_models import show_models
 from vectors import copy_vectors, vector_text
 
 LISTS = 245  # about sqrt(60,000)
@@ -104,6 +107,8 @@ def run(options: argparse.Namespace, kept: KeptServer) -> None:
         note(f"data in {cluster.data}, log in {cluster.log}")
         with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
             show(connection, cluster)
+            # Where the server cannot enter the build folder, it can enter its own.
+            show_models(connection, options.target / "models" if is_preferred else folder / "models")
         print_next_steps(cluster, options.keep)
         keep = options.keep
         if keep:
@@ -244,7 +249,10 @@ def print_next_steps(cluster: Cluster, keep: bool) -> None:
     CREATE INDEX ON items USING ivf (embedding vector_l2_ops) WITH (lists = 245);
     SET vectorgpu.probes = 10;           -- more lists: better recall, slower
     SELECT id FROM items ORDER BY embedding <-> (SELECT embedding FROM items WHERE id = 1) LIMIT 10;
-    SELECT * FROM vectorgpu.last_scan(); -- what ran, and where""")
+    SELECT * FROM vectorgpu.last_scan(); -- what ran, and where
+    SET vectorgpu.model_dir = '...';     -- where your model files are
+    SELECT vectorgpu.load_model('name', 'file.gguf');
+    SELECT vectorgpu.generate('...');    -- and chat, embed, generate_many, generate_stream""")
     if keep:
         step("The server is still running, as asked")
         print(f"    psql '{cluster.dsn()}'\n    make demo-stop    # stops it and deletes its data")

@@ -11,7 +11,7 @@ if [ "${1:-}" = "--stop" ]; then
     [ -x "$VENV/bin/python" ] || die "no demo has run here"
     exec "$VENV/bin/python" "$ROOT/scripts/demo.py" --target "$TARGET" --stop
 fi
-say "vectorgpu demo: sets up, builds and installs the extension, then searches 60,000 images in a private server"
+say "vectorgpu demo: sets up, builds and installs the extension, then searches 60,000 images in a private server, and asks language models"
 "$ROOT/scripts/setup.sh"
 "$ROOT/scripts/install.sh"
 exec "$VENV/bin/python" "$ROOT/scripts/demo.py" --target "$TARGET" "$@"

@@ -46,6 +46,18 @@ pub(crate) static PROFILE: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// `vectorgpu.pipeline_cache`.
 pub(crate) static PIPELINE_CACHE: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// `vectorgpu.model_dir`.
+pub(crate) static MODEL_DIR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// `vectorgpu.text_model`; empty: the only one.
+pub(crate) static TEXT_MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// `vectorgpu.embedding_model`; empty: the only one.
+pub(crate) static EMBEDDING_MODEL: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
+/// `vectorgpu.model_threads`; 0: as many as processors and parallel workers.
+pub(crate) static MODEL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// `vectorgpu.max_prompt_size`, in kB.
+pub(crate) static MAX_PROMPT_KB: GucSetting<i32> = GucSetting::<i32>::new(1024);
+
 /// What `vectorgpu.device` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Device {
@@ -131,6 +143,7 @@ pub(crate) fn register() {
         GucFlags::UNIT_S,
     );
     register_device_settings();
+    register_model_settings();
     // SAFETY: called once from _PG_init, after all settings of this prefix are defined.
     #[expect(unsafe_code, reason = "the server offers this only in C")]
     unsafe {
@@ -190,5 +203,55 @@ fn register_device_settings() {
         &PIPELINE_CACHE,
         GucContext::Userset,
         GucFlags::default(),
+    );
+}
+
+/// Most that `vectorgpu.model_threads` may be.
+const MAX_MODEL_THREADS: i32 = 1024;
+
+fn register_model_settings() {
+    GucRegistry::define_string_guc(
+        c"vectorgpu.model_dir",
+        c"Folder below which vectorgpu.load_model finds model files.",
+        c"Empty: no model can be loaded. Files that only root and the server's account can write are mapped, others copied.",
+        &MODEL_DIR,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"vectorgpu.text_model",
+        c"Model that writes text where a call names none.",
+        c"Empty: the only registered one.",
+        &TEXT_MODEL,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"vectorgpu.embedding_model",
+        c"Model that makes embeddings where a call names none.",
+        c"Empty: the only registered one.",
+        &EMBEDDING_MODEL,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.model_threads",
+        c"Threads that compute language models in a session.",
+        c"0 takes as many as the machine has processors, and max_parallel_workers at most.",
+        &MODEL_THREADS,
+        0,
+        MAX_MODEL_THREADS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vectorgpu.max_prompt_size",
+        c"Longest prompt, or text to embed, that a language model is given.",
+        c"",
+        &MAX_PROMPT_KB,
+        1,
+        i32::MAX / 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
     );
 }

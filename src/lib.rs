@@ -13,6 +13,7 @@ mod error;
 mod gpu;
 mod guc;
 mod logging;
+mod models;
 mod ops;
 mod pg;
 mod types;
@@ -55,6 +56,7 @@ extension_sql_file!(
 extension_sql_file!("../sql/70_shards.sql", name = "shards", requires = ["vectorgpu"]);
 extension_sql_file!("../sql/80_pgvector.sql", name = "pgvector", requires = ["shards"]);
 extension_sql_file!("../sql/82_ivfflat.sql", name = "ivfflat", requires = ["pgvector"]);
+extension_sql_file!("../sql/90_models.sql", name = "models", requires = ["ivfflat"]);
 
 /// Runs once in every backend that loads the library, and in the postmaster when it is preloaded: registers settings,
 /// storage parameters and the logger, and touches no GPU.

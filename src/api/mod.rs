@@ -1,17 +1,21 @@
 //! SQL functions beyond pgvector's surface; they live in the schema `vectorgpu`.
 
 mod device;
+mod embed;
 mod estimates;
 mod exact_search;
+mod generate;
 mod index;
 mod kmeans;
 mod knn_join;
+mod models;
 mod prewarm;
 mod row_progress;
 mod scan;
 mod search;
 mod searcher;
 mod stats;
+mod tokens;
 mod vector_column;
 
 use vectorgpu_core::exact::Neighbour;

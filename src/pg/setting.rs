@@ -16,6 +16,18 @@ pub(crate) fn maintenance_work_mem_bytes() -> usize {
     bytes(unsafe { pg_sys::maintenance_work_mem })
 }
 
+/// `max_parallel_workers`.
+pub(crate) fn max_parallel_workers() -> usize {
+    // SAFETY: a setting of this process.
+    usize::try_from(unsafe { pg_sys::max_parallel_workers }).unwrap_or(0)
+}
+
+/// The number of the account that the server runs as.
+pub(crate) fn server_user() -> u32 {
+    // SAFETY: asks the system, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// The text of a setting that nobody may have defined; `None` while it is not set. One that was set for a transaction alone is empty
 /// after it.
 pub(crate) fn text(name: &CStr) -> Option<CString> {

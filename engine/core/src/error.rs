@@ -16,6 +16,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// An argument or option outside its domain (22023).
     InvalidArgument,
+    /// A name that nothing has (42704).
+    UndefinedObject,
     /// A NULL where none is allowed (22004).
     NullNotAllowed,
     /// A value beyond a fixed limit, or not enough working memory for the settings (54000).

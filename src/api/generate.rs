@@ -1,0 +1,198 @@
+//! `vectorgpu.generate` and its relatives: prompts in, text out.
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use vectorgpu_core::{Error, ErrorKind, Result};
+use vectorgpu_llm::generate::Piece;
+
+use crate::error::OrRaise;
+use crate::models::{self, Prompt, TextArguments, TextRequest, Writing};
+
+/// `vectorgpu.generate(text, text, int4, float8, int8, text[], jsonb)`: what a model answers to a prompt. NULL for a NULL prompt.
+#[pg_extern(sql = false)]
+fn generate(
+    prompt: Option<&str>,
+    model: Option<&str>,
+    max_tokens: Option<i32>,
+    temperature: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Vec<Option<String>>>,
+    options: Option<JsonB>,
+) -> Option<String> {
+    let arguments = TextArguments {
+        max_tokens,
+        temperature,
+        seed,
+        stop,
+        options,
+    };
+    let answer = |prompt| {
+        let writing = begin(&[Prompt::Text(prompt)], model, arguments)?;
+        Ok(whole(writing, 1)?.remove(0))
+    };
+    prompt.map(|prompt| answer(prompt).or_raise())
+}
+
+/// `vectorgpu.generate_many(text[], ...)`: what a model answers to each prompt; NULL for one that is NULL.
+#[pg_extern(sql = false)]
+fn generate_many(
+    prompts: Option<Vec<Option<String>>>,
+    model: Option<&str>,
+    max_tokens: Option<i32>,
+    temperature: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Vec<Option<String>>>,
+    options: Option<JsonB>,
+) -> Option<Vec<Option<String>>> {
+    let arguments = TextArguments {
+        max_tokens,
+        temperature,
+        seed,
+        stop,
+        options,
+    };
+    let answer = |prompts: Vec<Option<String>>| {
+        let present: Vec<Prompt<'_>> = prompts.iter().flatten().map(|prompt| Prompt::Text(prompt)).collect();
+        let mut texts = if present.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            whole(begin(&present, model, arguments)?, present.len())?.into_iter()
+        };
+        Ok(prompts.iter().map(|prompt| prompt.as_ref().and_then(|_| texts.next())).collect())
+    };
+    prompts.map(|prompts| answer(prompts).or_raise())
+}
+
+/// `vectorgpu.chat(jsonb, ...)`: what a model answers to a conversation.
+#[pg_extern(sql = false)]
+fn chat(
+    messages: Option<JsonB>,
+    model: Option<&str>,
+    max_tokens: Option<i32>,
+    temperature: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Vec<Option<String>>>,
+    options: Option<JsonB>,
+) -> Option<String> {
+    let arguments = TextArguments {
+        max_tokens,
+        temperature,
+        seed,
+        stop,
+        options,
+    };
+    let answer = |messages: JsonB| {
+        let writing = begin(&[Prompt::Messages(&messages.0)], model, arguments)?;
+        Ok(whole(writing, 1)?.remove(0))
+    };
+    messages.map(|messages| answer(messages).or_raise())
+}
+
+/// `vectorgpu.generate_stream(text, ...)`: the text of `generate`, a piece for each row. A piece is written when its row is asked for.
+#[pg_extern(sql = false)]
+fn generate_stream(
+    prompt: Option<&str>,
+    model: Option<&str>,
+    max_tokens: Option<i32>,
+    temperature: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Vec<Option<String>>>,
+    options: Option<JsonB>,
+) -> SetOfIterator<'static, String> {
+    let arguments = TextArguments {
+        max_tokens,
+        temperature,
+        seed,
+        stop,
+        options,
+    };
+    let pieces = pieces(prompt, model, arguments).or_raise();
+    let texts = pieces.map(|piece| piece.or_raise().text);
+    SetOfIterator::new(texts.filter(|text| !text.is_empty()))
+}
+
+/// `vectorgpu.generate_tokens(text, ...)`: the tokens of `generate`, with their log-probabilities.
+#[pg_extern(sql = false)]
+#[expect(
+    clippy::type_complexity,
+    reason = "a row type is spelled out where pgrx wants it"
+)]
+fn generate_tokens(
+    prompt: Option<&str>,
+    model: Option<&str>,
+    max_tokens: Option<i32>,
+    temperature: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Vec<Option<String>>>,
+    options: Option<JsonB>,
+) -> TableIterator<
+    'static,
+    (
+        name!(number, i32),
+        name!(token, i32),
+        name!(piece, String),
+        name!(logprob, f32),
+        name!(top_logprobs, Option<JsonB>),
+    ),
+> {
+    let arguments = TextArguments {
+        max_tokens,
+        temperature,
+        seed,
+        stop,
+        options,
+    };
+    let pieces = pieces(prompt, model, arguments).or_raise();
+    TableIterator::new((1..).zip(pieces).map(|(number, piece)| {
+        let piece = piece.or_raise();
+        (
+            number,
+            piece.chosen.token.cast_signed(),
+            piece.text,
+            piece.chosen.log_probability,
+            None,
+        )
+    }))
+}
+
+fn begin(prompts: &[Prompt<'_>], model: Option<&str>, arguments: TextArguments) -> Result<Writing> {
+    let request = TextRequest::new(arguments)?;
+    let model = models::text_model(model)?;
+    Writing::begin(model, prompts, &request)
+}
+
+/// All of the texts.
+fn whole(mut writing: Writing, count: usize) -> Result<Vec<String>> {
+    let mut texts = vec![String::new(); count];
+    while !writing.is_done() {
+        for piece in writing.step()? {
+            let text = texts.get_mut(piece.of_text).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "a piece of a text that nobody asked for")
+            })?;
+            text.push_str(&piece.text);
+        }
+    }
+    Ok(texts)
+}
+
+/// The pieces of one text as they are asked for; none for a NULL prompt.
+fn pieces(
+    prompt: Option<&str>,
+    model: Option<&str>,
+    arguments: TextArguments,
+) -> Result<impl Iterator<Item = Result<Piece>> + 'static> {
+    let writing = prompt.map(|prompt| begin(&[Prompt::Text(prompt)], model, arguments));
+    let mut writing = writing.transpose()?;
+    Ok(std::iter::from_fn(move || {
+        let writing = writing.as_mut()?;
+        while !writing.is_done() {
+            match writing.step() {
+                // One text has one piece a step, or none while its prompt is read.
+                Ok(mut pieces) if !pieces.is_empty() => return Some(Ok(pieces.remove(0))),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }))
+}

@@ -1,0 +1,310 @@
+//! Language models as this session holds them: read when they are first needed, kept until they change, are unloaded, or the
+//! session ends.
+//!
+//! Which models there are is the table's to say (`registry`); what a model computes is vectorgpu-llm's. Invariant: a model that is held
+//! is the one that was registered, by the SHA-256 of its files. Nothing here is shared between sessions but the pages of mapped files.
+
+mod embedding;
+mod folder;
+mod messages;
+mod options;
+mod registry;
+mod text;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use vectorgpu_core::{Error, ErrorKind, Result};
+use vectorgpu_llm::format::{FileRecord, Files, TensorSource, open_model};
+use vectorgpu_llm::threads::Threads;
+use vectorgpu_llm::tokenizer::{TooLong, Trust};
+
+use crate::gpu::threads::block_signals;
+use crate::guc;
+use crate::pg::interrupt::keep_waiting;
+
+pub(crate) use embedding::EmbeddingModel;
+pub(crate) use options::{EmbedOptions, LoadOptions, TextArguments, TextRequest, parse};
+pub(crate) use registry::stored;
+pub(crate) use text::{Prompt, TextModel, Writing};
+
+use registry::Entry;
+
+/// What models are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// They continue text.
+    Text,
+    /// They turn texts into vectors.
+    Embedding,
+}
+
+impl Kind {
+    /// As the table has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Embedding => "embedding",
+        }
+    }
+
+    /// The setting that names the model which calls without a name mean.
+    fn setting_name(self) -> &'static str {
+        match self {
+            Self::Text => "vectorgpu.text_model",
+            Self::Embedding => "vectorgpu.embedding_model",
+        }
+    }
+
+    fn default_name(self) -> Option<String> {
+        let setting = match self {
+            Self::Text => &guc::TEXT_MODEL,
+            Self::Embedding => &guc::EMBEDDING_MODEL,
+        };
+        let name = setting.get()?.to_string_lossy().into_owned();
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// A model in memory.
+#[derive(Debug, Clone)]
+pub(crate) enum Model {
+    Text(Rc<TextModel>),
+    Embedding(Rc<EmbeddingModel>),
+}
+
+/// Where a model is computed, and what it takes.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    pub(crate) device: String,
+    pub(crate) gpu_layers: usize,
+    pub(crate) cpu_bytes: u64,
+    pub(crate) gpu_bytes: u64,
+}
+
+impl Model {
+    /// Where it is computed.
+    pub(crate) fn placement(&self) -> Placement {
+        Placement {
+            device: "cpu".to_owned(),
+            gpu_layers: 0,
+            cpu_bytes: 0,
+            gpu_bytes: 0,
+        }
+    }
+
+    /// The tokens of a text that a user wrote.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for one that is longer than `vectorgpu.max_prompt_size`.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        text::check_size(text.len())?;
+        match self {
+            Self::Text(model) => {
+                let mut tokens = Vec::new();
+                model.tokenizer().encode(text, Trust::User, &mut tokens)?;
+                Ok(tokens)
+            }
+            Self::Embedding(model) => model.tokenizer().encode(text, usize::MAX, TooLong::Refuse),
+        }
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    /// `Unsupported` for an embedding model, whose tokens are not the text that they were made of.
+    pub(crate) fn decode(&self, tokens: &[u32]) -> Result<String> {
+        match self {
+            Self::Text(model) => Ok(String::from_utf8_lossy(&model.tokenizer().decode(tokens)).into_owned()),
+            Self::Embedding(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "tokens of an embedding model do not say which text they were made of",
+            )),
+        }
+    }
+}
+
+/// What a model is, as it is registered.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) kind: Kind,
+    pub(crate) architecture: String,
+    pub(crate) parameters: u64,
+    pub(crate) bytes: u64,
+    pub(crate) files: Vec<FileRecord>,
+}
+
+/// What this session holds of a model.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pub(crate) name: String,
+    pub(crate) model: Model,
+    pub(crate) mapped: bool,
+}
+
+struct Held {
+    entry: Entry,
+    threads: usize,
+    model: Model,
+    mapped: bool,
+}
+
+thread_local! {
+    static HELD: RefCell<HashMap<String, Held>> = RefCell::new(HashMap::new());
+    static THREADS: RefCell<Option<Arc<Threads>>> = const { RefCell::new(None) };
+}
+
+/// The text model of this name, or the one that is meant where none is named.
+///
+/// # Errors
+/// `UndefinedObject`, `InvalidArgument` for an embedding model, what reading its files reports.
+pub(crate) fn text_model(name: Option<&str>) -> Result<Rc<TextModel>> {
+    match model(name, Kind::Text)? {
+        Model::Text(model) => Ok(model),
+        Model::Embedding(_) => Err(other_kind(name, "writes no text: it makes embeddings")),
+    }
+}
+
+/// The embedding model of this name, or the one that is meant where none is named.
+///
+/// # Errors
+/// As [`text_model`].
+pub(crate) fn embedding_model(name: Option<&str>) -> Result<Rc<EmbeddingModel>> {
+    match model(name, Kind::Embedding)? {
+        Model::Embedding(model) => Ok(model),
+        Model::Text(_) => Err(other_kind(name, "makes no embeddings: it writes text")),
+    }
+}
+
+fn other_kind(name: Option<&str>, what: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("model \"{}\" {what}", name.unwrap_or_default()),
+    )
+}
+
+/// The model of this name whatever its kind; without a name, the one of `kind` that is meant.
+pub(crate) fn model(name: Option<&str>, kind: Kind) -> Result<Model> {
+    let default = name.is_none().then(|| kind.default_name()).flatten();
+    let entry = registry::find(name.or(default.as_deref()), kind)?;
+    let threads = wanted_threads();
+    let held = HELD.with_borrow(|held| {
+        let held = held.get(&entry.name)?;
+        (held.entry == entry && held.threads == threads).then(|| held.model.clone())
+    });
+    if let Some(model) = held {
+        return Ok(model);
+    }
+    // What is out of date goes first: two of them may be more than there is memory for.
+    forget(&entry.name);
+    let (model, mapped) = read(&entry)?;
+    hold(entry, model.clone(), mapped);
+    Ok(model)
+}
+
+/// Reads a model for the first time, records its files, and holds it.
+///
+/// # Errors
+/// What opening and reading files reports; `Cancelled`.
+pub(crate) fn read_new(name: &str, path: &str, options: serde_json::Value) -> Result<Facts> {
+    let folder = folder::of_models()?;
+    let files = Files::record(&folder, path, &mut keep_waiting)?;
+    let entry = Entry {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        options,
+        files,
+    };
+    forget(name);
+    let source = open_model(Files::recorded(&folder, &entry.files), path)?;
+    let description = source.description();
+    let architecture = description.text("general.architecture")?.unwrap_or_default().to_owned();
+    let (model, mapped) = read(&entry)?;
+    let facts = Facts {
+        kind: match model {
+            Model::Text(_) => Kind::Text,
+            Model::Embedding(_) => Kind::Embedding,
+        },
+        architecture,
+        parameters: source.parameters(),
+        bytes: entry.files.iter().map(|file| file.identity.bytes).sum(),
+        files: entry.files.clone(),
+    };
+    hold(entry, model, mapped);
+    Ok(facts)
+}
+
+/// Frees what this session holds of a model, as soon as nothing uses it.
+pub(crate) fn forget(name: &str) {
+    let held = HELD.with_borrow_mut(|held| held.remove(name));
+    drop(held);
+}
+
+/// What this session holds.
+pub(crate) fn holdings() -> Vec<Holding> {
+    HELD.with_borrow(|held| {
+        let holding = |(name, held): (&String, &Held)| Holding {
+            name: name.clone(),
+            model: held.model.clone(),
+            mapped: held.mapped,
+        };
+        held.iter().map(holding).collect()
+    })
+}
+
+fn hold(entry: Entry, model: Model, mapped: bool) {
+    let held = Held {
+        threads: wanted_threads(),
+        entry,
+        model,
+        mapped,
+    };
+    HELD.with_borrow_mut(|all| all.insert(held.entry.name.clone(), held));
+}
+
+/// Reads a registered model; also whether its tensors are views of its files.
+fn read(entry: &Entry) -> Result<(Model, bool)> {
+    let options: LoadOptions = parse(Some(pgrx::JsonB(entry.options.clone())))?;
+    let folder = folder::of_models()?;
+    let records = folder::present_records(&folder, &entry.path, &entry.files)?;
+    let mapped = options.mmap.unwrap_or(true) && folder::is_administrators(&folder, &records);
+    let files = if mapped {
+        Files::recorded(&folder, &records)
+    } else {
+        Files::any(&folder)
+    };
+    let source = open_model(files, &entry.path)?;
+    let threads = threads()?;
+    let model = if source.description().text("general.architecture")? == Some("bert") {
+        Model::Embedding(Rc::new(EmbeddingModel::read(files, &entry.path, threads)?))
+    } else {
+        Model::Text(Rc::new(TextModel::read(&*source, &options, threads)?))
+    };
+    Ok((model, mapped))
+}
+
+/// The session's threads, which all its models share.
+fn threads() -> Result<Arc<Threads>> {
+    let count = wanted_threads();
+    THREADS.with_borrow_mut(|threads| {
+        if let Some(threads) = threads.as_ref().filter(|threads| threads.count() == count) {
+            return Ok(Arc::clone(threads));
+        }
+        let new = Arc::new(Threads::new(count, block_signals)?);
+        *threads = Some(Arc::clone(&new));
+        Ok(new)
+    })
+}
+
+/// `vectorgpu.model_threads`, or as many as the machine has processors and the server may have parallel workers.
+fn wanted_threads() -> usize {
+    match usize::try_from(guc::MODEL_THREADS.get()) {
+        Ok(count) if count > 0 => count,
+        _ => {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            processors.min(crate::pg::setting::max_parallel_workers()).max(1)
+        }
+    }
+}
