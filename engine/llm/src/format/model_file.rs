@@ -1,87 +1,72 @@
 //! A GGUF file whose tensors can be looked at.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
-use std::sync::Arc;
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::gguf::{Gguf, Metadata};
-use super::mmap::MappedFile;
+use super::storage::Storage;
+use super::{Files, Folder, TensorSource};
 use crate::tensor::TensorView;
 
-/// An open model file. Its tensors are views of the mapped file.
+/// An open GGUF file.
 #[derive(Debug)]
 pub struct ModelFile {
     header: Gguf,
-    bytes: Arc<MappedFile>,
+    storage: Storage,
 }
 
 impl ModelFile {
-    /// Opens a file that stays as it is (`MappedFile`).
+    /// Opens any file. Its tensors are copies.
     ///
     /// # Errors
-    /// `InvalidArgument` when it cannot be read, and what [`Gguf::read`] reports.
+    /// `InvalidArgument` when it cannot be opened, and what [`Gguf::read`] reports.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |error: std::io::Error| {
+        let no_file = || {
             Error::new(
                 ErrorKind::InvalidArgument,
-                format!("cannot open model file \"{}\"", path.display()),
+                "cannot open model file: there is none",
             )
-            .with_detail(error.to_string())
         };
-        let file = File::open(path).map_err(cannot)?;
-        let length = file.metadata().map_err(cannot)?.len();
-        let header = Gguf::read(BufReader::new(&file), length)?;
-        let bytes = Arc::new(MappedFile::open(&file)?);
-        if bytes.len() as u64 != length {
-            return Err(Error::new(
-                ErrorKind::CorruptFile,
-                "the file changed while it was opened",
-            ));
-        }
-        Ok(Self { header, bytes })
+        let path = path
+            .canonicalize()
+            .map_err(|error| no_file().with_detail(error.to_string()))?;
+        let folder = Folder::open(path.parent().ok_or_else(no_file)?)?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        Self::read(Files::any(&folder), name.ok_or_else(no_file)?)
+    }
+
+    /// Opens the file at `path` of `files`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it cannot be opened, `CorruptFile` when it is not the one that was recorded, and what [`Gguf::read`] reports.
+    pub fn read(files: Files<'_>, path: &str) -> Result<Self> {
+        let storage = files.storage(path)?;
+        let header = Gguf::read(storage.reader(), storage.bytes())?;
+        Ok(Self { header, storage })
     }
 
     /// What the file says.
     pub fn metadata(&self) -> &Metadata {
         &self.header.metadata
     }
+}
 
-    /// The tensor of this name.
-    ///
-    /// # Errors
-    /// `CorruptFile` when there is none.
-    pub fn tensor(&self, name: &str) -> Result<TensorView> {
-        self.optional(name)?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::CorruptFile,
-                format!("the file has no tensor \"{name}\""),
-            )
-        })
+impl TensorSource for ModelFile {
+    fn description(&self) -> &Metadata {
+        self.metadata()
     }
 
-    /// The tensor of this name, if there is one.
-    ///
-    /// # Errors
-    /// `CorruptFile` when it lies outside the file.
-    pub fn optional(&self, name: &str) -> Result<Option<TensorView>> {
+    fn pairs_are_adjacent(&self) -> bool {
+        true
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<TensorView>> {
         let Some(info) = self.header.tensor(name) else {
             return Ok(None);
         };
-        let outside = || {
-            Error::new(
-                ErrorKind::CorruptFile,
-                format!("tensor \"{name}\" is not in the file"),
-            )
-        };
-        let start = usize::try_from(self.header.data_start + info.offset).map_err(|_| outside())?;
-        let length = usize::try_from(info.bytes).map_err(|_| outside())?;
-        let end = start
-            .checked_add(length)
-            .filter(|end| *end <= self.bytes.len())
-            .ok_or_else(outside)?;
-        TensorView::new(Arc::clone(&self.bytes), start..end, info.dtype, info.shape).map(Some)
+        // The header was checked: tensors lie inside the file.
+        let start = self.header.data_start + info.offset;
+        self.storage.tensor(name, start, info.dtype, info.shape).map(Some)
     }
 }

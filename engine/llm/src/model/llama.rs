@@ -9,7 +9,7 @@ use super::Parameters;
 use super::rope::{Pairs, Rope};
 use crate::batch::{self, Part, RowPlace};
 use crate::cache::{BLOCK_TOKENS, CacheShape, KvCache};
-use crate::format::ModelFile;
+use crate::format::TensorSource;
 use crate::linear::{Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
@@ -55,12 +55,12 @@ pub struct Pass<'a> {
 }
 
 impl Llama {
-    /// Reads the model of a file.
+    /// Reads the model of a file, or of a folder with safetensors files.
     ///
     /// # Errors
     /// `CorruptFile` for tensors that are missing or of other shapes than the file says, `Unsupported`, `OutOfMemory`.
-    pub fn read(file: &ModelFile) -> Result<Self> {
-        let parameters = Parameters::from_gguf(file.metadata())?;
+    pub fn read(file: &dyn TensorSource) -> Result<Self> {
+        let parameters = Parameters::from_gguf(file.description())?;
         let embeddings = file.tensor("token_embd.weight")?;
         let vocabulary = embeddings.shape().rows();
         check_shape("token_embd.weight", &embeddings, &[vocabulary, parameters.width])?;
@@ -73,8 +73,8 @@ impl Llama {
             factors.to_f32()
         });
         let pairs = match parameters.architecture.as_str() {
-            "qwen2" => Pairs::Halves,
-            _ => Pairs::Adjacent,
+            "llama" if file.pairs_are_adjacent() => Pairs::Adjacent,
+            _ => Pairs::Halves,
         };
         let rope = Rope::new(
             pairs,
@@ -256,7 +256,7 @@ impl Llama {
 }
 
 impl Layer {
-    fn read(file: &ModelFile, parameters: &Parameters, number: usize) -> Result<Self> {
+    fn read(file: &dyn TensorSource, parameters: &Parameters, number: usize) -> Result<Self> {
         let Parameters {
             width,
             inner_width,
@@ -285,7 +285,7 @@ impl Layer {
     }
 }
 
-fn norm(file: &ModelFile, name: &str, width: usize) -> Result<Vec<f32>> {
+fn norm(file: &dyn TensorSource, name: &str, width: usize) -> Result<Vec<f32>> {
     let tensor = file.tensor(name)?;
     check_shape(name, &tensor, &[width])?;
     tensor.to_f32()

@@ -1,18 +1,16 @@
 //! Views of tensors: where their bytes are, without a copy.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-use super::{DType, Shape};
-use crate::format::MappedFile;
+use super::{DType, Shape, TensorBytes};
 use crate::quant;
 
-/// Rows of blocks in a mapped file.
+/// Rows of blocks.
 #[derive(Debug, Clone)]
 pub struct TensorView {
-    buffer: Arc<MappedFile>,
+    buffer: TensorBytes,
     bytes: Range<usize>,
     dtype: DType,
     shape: Shape,
@@ -24,7 +22,7 @@ impl TensorView {
     ///
     /// # Errors
     /// `CorruptFile` when those are not the shape's, or not in the buffer.
-    pub fn new(buffer: Arc<MappedFile>, bytes: Range<usize>, dtype: DType, shape: Shape) -> Result<Self> {
+    pub fn new(buffer: TensorBytes, bytes: Range<usize>, dtype: DType, shape: Shape) -> Result<Self> {
         if shape.bytes(dtype)? != bytes.len() || bytes.end > buffer.len() {
             return Err(Error::new(
                 ErrorKind::CorruptFile,
@@ -80,7 +78,7 @@ impl TensorView {
         let start = self.bytes.start + rows.start * self.row_bytes;
         let end = self.bytes.start + rows.end * self.row_bytes;
         let shape = Shape::new(&[rows.len(), self.shape.row_elements()])?;
-        Self::new(Arc::clone(&self.buffer), start..end, self.dtype, shape)
+        Self::new(self.buffer.clone(), start..end, self.dtype, shape)
     }
 
     /// All elements as f32.

@@ -80,6 +80,11 @@ impl Metadata {
         Ok(Self { values })
     }
 
+    /// Says `value` of `key`, whatever was said before: for descriptions that another format has.
+    pub(in crate::format) fn set(&mut self, key: &str, value: Value) {
+        self.values.insert(key.to_owned(), value);
+    }
+
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
