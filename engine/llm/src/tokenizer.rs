@@ -3,13 +3,17 @@
 //! Must not know models. Invariant: special tokens are only made of text that the caller vouches for (`Trust::Template`), never of
 //! what a user wrote, so nobody can put words into another role's mouth.
 
+mod bert_text;
 mod byte_pair;
 mod byte_text;
 mod from_gguf;
 mod pre_tokenizer;
 mod vocabulary;
+mod word_piece;
+mod word_piece_files;
 
 pub use vocabulary::{TokenKind, Vocabulary};
+pub use word_piece::{TooLong, WordPiece};
 
 use vectorgpu_core::Result;
 
