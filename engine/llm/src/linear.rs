@@ -1,7 +1,7 @@
 //! Linear layers on the CPU.
 
 use vectorgpu_core::blocks::{Activations, BlockType, Numbers};
-use vectorgpu_core::cpu::kernels;
+use vectorgpu_core::cpu::{Panels, kernels};
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
@@ -13,21 +13,8 @@ use crate::threads::Team;
 const ROWS_AT_ONCE: usize = 256;
 /// Into so many runs the rows are cut at least.
 const RUNS: usize = 8;
-
-/// A row of weights, decoded.
-enum Row {
-    Blocks(BlockType, Numbers),
-    Floats(Vec<f32>),
-}
-
-impl Row {
-    fn of(of_type: Option<BlockType>, inputs: usize) -> Result<Self> {
-        Ok(match of_type {
-            Some(of_type) => Self::Blocks(of_type, Numbers::with_room(inputs)?),
-            None => Self::Floats(vec![0.0; inputs]),
-        })
-    }
-}
+/// Rows of weights that are decoded for a tiled product.
+const ROWS_OF_TILES: usize = 96;
 
 /// A matrix, and what is added to its product.
 #[derive(Debug)]
@@ -75,39 +62,85 @@ impl Linear {
             (tokens * inputs, tokens * outputs),
             "lengths"
         );
-        let mut activations = Activations::default();
-        let of_type = self.weights.dtype().block_type();
-        if of_type.is_some() {
-            activations.round(x, inputs)?;
-        }
         // By rows of weights, each of which is decoded once.
         let mut by_row = vec![0.0; out.len()];
-        let run = ROWS_AT_ONCE.min(outputs.div_ceil(RUNS)).max(1);
-        team.fill(&mut by_row, run * tokens, |first, products| {
-            let mut row = Row::of(of_type, inputs)?;
-            for (number, products) in (first / tokens..).zip(products.chunks_mut(tokens)) {
-                let bytes = self.weights.row(number).unwrap_or_default();
-                match &mut row {
-                    Row::Blocks(of_type, numbers) => {
-                        kernels().multiply_row(*of_type, bytes, &activations, numbers, products);
-                    }
-                    Row::Floats(row) => {
-                        quant::decode(self.weights.dtype(), bytes, row)?;
-                        let tokens = bytemuck::cast_slice(x);
-                        kernels().block(Score::Dot, Element::F32, row, tokens, products);
-                    }
-                }
-                let bias = self.bias.as_ref().map_or(0.0, |bias| bias[number]);
-                products.iter_mut().for_each(|product| *product += bias);
-            }
-            Ok(())
-        })?;
+        match self.weights.dtype().block_type() {
+            Some(of_type) => self.multiply_blocks(of_type, x, &mut by_row, team)?,
+            None if tokens == 1 => self.multiply_one(x, &mut by_row, team)?,
+            None => self.multiply_many(x, &mut by_row, team)?,
+        }
         for (token, out) in out.chunks_exact_mut(outputs).enumerate() {
             for (row, out) in out.iter_mut().enumerate() {
-                *out = by_row[row * tokens + token];
+                *out = by_row[row * tokens + token] + self.bias.as_ref().map_or(0.0, |bias| bias[row]);
             }
         }
         Ok(())
+    }
+
+    /// Writes to `by_row`, `[outputs, tokens]`, the products of quantised weights with rounded tokens.
+    fn multiply_blocks(
+        &self,
+        of_type: BlockType,
+        x: &[f32],
+        by_row: &mut [f32],
+        team: Team<'_>,
+    ) -> Result<()> {
+        let tokens = x.len() / self.inputs();
+        let mut activations = Activations::default();
+        activations.round(x, self.inputs())?;
+        let run = ROWS_AT_ONCE.min(self.outputs().div_ceil(RUNS)).max(1);
+        team.fill(by_row, run * tokens, |first, products| {
+            let mut numbers = Numbers::with_room(self.inputs())?;
+            for (number, products) in (first / tokens..).zip(products.chunks_mut(tokens)) {
+                let row = self.weights.row(number).unwrap_or_default();
+                kernels().multiply_row(of_type, row, &activations, &mut numbers, products);
+            }
+            Ok(())
+        })
+    }
+
+    /// The same of other weights with one token.
+    fn multiply_one(&self, x: &[f32], by_row: &mut [f32], team: Team<'_>) -> Result<()> {
+        let run = ROWS_AT_ONCE.min(self.outputs().div_ceil(RUNS)).max(1);
+        team.fill(by_row, run, |first, products| {
+            let mut row = vec![0.0; self.inputs()];
+            for (number, product) in (first..).zip(products) {
+                let bytes = self.weights.row(number).unwrap_or_default();
+                quant::decode(self.weights.dtype(), bytes, &mut row)?;
+                *product = kernels().row(Score::Dot, Element::F32, &row, bytemuck::cast_slice(x));
+            }
+            Ok(())
+        })
+    }
+
+    /// The same with many tokens, as a tiled product: each part of the rows packs the tokens for itself, so parts are few.
+    fn multiply_many(&self, x: &[f32], by_row: &mut [f32], team: Team<'_>) -> Result<()> {
+        let (inputs, tokens) = (self.inputs(), x.len() / self.inputs());
+        let vectors: Vec<&[f32]> = x.chunks_exact(inputs).collect();
+        let run = self.outputs().div_ceil(team.threads()).max(ROWS_OF_TILES);
+        team.fill(by_row, run * tokens, |first, products| {
+            let mut panels = Panels::default();
+            panels.pack(inputs, &vectors)?;
+            let mut rows = vec![0.0; ROWS_OF_TILES * inputs];
+            for (part, products) in products.chunks_mut(ROWS_OF_TILES * tokens).enumerate() {
+                let from = first / tokens + part * ROWS_OF_TILES;
+                let count = products.len() / tokens;
+                let bytes = self.weights.rows(from..from + count)?;
+                let rows = &mut rows[..count * inputs];
+                quant::decode(self.weights.dtype(), bytes.as_bytes(), rows)?;
+                let width = panels.width();
+                panels.multiply(rows, &mut |_| Ok(()), &mut |tile| {
+                    let of_rows = products[tile.first_row * tokens..].chunks_exact_mut(tokens);
+                    for (products, dots) in of_rows.zip(tile.dots.chunks_exact(width)) {
+                        let products = &mut products[tile.first_vector..];
+                        let count = products.len().min(width);
+                        products[..count].copy_from_slice(&dots[..count]);
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -87,6 +87,11 @@ impl Threads {
 }
 
 impl Team<'_> {
+    /// How many threads there are.
+    pub fn threads(self) -> usize {
+        rayon::current_num_threads()
+    }
+
     /// Has `fill` write `out`, `run` places or fewer at a time, and the number of the first of them. What is written does not depend on
     /// the number of threads.
     ///
