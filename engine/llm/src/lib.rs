@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod cache;
 pub mod decoder;
+pub mod embed;
 pub mod format;
 pub mod generate;
 pub mod linear;

@@ -1,5 +1,6 @@
 //! Models: a file for each architecture.
 
+pub mod bert;
 pub mod llama;
 mod parameters;
 mod rope;
