@@ -35,7 +35,7 @@ pub(crate) fn crew_of(workers: i32) -> Crew {
 }
 
 /// Blocks signals until the returned value is dropped.
-pub(super) fn block_signals() -> Box<dyn Any> {
+pub(crate) fn block_signals() -> Box<dyn Any> {
     let mut blocked = MaybeUninit::uninit();
     let mut previous = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set it is given; sigdelset changes it.

@@ -59,6 +59,11 @@ pub struct OpenFile {
 pub struct VerifiedFile(OpenFile);
 
 impl Folder {
+    /// Where it is, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder at `path`.
     ///
     /// # Errors

@@ -61,6 +61,11 @@ impl TensorSource for ModelFile {
         true
     }
 
+    fn parameters(&self) -> u64 {
+        let elements = self.header.tensors.iter().map(|info| info.shape.elements() as u64);
+        elements.sum()
+    }
+
     fn optional(&self, name: &str) -> Result<Option<TensorView>> {
         let Some(info) = self.header.tensor(name) else {
             return Ok(None);

@@ -111,6 +111,14 @@ impl TensorSource for SafeTensors {
         false
     }
 
+    fn parameters(&self) -> u64 {
+        let headers = self.shards.iter().map(|shard| &shard.header);
+        let tensors = headers.flat_map(|header| header.names().into_iter().map(|name| header.tensor(&name)));
+        // Tensors of whole numbers are no parameters; that they cannot be read does not matter.
+        let shapes = tensors.flatten().flatten().map(|(_, shape, _)| shape.elements() as u64);
+        shapes.sum()
+    }
+
     fn optional(&self, name: &str) -> Result<Option<TensorView>> {
         for theirs in self.names.candidates(name) {
             for shard in &self.shards {

@@ -13,6 +13,9 @@ pub trait TensorSource {
     /// Whether the weights of llama models were permuted so that numbers which rotary positions turn together lie beside each other.
     fn pairs_are_adjacent(&self) -> bool;
 
+    /// Elements of all tensors of numbers.
+    fn parameters(&self) -> u64;
+
     /// The tensor of this name, if there is one.
     ///
     /// # Errors

@@ -102,6 +102,11 @@ impl Bert {
         })
     }
 
+    /// Layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// Numbers of a vector.
     pub fn dims(&self) -> usize {
         self.parameters.width
