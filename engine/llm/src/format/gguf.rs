@@ -48,15 +48,7 @@ impl Gguf {
     /// header larger than any model's, `OutOfMemory`.
     pub fn read(source: impl Read, length: u64) -> Result<Self> {
         let mut file = Bounded::new(source, length);
-        let magic = file.array()?;
-        if magic != MAGIC {
-            return Err(corrupt("the file is not a GGUF file"));
-        }
-        let version = file.u32()?;
-        check_version(version)?;
-        let tensor_count = count(file.u64()?, "tensors")?;
-        let key_count = count(file.u64()?, "keys")?;
-        let metadata = Metadata::read(&mut file, key_count)?;
+        let (version, tensor_count, metadata) = begin(&mut file)?;
         let alignment = alignment(&metadata)?;
         let tensors = tensors::read(&mut file, tensor_count)?;
         let data_start = file
@@ -76,10 +68,32 @@ impl Gguf {
         })
     }
 
+    /// Reads what a file of `length` bytes says, and nothing of its tensors: their types need not be known here.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_metadata(source: impl Read, length: u64) -> Result<Metadata> {
+        let (_version, _tensors, metadata) = begin(&mut Bounded::new(source, length))?;
+        Ok(metadata)
+    }
+
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
+}
+
+/// The version, the number of tensors, and what the file says.
+fn begin<R: Read>(file: &mut Bounded<R>) -> Result<(u32, usize, Metadata)> {
+    let magic = file.array()?;
+    if magic != MAGIC {
+        return Err(corrupt("the file is not a GGUF file"));
+    }
+    let version = file.u32()?;
+    check_version(version)?;
+    let tensor_count = count(file.u64()?, "tensors")?;
+    let key_count = count(file.u64()?, "keys")?;
+    Ok((version, tensor_count, Metadata::read(file, key_count)?))
 }
 
 fn corrupt(message: impl Into<String>) -> Error {
