@@ -1,8 +1,9 @@
 //! Cuts a text into words, which are encoded one by one.
 //!
-//! Each family of models has a regular expression of its own; their sources are the models' published tokenizers. All end with
-//! `\s+(?!\S)|\s+`: of white space before a word, the last character is left to the word. The expressions here end with `\s+`, and
-//! that character is given back after the match, so that an engine without look-ahead, and without its worst cases, suffices.
+//! Each family of models has regular expressions of its own, each of which cuts what the one before has left; their sources are the
+//! models' published tokenizers. Most end with `\s+(?!\S)|\s+`: of white space before a word, the last character is left to the word. The
+//! expressions here end with `\s+`, and that character is given back after the match, so that an engine without look-ahead, and
+//! without its worst cases, suffices.
 
 use regex::Regex;
 use vectorgpu_core::{Error, ErrorKind, Result};
@@ -16,15 +17,41 @@ const QWEN2: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
 );
+/// As QWEN2, with accents that are characters of their own as parts of words.
+const QWEN35: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}",
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
+);
+const DIGIT: &str = r"\p{N}";
+const THREE_DIGITS: &str = r"[0-9][0-9][0-9]";
+const FALCON_PUNCTUATION: &str = r"[\p{P}$+<=>^~|`]+";
+const LINE_END: &str = r"[\r\n]";
+/// The ideographs and syllables that DeepSeek's first models keep together.
+const ASIAN: &str = r"[一-龥\u{0800}-一가-\u{D7FF}]+";
+const DEEPSEEK_CODER: [&str; 5] = [LINE_END, r"\s?\p{L}+", r"\s?\p{P}+", ASIAN, DIGIT];
+
+/// One cut of a text.
+#[derive(Debug)]
+struct Cut {
+    words: Regex,
+    gives_back: GivesBack,
+}
+
+/// What becomes of white space before a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivesBack {
+    /// It stays as it was matched.
+    Nothing,
+    /// Its last character is left to the word.
+    Last,
+    /// So it is, unless it ends a line.
+    LastUnlessLineEnd,
+}
 
 /// How a text is cut.
 #[derive(Debug)]
 pub(super) struct PreTokenizer {
-    words: Regex,
-    /// Digits stand alone, and the text between them is cut by itself.
-    splits_digits: bool,
-    /// White space that ends a line is a word by itself, and gives nothing back.
-    keeps_line_ends: bool,
+    cuts: Vec<Cut>,
 }
 
 impl PreTokenizer {
@@ -33,26 +60,41 @@ impl PreTokenizer {
     /// # Errors
     /// `Unsupported` for a name that is not known.
     pub(super) fn named(name: &str) -> Result<Self> {
-        let (expression, splits_digits, keeps_line_ends) = match name {
-            "gpt-2" | "default" => (GPT2, false, false),
-            "smollm" | "starcoder" | "refact" | "command-r" => (GPT2, true, false),
-            "llama-bpe" | "llama3" | "llama-v3" => (LLAMA3, false, true),
-            "qwen2" => (QWEN2, false, true),
+        use GivesBack::{Last, LastUnlessLineEnd, Nothing};
+        let cuts: &[(&str, GivesBack)] = match name {
+            "gpt-2" | "default" | "mpt" | "olmo" => &[(GPT2, Last)],
+            "smollm" | "starcoder" | "refact" | "command-r" => &[(DIGIT, Nothing), (GPT2, Last)],
+            "falcon" => &[
+                (FALCON_PUNCTUATION, Nothing),
+                (GPT2, Last),
+                (THREE_DIGITS, Nothing),
+            ],
+            "llama-bpe" | "llama3" | "llama-v3" => &[(LLAMA3, LastUnlessLineEnd)],
+            "qwen2" | "deepseek-r1-qwen" => &[(QWEN2, LastUnlessLineEnd)],
+            "qwen35" => &[(QWEN35, LastUnlessLineEnd)],
+            "deepseek-coder" => &DEEPSEEK_CODER.map(|expression| (expression, Nothing)),
             _ => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!("the pre-tokenizer \"{name}\" is not supported"),
                 )
-                .with_hint("Supported are gpt-2, smollm, starcoder, llama-bpe and qwen2."));
+                .with_hint(
+                    "Supported are gpt-2, smollm, starcoder, refact, command-r, mpt, olmo, falcon, llama-bpe, qwen2, qwen35, \
+                     deepseek-r1-qwen and deepseek-coder.",
+                ));
             }
         };
-        let words = Regex::new(expression).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a wrong expression").with_detail(error.to_string())
-        })?;
+        let cut = |(expression, gives_back): &(&str, GivesBack)| {
+            let words = Regex::new(expression).map_err(|error| {
+                Error::new(ErrorKind::Internal, "a wrong expression").with_detail(error.to_string())
+            })?;
+            Ok(Cut {
+                words,
+                gives_back: *gives_back,
+            })
+        };
         Ok(Self {
-            words,
-            splits_digits,
-            keeps_line_ends,
+            cuts: cuts.iter().map(cut).collect::<Result<_>>()?,
         })
     }
 
@@ -61,43 +103,39 @@ impl PreTokenizer {
     /// # Errors
     /// What `take` reports.
     pub(super) fn for_each(&self, text: &str, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        if !self.splits_digits {
-            return self.words_of(text, take);
-        }
-        let mut from = 0;
-        for (at, character) in text.char_indices() {
-            if character.is_numeric() {
-                let end = at + character.len_utf8();
-                self.words_of(&text[from..at], take)?;
-                take(&text[at..end])?;
-                from = end;
-            }
-        }
-        self.words_of(&text[from..], take)
+        cut(&self.cuts, text, take)
     }
+}
 
-    fn words_of(&self, text: &str, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        let mut at = 0;
-        while at < text.len() {
-            let Some(found) = self.words.find_at(text, at) else {
-                return take(&text[at..]);
-            };
-            // The expressions match any character; should one not, it is a word by itself.
-            if found.start() > at {
-                take(&text[at..found.start()])?;
-            }
-            let word = self.without_given_back(found.as_str(), &text[found.end()..]);
-            take(word)?;
-            at = found.start() + word.len();
+fn cut(cuts: &[Cut], text: &str, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    let Some((first, rest)) = cuts.split_first() else {
+        return take(text);
+    };
+    let mut at = 0;
+    while at < text.len() {
+        let Some(found) = first.words.find_at(text, at) else {
+            return cut(rest, &text[at..], take);
+        };
+        if found.start() > at {
+            cut(rest, &text[at..found.start()], take)?;
         }
-        Ok(())
+        let word = first.without_given_back(found.as_str(), &text[found.end()..]);
+        cut(rest, word, take)?;
+        at = found.start() + word.len();
     }
+    Ok(())
+}
 
+impl Cut {
     fn without_given_back<'a>(&self, word: &'a str, rest: &str) -> &'a str {
         let mut characters = word.chars();
         let is_space = word.chars().all(char::is_whitespace);
-        let ends_line = self.keeps_line_ends && word.ends_with(['\r', '\n']);
-        if !is_space || ends_line || rest.is_empty() || rest.starts_with(char::is_whitespace) {
+        let stays = match self.gives_back {
+            GivesBack::Nothing => true,
+            GivesBack::Last => false,
+            GivesBack::LastUnlessLineEnd => word.ends_with(['\r', '\n']),
+        };
+        if !is_space || stays || rest.is_empty() || rest.starts_with(char::is_whitespace) {
             return word;
         }
         characters.next_back();
@@ -138,13 +176,16 @@ mod tests {
             ["x", "  \n\n", " ", " y", "=", "1", "2"]
         );
         assert_eq!(words("qwen2", "(a)"), ["(a", ")"]);
+        assert_eq!(words("qwen35", "e\u{301}a b"), ["e\u{301}a", " b"]);
+        assert_eq!(words("falcon", "a, 12345"), ["a", ",", " ", "123", "45"]);
+        assert_eq!(words("deepseek-coder", "x  1\n"), ["x", "  ", "1", "\n"]);
         assert!(PreTokenizer::named("another").is_err());
     }
 
     proptest! {
         #[test]
         fn words_are_the_text(text in "\\PC*|[ a-z0-9'\n\r\t.,]*") {
-            for name in ["gpt-2", "smollm", "llama-bpe", "qwen2"] {
+            for name in ["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "falcon", "deepseek-coder"] {
                 prop_assert_eq!(words(name, &text).concat(), text.clone());
             }
         }
