@@ -14,6 +14,7 @@ pub mod model;
 pub mod quant;
 pub mod sample;
 pub mod stream;
+pub mod template;
 pub mod tensor;
 pub mod threads;
 pub mod tokenizer;
