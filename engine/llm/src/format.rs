@@ -8,6 +8,8 @@ mod hugging_face;
 pub mod mmap;
 mod model_file;
 mod safetensors;
+#[cfg(test)]
+mod scratch;
 mod source;
 mod storage;
 

@@ -256,3 +256,6 @@ fn changed(path: &str) -> Error {
         format!("the model file \"{path}\" has changed"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,22 +4,22 @@
 //! what is done to each token by itself is done to all at once, and attention stays inside each text. Source: J. Devlin et al., "BERT:
 //! Pre-training of Deep Bidirectional Transformers for Language Understanding", 2019; N. Reimers and I. Gurevych, "Sentence-BERT", 2019.
 
+mod parameters;
+
 use std::ops::Range;
 
 use vectorgpu_core::cpu::kernels;
 use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use parameters::{Parameters, Pooling};
+
 use crate::format::TensorSource;
-use crate::format::gguf::Metadata;
 use crate::linear::{Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
 use crate::threads::Team;
 
-const MAX_LAYERS: usize = 1024;
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_CONTEXT: usize = 1 << 24;
 /// Tokens of one pass, unless one text has more: what is computed between layers stays in the processor's cache.
 const PASS_TOKENS: usize = 256;
 
@@ -33,28 +33,6 @@ pub struct Bert {
     of_type: Vec<f32>,
     norm: Norm,
     layers: Vec<Layer>,
-}
-
-/// The shape of a model, and how it makes a vector of a text.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Parameters {
-    layers: usize,
-    width: usize,
-    inner_width: usize,
-    heads: usize,
-    max_tokens: usize,
-    epsilon: f32,
-    pooling: Pooling,
-    /// Whether vectors have length 1.
-    normalizes: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pooling {
-    /// The mean of all tokens.
-    Mean,
-    /// The first token.
-    First,
 }
 
 #[derive(Debug)]
@@ -201,62 +179,6 @@ impl Bert {
             }
         }
         Ok(x)
-    }
-}
-
-impl Parameters {
-    fn read(metadata: &Metadata) -> Result<Self> {
-        let architecture = metadata.text("general.architecture")?.unwrap_or_default();
-        if architecture != "bert" {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("models of architecture \"{architecture}\" make no embeddings here"),
-            ));
-        }
-        let optional = |name: &str, most: usize| -> Result<Option<usize>> {
-            let key = format!("bert.{name}");
-            let Some(number) = metadata.unsigned(&key)? else {
-                return Ok(None);
-            };
-            let number = usize::try_from(number).ok();
-            let number = number.filter(|number| (1..=most).contains(number));
-            number
-                .map(Some)
-                .ok_or_else(|| corrupt(format!("\"{key}\" is not between 1 and {most}")))
-        };
-        let required = |name: &str, most: usize| {
-            optional(name, most)?.ok_or_else(|| corrupt(format!("the file does not say \"bert.{name}\"")))
-        };
-        let width = required("embedding_length", MAX_WIDTH)?;
-        let heads = required("attention.head_count", width)?;
-        let epsilon = metadata.float("bert.attention.layer_norm_epsilon")?;
-        let epsilon = epsilon.unwrap_or(1e-12);
-        if !width.is_multiple_of(heads) || epsilon <= 0.0 {
-            return Err(corrupt(format!(
-                "a width of {width}, {heads} heads, and norms with {epsilon}"
-            )));
-        }
-        let context = required("context_length", MAX_CONTEXT)?;
-        let pooling = match metadata.unsigned("bert.pooling_type")? {
-            None | Some(1) => Pooling::Mean,
-            Some(2) => Pooling::First,
-            Some(other) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("models that pool in way {other} are not supported"),
-                ));
-            }
-        };
-        Ok(Self {
-            layers: required("block_count", MAX_LAYERS)?,
-            width,
-            inner_width: required("feed_forward_length", MAX_WIDTH)?,
-            heads,
-            max_tokens: optional("max_tokens", MAX_CONTEXT)?.map_or(context, |most| most.min(context)),
-            epsilon,
-            pooling,
-            normalizes: metadata.boolean("bert.normalizes")?.unwrap_or(true),
-        })
     }
 }
 
@@ -444,10 +366,6 @@ fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
     }
-}
-
-fn corrupt(message: String) -> Error {
-    Error::new(ErrorKind::CorruptFile, message)
 }
 
 #[cfg(test)]

@@ -117,3 +117,123 @@ impl Parameters {
 fn corrupt(message: String) -> Error {
     Error::new(ErrorKind::CorruptFile, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::description;
+    use crate::format::gguf::Gguf;
+
+    const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "num_hidden_layers": 3, "intermediate_size": 96, "max_position_embeddings": 512, "rope_theta": 10000.0}"#;
+
+    #[test]
+    fn a_sound_description_is_read() {
+        let parameters =
+            Parameters::from_gguf(&description(CONFIG.as_bytes()).expect("JSON")).expect("sound");
+        assert_eq!(
+            (parameters.layers, parameters.width, parameters.inner_width),
+            (3, 64, 96)
+        );
+        assert_eq!(
+            (parameters.heads, parameters.kv_heads, parameters.head),
+            (4, 2, 16)
+        );
+        assert_eq!((parameters.context, parameters.rope_dims), (512, 16));
+    }
+
+    #[test]
+    fn shapes_that_cannot_be_are_refused() {
+        for (what, right, wrong) in [
+            ("no heads", "attention_heads\": 4", "attention_heads\": 0"),
+            (
+                "more heads than width",
+                "attention_heads\": 4",
+                "attention_heads\": 65",
+            ),
+            (
+                "a width that heads do not divide",
+                "hidden_size\": 64",
+                "hidden_size\": 66",
+            ),
+            (
+                "heads that keys do not divide",
+                "value_heads\": 2",
+                "value_heads\": 3",
+            ),
+            (
+                "more heads of keys than of queries",
+                "value_heads\": 2",
+                "value_heads\": 8",
+            ),
+            ("no layers", "layers\": 3", "layers\": 0"),
+            ("2^32 layers", "layers\": 3", "layers\": 4294967296"),
+            ("a negative number of layers", "layers\": 3", "layers\": -3"),
+            (
+                "a width beyond all",
+                "hidden_size\": 64",
+                "hidden_size\": 18446744073709551615",
+            ),
+            ("no inner width", "\"intermediate_size\": 96,", ""),
+            ("no context", "embeddings\": 512", "embeddings\": 0"),
+            ("a frequency base of 0", "10000.0", "0.0"),
+            ("a negative frequency base", "10000.0", "-1.0"),
+            ("a frequency base beyond f32", "10000.0", "1e300"),
+            (
+                "heads of an odd length",
+                "\"hidden_size\"",
+                "\"head_dim\": 15, \"hidden_size\"",
+            ),
+        ] {
+            let config = CONFIG.replace(right, wrong);
+            assert_ne!(config, CONFIG, "{what}");
+            let metadata = description(config.as_bytes()).expect("JSON");
+            let error = Parameters::from_gguf(&metadata).expect_err(what);
+            assert_eq!(error.kind(), ErrorKind::CorruptFile, "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        for (name, epsilon) in [("NaN", f32::NAN), ("infinity", f32::INFINITY), ("0", 0.0)] {
+            let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+            let numbers = [
+                ("embedding_length", 8u32),
+                ("attention.head_count", 4),
+                ("block_count", 1),
+                ("feed_forward_length", 8),
+                ("context_length", 8),
+            ];
+            let mut file = [
+                &b"GGUF"[..],
+                &3u32.to_le_bytes(),
+                &0u64.to_le_bytes(),
+                &7u64.to_le_bytes(),
+            ]
+            .concat();
+            file.extend(
+                [
+                    string("general.architecture"),
+                    8u32.to_le_bytes().to_vec(),
+                    string("llama"),
+                ]
+                .concat(),
+            );
+            for (key, number) in numbers {
+                file.extend(
+                    [
+                        string(&format!("llama.{key}")),
+                        [4, number].map(u32::to_le_bytes).concat(),
+                    ]
+                    .concat(),
+                );
+            }
+            file.extend(string("llama.attention.layer_norm_rms_epsilon"));
+            file.extend([6u32.to_le_bytes(), epsilon.to_le_bytes()].concat());
+            let header = Gguf::read(&file[..], file.len() as u64).expect("a header");
+            let error = Parameters::from_gguf(&header.metadata).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::CorruptFile, "{name}: {error}");
+            assert!(error.message().contains("epsilon"), "{error}");
+        }
+    }
+}

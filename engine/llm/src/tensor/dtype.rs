@@ -19,7 +19,7 @@ pub enum DType {
 }
 
 /// Types that files may have and this release does not read, by their number.
-const UNSUPPORTED: [(u32, &str); 29] = [
+const UNSUPPORTED: [(u32, &str); 30] = [
     (4, "Q4_2"),
     (5, "Q4_3"),
     (9, "Q8_1"),
@@ -49,6 +49,7 @@ const UNSUPPORTED: [(u32, &str); 29] = [
     (39, "MXFP4"),
     (40, "NVFP4"),
     (41, "Q1_0"),
+    (42, "Q2_0"),
 ];
 
 /// The number of a type that is not read.
