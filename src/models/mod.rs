@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use vectorgpu_core::{Error, ErrorKind, Result};
-use vectorgpu_llm::format::{FileRecord, Files, TensorSource, open_model};
+use vectorgpu_llm::format::{FileRecord, Files, open_model};
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{TooLong, Trust};
 

@@ -11,7 +11,7 @@ use vectorgpu_llm::decoder::{Decoder, OnCpu};
 use vectorgpu_llm::format::TensorSource;
 use vectorgpu_llm::generate::{Generation, Piece};
 use vectorgpu_llm::model::llama::Llama;
-use vectorgpu_llm::template::{Message, Names, PromptOptions, PromptTemplate};
+use vectorgpu_llm::template::{Names, PromptOptions, PromptTemplate};
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 

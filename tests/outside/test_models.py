@@ -257,10 +257,14 @@ def test_only_those_to_whom_it_was_granted_load_and_call(writer, database):
                 with pytest.raises(errors.InsufficientPrivilege):
                     reader.execute(f"SELECT vectorgpu.{call}")
             with pytest.raises(errors.InsufficientPrivilege):
+                reader.execute("DELETE FROM vectorgpu.registered_models")
+            # A setting of a library that is not there yet can be set; it counts for nothing once the library is.
+            reader.execute("SET vectorgpu.model_dir = '/'")
+            assert reader.execute("SELECT name FROM vectorgpu.models").fetchall() == [("tiny",)]
+            with pytest.raises(errors.InsufficientPrivilege):
                 reader.execute("SET vectorgpu.model_dir = '/'")
             with pytest.raises(errors.InsufficientPrivilege):
-                reader.execute("DELETE FROM vectorgpu.registered_models")
-            assert reader.execute("SELECT name FROM vectorgpu.models").fetchall() == [("tiny",)]
+                reader.execute("SHOW vectorgpu.model_dir")
         writer.execute("GRANT EXECUTE ON FUNCTION vectorgpu.generate TO model_reader")
         models = one(writer, "SHOW vectorgpu.model_dir")
         writer.execute(f"ALTER ROLE model_reader SET vectorgpu.model_dir = '{models}'")
@@ -440,7 +444,7 @@ def test_a_damaged_file_is_refused_and_the_session_goes_on(session, models, dama
     path = tiny_models.write_text_model(models / "tiny.gguf")
     damage(path)
     connection = session()
-    with pytest.raises((errors.DataCorrupted, errors.InvalidParameterValue)) as raised:
+    with pytest.raises((errors.DataCorrupted, errors.InvalidParameterValue, errors.ProgramLimitExceeded)) as raised:
         connection.execute("SELECT vectorgpu.load_model('tiny', 'tiny.gguf')")
     assert str(models) not in str(raised.value)
     assert one(connection, "SELECT count(*) FROM vectorgpu.models") == 0
