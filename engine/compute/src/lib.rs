@@ -36,6 +36,7 @@ mod submit;
 mod transfer;
 mod tuning;
 mod wait;
+mod weights;
 
 pub use adapter::{AdapterReport, DeviceChoice, DeviceKind, Vendor};
 pub use array::Array;
@@ -48,6 +49,7 @@ pub use engine::Engine;
 pub use kernels::assign::Assignment;
 pub use kernels::codes::{BitScore, Int8Score};
 pub use kernels::search::RowScore;
+pub use kernels::weights::{LinearInput, Outcome, RmsNorm};
 pub use kernels::{SortKey, ValueAt};
 pub use lists::{CopiedIndex, IndexCopies, IndexUsage, ListCache, OnFailure};
 pub use memory::view::RangeError;
@@ -58,6 +60,7 @@ pub use scaled_rows::ScaledRows;
 pub use step::{Pending, Step};
 pub use tuning::{TunableConstant, tunable_constants};
 pub use wait::WaitHook;
+pub use weights::{GatedWeights, LinearWeights, WeightRows, WeightType};
 
 #[cfg(target_endian = "big")]
 compile_error!("rows are little-endian bytes and go to the GPU as they are");

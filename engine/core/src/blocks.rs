@@ -125,6 +125,11 @@ impl Numbers {
         Ok(numbers)
     }
 
+    /// The number of each element.
+    pub fn numbers(&self) -> &[u8] {
+        &self.numbers
+    }
+
     /// Writes the elements to `out`, as many as that has.
     pub fn values(&self, out: &mut [f32]) {
         let groups = self

@@ -20,6 +20,7 @@ mod sort;
 mod sort_local;
 pub(crate) mod top_k;
 mod vector;
+pub(crate) mod weights;
 
 pub use argmax::ValueAt;
 pub use sort::SortKey;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         sort_local::KERNELS,
         top_k::KERNELS,
         vector::KERNELS,
+        weights::KERNELS,
     ]
     .concat()
 }
@@ -73,6 +75,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         sort_local::variants(),
         top_k::variants(),
         vector::variants(),
+        weights::variants(),
     ]
     .concat()
 }

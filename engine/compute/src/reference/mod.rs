@@ -4,8 +4,10 @@
 
 mod add;
 mod argmax;
+mod embed;
 mod kmeans_assign;
 mod kmeans_update;
+mod linear;
 mod list_fetch;
 mod list_keys;
 mod list_scan;
@@ -27,8 +29,10 @@ mod top_k;
 
 pub use add::add;
 pub use argmax::argmax;
+pub use embed::{embed, weights};
 pub use kmeans_assign::kmeans_assign;
 pub use kmeans_update::kmeans_update;
+pub use linear::{gated, linear, rms_norm};
 pub use list_fetch::list_fetch;
 pub use list_keys::{list_keys, list_keys_of_codes};
 pub use list_scan::list_scan;

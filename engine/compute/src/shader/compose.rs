@@ -1,7 +1,7 @@
 //! One text from a kernel's file and the parts it names.
 //!
 //! Three directives, each on a line of its own: `// @import NAME` is replaced by `shared/NAME.wgsl`, where `rows`,
-//! `sum`, `scan` and `best` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
+//! `sum`, `scan`, `best` and `fold` stand for the file of the variant; `// @params` declares `params` where the device wants parameters; and
 //! `enable` lines move to the top, where WGSL wants them. Every composed line remembers its file and line, so that an
 //! error names them.
 
@@ -47,6 +47,10 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("keep_below"),
     part!("eight_rows"),
     part!("nearest_tile"),
+    part!("fold_workgroup"),
+    part!("fold_subgroup"),
+    part!("linear_few"),
+    part!("weights"),
 ];
 
 /// Text with a line map.
@@ -112,6 +116,8 @@ fn part(name: &str, variant: &Variant) -> Option<(&'static str, &'static str)> {
         ("scan", _, Sum::Subgroup) => "scan_subgroup",
         ("best", _, Sum::Workgroup) => "best_workgroup",
         ("best", _, Sum::Subgroup) => "best_subgroup",
+        ("fold", _, Sum::Workgroup) => "fold_workgroup",
+        ("fold", _, Sum::Subgroup) => "fold_subgroup",
         _ => name,
     };
     PARTS

@@ -71,7 +71,7 @@ pub(crate) enum ParamsPlace {
 pub(crate) struct Variant {
     /// The format of what `// @import rows` reads.
     pub(crate) rows: Element,
-    /// What `// @import sum`, `scan` and `best` stand for.
+    /// What `// @import sum`, `scan`, `best` and `fold` stand for.
     pub(crate) sum: Sum,
     /// The kernel's `override` constants.
     pub(crate) constants: Vec<(&'static str, u32)>,

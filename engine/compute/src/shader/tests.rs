@@ -61,6 +61,7 @@ fn described(kernel: &Kernel, variants: &[Variant]) -> String {
         ("rows", "// @import rows", rows),
         ("sum", "// @import sum", sums.clone()),
         ("scan", "// @import scan", sums.clone()),
+        ("fold", "// @import fold", sums.clone()),
         ("best", "// @import best", sums),
     ] {
         if kernel.text.lines().any(|line| line == directive) {
