@@ -2,6 +2,7 @@
 
 mod argmax;
 pub(crate) mod assign;
+pub(crate) mod attention;
 pub(crate) mod candidates;
 pub(crate) mod codes;
 pub(crate) mod kmeans;
@@ -13,6 +14,9 @@ pub(crate) mod lists;
 mod measure;
 mod plan;
 mod quantize;
+mod rope;
+mod rows;
+mod sample;
 mod scan;
 pub(crate) mod search;
 mod select;
@@ -23,6 +27,7 @@ mod vector;
 pub(crate) mod weights;
 
 pub use argmax::ValueAt;
+pub use sample::Choice;
 pub use sort::SortKey;
 
 /// Every kernel.
@@ -30,6 +35,7 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
     [
         argmax::KERNELS,
         assign::KERNELS,
+        attention::KERNELS,
         candidates::KERNELS,
         codes::KERNELS,
         kmeans::KERNELS,
@@ -40,6 +46,9 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         lists::KERNELS,
         measure::KERNELS,
         quantize::KERNELS,
+        rope::KERNELS,
+        rows::KERNELS,
+        sample::KERNELS,
         scan::KERNELS,
         search::KERNELS,
         select::KERNELS,
@@ -58,6 +67,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
     [
         argmax::variants(),
         assign::variants(),
+        attention::variants(),
         candidates::variants(),
         codes::variants(),
         kmeans::variants(),
@@ -68,6 +78,9 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         lists::variants(),
         measure::variants(),
         quantize::variants(),
+        rope::variants(),
+        rows::variants(),
+        sample::variants(),
         scan::variants(),
         search::variants(),
         select::variants(),
