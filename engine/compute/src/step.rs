@@ -37,6 +37,8 @@ const DISPATCHES_MAX: [usize; 2] = [32, 128];
 pub struct Step {
     pub(crate) runtime: Rc<Runtime>,
     pub(crate) recording: Recording,
+    /// Whether time alone cuts it.
+    pub(crate) is_whole: bool,
 }
 
 /// A step that was handed to the device.
@@ -74,6 +76,16 @@ impl Step {
         Self {
             runtime,
             recording: Recording::default(),
+            is_whole: false,
+        }
+    }
+
+    /// Dispatches of its first submission and of each later one, at most.
+    fn dispatches_max(&self) -> [usize; 2] {
+        if self.is_whole {
+            [usize::MAX; 2]
+        } else {
+            DISPATCHES_MAX
         }
     }
 
@@ -178,9 +190,11 @@ impl Step {
 
     /// Submits all but the last part of the step; returns that, and whether it is all of it.
     fn submit_all_but_last(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<(Recording, bool)> {
-        let Self { runtime, recording } = self;
+        let [mut dispatches_max, later_max] = self.dispatches_max();
+        let Self {
+            runtime, recording, ..
+        } = self;
         let mut rest = recording.commands.into_iter().peekable();
-        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
         let mut under_way: VecDeque<Submission> = VecDeque::new();
         loop {
             let part = take_part(&runtime, &mut rest, dispatches_max);
@@ -218,10 +232,12 @@ impl Step {
 
     /// Submits everything; returns the parts that may not have finished.
     fn submit_parts(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<VecDeque<Part>> {
-        let Self { runtime, recording } = self;
+        let [mut dispatches_max, later_max] = self.dispatches_max();
+        let Self {
+            runtime, recording, ..
+        } = self;
         let mut rest = recording.commands.into_iter().peekable();
         let mut under_way = VecDeque::new();
-        let [mut dispatches_max, later_max] = DISPATCHES_MAX;
         while rest.peek().is_some() {
             runtime.proceed(keep_waiting)?;
             let next = take_part(&runtime, &mut rest, dispatches_max);
