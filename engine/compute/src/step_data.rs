@@ -77,7 +77,9 @@ impl Step {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Vec<T>> {
         let mut elements = Vec::with_capacity(results.len());
-        self.run_and_read(results, keep_waiting, &mut |[element]: [T; 1]| elements.push(element))?;
+        self.run_and_read(results, keep_waiting, &mut |[element]: [T; 1]| {
+            elements.push(element)
+        })?;
         elements.truncate(results.len());
         Ok(elements)
     }

@@ -1,8 +1,10 @@
 //! What reads tokens and says what may follow them: a model, on whatever computes it, with the memory that texts keep keys and values in.
 
 mod on_cpu;
+mod on_gpu;
 
 pub use on_cpu::OnCpu;
+pub use on_gpu::OnGpu;
 
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;

@@ -9,6 +9,7 @@ pub mod decoder;
 pub mod embed;
 pub mod format;
 pub mod generate;
+pub mod gpu;
 pub mod linear;
 pub mod model;
 pub mod quant;

@@ -37,6 +37,16 @@ impl Linear {
         })
     }
 
+    /// The matrix, as the file has it.
+    pub(crate) fn weights(&self) -> &TensorView {
+        &self.weights
+    }
+
+    /// What is added.
+    pub(crate) fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_deref()
+    }
+
     /// Numbers that go in for each token.
     pub fn inputs(&self) -> usize {
         self.weights.shape().row_elements()

@@ -146,6 +146,12 @@ impl Step {
         tile_rows(self.runtime.capabilities(), heads)
     }
 
+    /// Whether [`Step::attention_decode`] can store rows' own keys and values: at most 8 heads of queries share a head of keys.
+    #[must_use]
+    pub fn attention_stores_own(heads: Heads) -> bool {
+        heads.group() <= GROUP_MAX
+    }
+
     /// Numbers that [`Step::attention_decode`] needs between its kernels, for so many rows of so many positions at most.
     #[must_use]
     pub fn attention_scratch(heads: Heads, rows: usize, positions_max: usize) -> usize {
@@ -174,7 +180,7 @@ impl Step {
         let spans = spans_max(rows.positions_max);
         if attended.len() < count * heads.queries * heads.numbers
             || spans > 1 && scratch.len() < Self::attention_scratch(heads, count, rows.positions_max)
-            || rows.own && heads.group() > GROUP_MAX
+            || rows.own && !Self::attention_stores_own(heads)
         {
             return Err(invalid(format!(
                 "attention of {count} rows with {} numbers for results and {} between",

@@ -4,6 +4,7 @@
 //! see at once. So matrices of the same inputs can be put together whatever their types, and each part is a run of its own.
 
 mod format;
+mod size;
 mod upload;
 
 use std::rc::Rc;

@@ -19,24 +19,24 @@ use crate::threads::Team;
 #[derive(Debug)]
 pub struct Llama {
     parameters: Parameters,
-    embeddings: TensorView,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    output: Linear,
-    rope: Rope,
+    pub(crate) embeddings: TensorView,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) output: Linear,
+    pub(crate) rope: Rope,
 }
 
 #[derive(Debug)]
-struct Layer {
-    attention_norm: Vec<f32>,
-    queries: Linear,
-    keys: Linear,
-    values: Linear,
-    attention_output: Linear,
-    norm: Vec<f32>,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub(crate) struct Layer {
+    pub(crate) attention_norm: Vec<f32>,
+    pub(crate) queries: Linear,
+    pub(crate) keys: Linear,
+    pub(crate) values: Linear,
+    pub(crate) attention_output: Linear,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
 }
 
 /// The rows of a pass.
@@ -105,8 +105,13 @@ impl Llama {
 
     /// What a token keeps in the cache.
     pub fn cache_shape(&self) -> CacheShape {
+        self.cache_shape_from(0)
+    }
+
+    /// What it keeps of the layers from `first` on.
+    pub(crate) fn cache_shape_from(&self, first: usize) -> CacheShape {
         CacheShape {
-            layers: self.parameters.layers,
+            layers: self.parameters.layers - first,
             heads: self.parameters.kv_heads,
             head: self.parameters.head,
         }
@@ -122,10 +127,29 @@ impl Llama {
     /// # Panics
     /// When a table has no room.
     pub fn forward(&self, parts: &[Part<'_>], pass: &mut Pass<'_>, logits: &mut Vec<f32>) -> Result<()> {
+        let x = self.embed(parts)?;
+        self.forward_from(0, x, parts, pass, logits)
+    }
+
+    /// As [`Self::forward`], from layer `first` on: `x`, `[rows, width]`, is what the layers before have left, and `pass.cache` is of the
+    /// layers that follow.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    ///
+    /// # Panics
+    /// When a table has no room.
+    pub(crate) fn forward_from(
+        &self,
+        first: usize,
+        mut x: Vec<f32>,
+        parts: &[Part<'_>],
+        pass: &mut Pass<'_>,
+        logits: &mut Vec<f32>,
+    ) -> Result<()> {
         let width = self.parameters.width;
         let places = batch::row_places(parts);
-        let mut x = self.embed(parts)?;
-        for (number, layer) in self.layers.iter().enumerate() {
+        for (number, layer) in self.layers[first..].iter().enumerate() {
             let rows = Rows {
                 parts,
                 places: &places,
@@ -147,7 +171,11 @@ impl Llama {
         self.output.apply(&normed, logits, pass.team)
     }
 
-    fn embed(&self, parts: &[Part<'_>]) -> Result<Vec<f32>> {
+    /// What the tokens of `parts` stand for, `[rows, width]`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a token that is none.
+    pub(crate) fn embed(&self, parts: &[Part<'_>]) -> Result<Vec<f32>> {
         let width = self.parameters.width;
         let tokens = || parts.iter().flat_map(|part| part.tokens);
         let mut x = vec![0.0; tokens().count() * width];
@@ -164,6 +192,7 @@ impl Llama {
         Ok(x)
     }
 
+    /// Does a layer, whose keys and values lie in layer `number` of the cache.
     fn layer(
         &self,
         layer: &Layer,

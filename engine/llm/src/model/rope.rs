@@ -13,7 +13,7 @@ pub(super) enum Pairs {
 
 /// Frequencies of the pairs of a head.
 #[derive(Debug)]
-pub(super) struct Rope {
+pub(crate) struct Rope {
     pairs: Pairs,
     frequencies: Vec<f64>,
 }
@@ -31,13 +31,30 @@ impl Rope {
         }
     }
 
+    /// Whether pairs are numbers beside each other.
+    pub(crate) fn is_adjacent(&self) -> bool {
+        self.pairs == Pairs::Adjacent
+    }
+
+    /// Pairs of a head.
+    pub(crate) fn pairs(&self) -> usize {
+        self.frequencies.len()
+    }
+
+    /// Cosine and sine of each pair's angle at `position`.
+    pub(crate) fn turns(&self, position: usize) -> impl Iterator<Item = [f32; 2]> + '_ {
+        self.frequencies.iter().map(move |frequency| {
+            let (sin, cos) = (frequency * position as f64).sin_cos();
+            #[expect(clippy::cast_possible_truncation, reason = "between -1 and 1")]
+            let turn = [cos as f32, sin as f32];
+            turn
+        })
+    }
+
     /// Turns the heads of `numbers`, each `head` long, as those of `position`.
     pub(super) fn turn(&self, numbers: &mut [f32], head: usize, position: usize) {
         let half = self.frequencies.len();
-        for (pair, frequency) in self.frequencies.iter().enumerate() {
-            let (sin, cos) = (frequency * position as f64).sin_cos();
-            #[expect(clippy::cast_possible_truncation, reason = "between -1 and 1")]
-            let (sin, cos) = (sin as f32, cos as f32);
+        for (pair, [cos, sin]) in self.turns(position).enumerate() {
             let (first, second) = match self.pairs {
                 Pairs::Adjacent => (2 * pair, 2 * pair + 1),
                 Pairs::Halves => (pair, pair + half),
