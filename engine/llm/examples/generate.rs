@@ -1,57 +1,162 @@
 //! Continues a text, always with the likeliest token, and says how fast:
-//! `cargo run --release -p vectorgpu-llm --example generate FILE TEXT TOKENS [THREADS]`.
+//! `cargo run --release -p vectorgpu-llm --example generate FILE TEXT TOKENS [DEVICE [THREADS]]`.
+//!
+//! DEVICE is `cpu`, `gpu` (all that fits), `gpu:N` (its first N layers), or `ahead` (all of it on the GPU, which chooses the tokens itself).
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vectorgpu_llm::decoder::{Decoder, OnCpu};
+use vectorgpu_compute::EngineBuilder;
+use vectorgpu_llm::cache::BlockTable;
+use vectorgpu_llm::decoder::{Decoder, OnCpu, OnGpu};
 use vectorgpu_llm::format::ModelFile;
 use vectorgpu_llm::generate::{GenerateOptions, Generation};
+use vectorgpu_llm::gpu::plan::Plan;
+use vectorgpu_llm::gpu::{Ahead, AheadText, GpuShape, Next};
 use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Failure = Box<dyn std::error::Error>;
+
+/// Device memory to use, at most.
+const MEMORY_BYTES: u64 = 64 << 30;
+/// Rows of a pass on a GPU.
+const ROWS: usize = 512;
+
+/// When the first token was there, and the text.
+struct Timed {
+    started: Instant,
+    first: Option<Instant>,
+    tokens: usize,
+    text: String,
+}
+
+impl Timed {
+    fn begin() -> Self {
+        Self {
+            started: Instant::now(),
+            first: None,
+            tokens: 0,
+            text: String::new(),
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.first.get_or_insert_with(Instant::now);
+        self.tokens += 1;
+        self.text.push_str(text);
+    }
+
+    fn print(&self, prompt_tokens: usize) {
+        let first = self.first.unwrap_or_else(Instant::now);
+        let (reading, writing) = (first - self.started, first.elapsed());
+        println!("{}", self.text);
+        println!(
+            "{prompt_tokens} tokens read in {reading:.3?}, {:.1}/s; {:.1}/s written",
+            prompt_tokens as f64 / reading.as_secs_f64(),
+            self.tokens.saturating_sub(1) as f64 / writing.as_secs_f64()
+        );
+    }
+}
+
+fn on_gpu(model: Arc<Llama>, threads: Arc<Threads>, most: usize, device: &str) -> Result<OnGpu, Failure> {
+    let builder = EngineBuilder::new().allow_software(true).vram_limit(MEMORY_BYTES);
+    let engine = Rc::new(builder.open()?);
+    let shape = GpuShape::of(&model, most, most, ROWS);
+    let sizes = shape.sizes(&model)?;
+    let plan = match device.split_once(':') {
+        Some((_, layers)) => Plan {
+            layers: layers.parse()?,
+            ends: false,
+        },
+        None => Plan::new(&sizes, MEMORY_BYTES - engine.memory().used_bytes),
+    };
+    println!(
+        "{plan:?} on {}, {} MB",
+        engine.adapter().name,
+        plan.bytes(&sizes) >> 20
+    );
+    Ok(OnGpu::new(&engine, model, threads, shape, plan, &mut || true)?)
+}
+
+fn written(
+    decoder: &mut dyn Decoder,
+    tokenizer: &Tokenizer,
+    prompt: Vec<u32>,
+    max_tokens: usize,
+) -> Result<Timed, Failure> {
+    let options = GenerateOptions {
+        max_tokens,
+        ..GenerateOptions::default()
+    };
+    let mut generation = Generation::new(1);
+    generation.add(prompt, &options, decoder.context())?;
+    let mut timed = Timed::begin();
+    while !generation.is_done() {
+        for piece in generation.step(decoder, tokenizer, &mut || true)? {
+            timed.add(&piece.text);
+        }
+    }
+    Ok(timed)
+}
+
+fn written_ahead(
+    decoder: &mut OnGpu,
+    tokenizer: &Tokenizer,
+    unread: Vec<u32>,
+    max_tokens: usize,
+) -> Result<Timed, Failure> {
+    let (model, pool) = decoder.whole().ok_or("not all of the model fits the GPU")?;
+    let mut table = BlockTable::default();
+    pool.reserve(&mut table, unread.len() + max_tokens)?;
+    let text = AheadText {
+        unread,
+        table,
+        next: Next::Likeliest,
+    };
+    let mut timed = Timed::begin();
+    let mut ahead = Ahead::begin(model, vec![text], &mut || true)?;
+    while timed.tokens < max_tokens
+        && let Some(tokens) = ahead.step(model, &mut || true)?
+    {
+        if tokenizer.ends_text(tokens[0]) {
+            break;
+        }
+        timed.add(&String::from_utf8_lossy(tokenizer.bytes(tokens[0])));
+    }
+    Ok(timed)
+}
+
+fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, path, text, count, rest @ ..] = &arguments[..] else {
         return Err("name a GGUF file, a text and a number of tokens".into());
     };
+    let device = rest.first().map_or("cpu", String::as_str);
     let file = ModelFile::open(Path::new(path))?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())?;
-    let model = Llama::read(&file)?;
-    let threads = Threads::new(
-        rest.first().map_or(Ok(2), |count| count.parse())?,
-        || Box::new(()),
-    )?;
+    let model = Arc::new(Llama::read(&file)?);
+    let threads = Threads::new(rest.get(1).map_or(Ok(2), |count| count.parse())?, || Box::new(()))?;
+    let threads = Arc::new(threads);
     let mut prompt: Vec<u32> = tokenizer.begin_token().into_iter().collect();
     tokenizer.encode(text, Trust::Template, &mut prompt)?;
-    let prompt_tokens = prompt.len();
-    let options = GenerateOptions {
-        max_tokens: count.parse()?,
-        ..GenerateOptions::default()
-    };
-    let most = prompt_tokens + options.max_tokens;
-    let mut decoder = OnCpu::new(Arc::new(model), Arc::new(threads), most, most)?;
-    let mut generation = Generation::new(1);
-    generation.add(prompt, &options, decoder.context())?;
-    let (started, mut first, mut written) = (Instant::now(), None, String::new());
-    let mut count = 0usize;
-    while !generation.is_done() {
-        for piece in generation.step(&mut decoder, &tokenizer, &mut || true)? {
-            first.get_or_insert_with(|| started.elapsed());
-            written.push_str(&piece.text);
-            count += 1;
+    let (prompt_tokens, max_tokens) = (prompt.len(), count.parse()?);
+    let most = prompt_tokens + max_tokens;
+    let timed = if device == "cpu" {
+        let mut decoder = OnCpu::new(model, threads, most, most)?;
+        written(&mut decoder, &tokenizer, prompt, max_tokens)?
+    } else {
+        let mut decoder = on_gpu(model, threads, most, device)?;
+        if device == "ahead" {
+            written_ahead(&mut decoder, &tokenizer, prompt, max_tokens)?
+        } else {
+            written(&mut decoder, &tokenizer, prompt, max_tokens)?
         }
-    }
-    let first = first.unwrap_or_default();
-    println!("{written}");
-    let after = count.saturating_sub(1) as f64;
-    println!(
-        "{prompt_tokens} tokens read in {first:.3?}, {:.1}/s; {:.1}/s written",
-        prompt_tokens as f64 / first.as_secs_f64(),
-        after / (started.elapsed() - first).as_secs_f64()
-    );
+    };
+    timed.print(prompt_tokens);
     Ok(())
 }

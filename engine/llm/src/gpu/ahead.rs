@@ -195,6 +195,9 @@ impl Ahead {
         let without_numbers =
             |texts: Vec<(usize, AheadText)>| texts.into_iter().map(|(_, text)| text).collect();
         self.texts = without_numbers(kept);
+        if self.texts.is_empty() {
+            self.ready.clear();
+        }
         // The device has the tokens in their old places.
         self.follows = false;
         Ok(without_numbers(gone))
