@@ -38,5 +38,8 @@ fn embeddings(texts: &[&str], model: Option<&str>, options: Option<JsonB>) -> Re
     let options = parse(options)?;
     let model = models::embedding_model(model)?;
     let numbers = model.embed(texts, &options)?;
-    Ok(numbers.chunks_exact(model.dims()).map(VectorBuilder::from_elements).collect())
+    Ok(numbers
+        .chunks_exact(model.dims())
+        .map(VectorBuilder::from_elements)
+        .collect())
 }

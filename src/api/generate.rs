@@ -52,13 +52,20 @@ fn generate_many(
         options,
     };
     let answer = |prompts: Vec<Option<String>>| {
-        let present: Vec<Prompt<'_>> = prompts.iter().flatten().map(|prompt| Prompt::Text(prompt)).collect();
+        let present: Vec<Prompt<'_>> = prompts
+            .iter()
+            .flatten()
+            .map(|prompt| Prompt::Text(prompt))
+            .collect();
         let mut texts = if present.is_empty() {
             Vec::new().into_iter()
         } else {
             whole(begin(&present, model, arguments)?, present.len())?.into_iter()
         };
-        Ok(prompts.iter().map(|prompt| prompt.as_ref().and_then(|_| texts.next())).collect())
+        Ok(prompts
+            .iter()
+            .map(|prompt| prompt.as_ref().and_then(|_| texts.next()))
+            .collect())
     };
     prompts.map(|prompts| answer(prompts).or_raise())
 }
@@ -106,8 +113,8 @@ fn generate_stream(
         stop,
         options,
     };
-    let pieces = pieces(prompt, model, arguments).or_raise();
-    let texts = pieces.map(|piece| piece.or_raise().text);
+    let writing = prompt.map(|prompt| begin(&[Prompt::Text(prompt)], model, arguments).or_raise());
+    let texts = pieces(writing).map(|piece| piece.or_raise().text);
     SetOfIterator::new(texts.filter(|text| !text.is_empty()))
 }
 
@@ -142,8 +149,12 @@ fn generate_tokens(
         stop,
         options,
     };
-    let pieces = pieces(prompt, model, arguments).or_raise();
-    TableIterator::new((1..).zip(pieces).map(|(number, piece)| {
+    let begin = |prompt| {
+        let request = TextRequest::new(arguments)?.with_log_probabilities();
+        Writing::begin(models::text_model(model)?, &[Prompt::Text(prompt)], &request)
+    };
+    let writing = prompt.map(|prompt| begin(prompt).or_raise());
+    TableIterator::new((1..).zip(pieces(writing)).map(|(number, piece)| {
         let piece = piece.or_raise();
         (
             number,
@@ -166,9 +177,9 @@ fn whole(mut writing: Writing, count: usize) -> Result<Vec<String>> {
     let mut texts = vec![String::new(); count];
     while !writing.is_done() {
         for piece in writing.step()? {
-            let text = texts.get_mut(piece.of_text).ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "a piece of a text that nobody asked for")
-            })?;
+            let text = texts
+                .get_mut(piece.of_text)
+                .ok_or_else(|| Error::new(ErrorKind::Internal, "a piece of a text that nobody asked for"))?;
             text.push_str(&piece.text);
         }
     }
@@ -176,14 +187,9 @@ fn whole(mut writing: Writing, count: usize) -> Result<Vec<String>> {
 }
 
 /// The pieces of one text as they are asked for; none for a NULL prompt.
-fn pieces(
-    prompt: Option<&str>,
-    model: Option<&str>,
-    arguments: TextArguments,
-) -> Result<impl Iterator<Item = Result<Piece>> + 'static> {
-    let writing = prompt.map(|prompt| begin(&[Prompt::Text(prompt)], model, arguments));
-    let mut writing = writing.transpose()?;
-    Ok(std::iter::from_fn(move || {
+fn pieces(writing: Option<Writing>) -> impl Iterator<Item = Result<Piece>> + 'static {
+    let mut writing = writing;
+    std::iter::from_fn(move || {
         let writing = writing.as_mut()?;
         while !writing.is_done() {
             match writing.step() {
@@ -194,5 +200,5 @@ fn pieces(
             }
         }
         None
-    }))
+    })
 }

@@ -52,9 +52,21 @@ struct Slot {
     /// Copies of lists on that engine, once there are some.
     lists: Option<Rc<ListCache>>,
     failure: Option<(Settings, Instant, Error)>,
+    /// Who else holds something of the engine.
+    holders: Vec<fn(bool)>,
     exit_hooked: bool,
     /// An engine was let go that could not be closed.
     has_leaked: bool,
+}
+
+impl Slot {
+    fn tell_holders(&mut self) {
+        let may_close = self
+            .engine
+            .as_ref()
+            .is_none_or(|(_, engine)| !engine.is_lost() && !engine.is_busy());
+        self.holders.drain(..).for_each(|holder| holder(may_close));
+    }
 }
 
 thread_local! {
@@ -123,6 +135,20 @@ pub(crate) fn is_open(choice: &DeviceChoice) -> bool {
     })
 }
 
+/// Has `let_go` called before the open engine is let go: it frees what it holds of that one or, told false, leaves it for ever,
+/// because a busy or lost GPU is not waited for.
+pub(crate) fn before_close(let_go: fn(bool)) {
+    SLOT.with_borrow_mut(|slot| {
+        if !slot
+            .holders
+            .iter()
+            .any(|holder| std::ptr::fn_addr_eq(*holder, let_go))
+        {
+            slot.holders.push(let_go);
+        }
+    });
+}
+
 /// The engine that is open, if any.
 pub(crate) fn open_engine() -> Option<Rc<Engine>> {
     SLOT.with_borrow(|slot| slot.engine.as_ref().map(|(_, engine)| Rc::clone(engine)))
@@ -188,6 +214,7 @@ fn known(settings: &Settings) -> Option<Result<Rc<Engine>>> {
         if fits {
             return slot.engine.as_ref().map(|(_, engine)| Ok(Rc::clone(engine)));
         }
+        slot.tell_holders();
         slot.lists = None;
         if let Some((_, engine)) = slot.engine.take() {
             slot.past = slot.past.with(&engine);
@@ -245,6 +272,7 @@ unsafe extern "C-unwind" fn close_at_exit(code: i32, _argument: pg_sys::Datum) {
             let Ok(mut slot) = slot.try_borrow_mut() else {
                 return false;
             };
+            slot.tell_holders();
             let lists = slot.lists.take();
             let is_closed = slot.engine.take().is_none_or(|(_, engine)| close(engine, lists));
             is_closed && !slot.has_leaked

@@ -34,6 +34,11 @@ impl EmbeddingModel {
         self.embedder.model().dims()
     }
 
+    /// Bytes of its weights.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        self.embedder.model().weight_bytes()
+    }
+
     /// Layers.
     pub(crate) fn layers(&self) -> usize {
         self.embedder.model().layers()
@@ -54,7 +59,9 @@ impl EmbeddingModel {
     /// # Errors
     /// `LimitExceeded` for a text that is too long, unless that is to be cut; `Cancelled`.
     pub(crate) fn embed(&self, texts: &[&str], options: &EmbedOptions) -> Result<Vec<f32>> {
-        texts.iter().try_for_each(|text| super::text::check_size(text.len()))?;
+        texts
+            .iter()
+            .try_for_each(|text| super::text::check_size(text.len()))?;
         let too_long = if options.truncate {
             TooLong::Truncate
         } else {
@@ -67,7 +74,9 @@ impl EmbeddingModel {
         let mut out = vec![0.0; texts.len() * dims];
         for numbers in order.chunks(TEXTS_AT_ONCE) {
             let texts: Vec<&str> = numbers.iter().map(|number| texts[*number]).collect();
-            let vectors = self.embedder.embed(&texts, too_long, &self.threads, &mut keep_waiting)?;
+            let vectors = self
+                .embedder
+                .embed(&texts, too_long, &self.threads, &mut keep_waiting)?;
             for (number, vector) in numbers.iter().zip(vectors.chunks_exact(dims)) {
                 out[number * dims..][..dims].copy_from_slice(vector);
             }

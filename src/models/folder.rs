@@ -34,7 +34,11 @@ pub(super) fn of_models() -> Result<Folder> {
 ///
 /// # Errors
 /// `CorruptFile` when the files have other contents; what reading them reports; `Cancelled`.
-pub(super) fn present_records(folder: &Folder, path: &str, recorded: &[FileRecord]) -> Result<Vec<FileRecord>> {
+pub(super) fn present_records(
+    folder: &Folder,
+    path: &str,
+    recorded: &[FileRecord],
+) -> Result<Vec<FileRecord>> {
     let is_as_recorded = |record: &FileRecord| folder.verified(record).is_ok();
     if recorded.iter().all(is_as_recorded) {
         return Ok(recorded.to_vec());
@@ -59,5 +63,8 @@ pub(super) fn is_administrators(folder: &Folder, records: &[FileRecord]) -> bool
             (metadata.uid() == 0 || metadata.uid() == crate::pg::setting::server_user()) && !others_write
         })
     };
-    is_private(folder.path()) && records.iter().all(|record| is_private(&folder.path().join(&record.path)))
+    is_private(folder.path())
+        && records
+            .iter()
+            .all(|record| is_private(&folder.path().join(&record.path)))
 }

@@ -8,6 +8,7 @@ mod embedding;
 mod folder;
 mod messages;
 mod options;
+mod place;
 mod registry;
 mod text;
 
@@ -16,17 +17,20 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use vectorgpu_compute::Engine;
 use vectorgpu_core::{Error, ErrorKind, Result};
-use vectorgpu_llm::format::{FileRecord, Files, open_model};
+use vectorgpu_llm::format::{FileRecord, Files, TensorSource, open_model};
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{TooLong, Trust};
 
+use crate::gpu::lifecycle;
 use crate::gpu::threads::block_signals;
 use crate::guc;
 use crate::pg::interrupt::keep_waiting;
 
 pub(crate) use embedding::EmbeddingModel;
 pub(crate) use options::{EmbedOptions, LoadOptions, TextArguments, TextRequest, parse};
+pub(crate) use place::Placement;
 pub(crate) use registry::stored;
 pub(crate) use text::{Prompt, TextModel, Writing};
 
@@ -69,29 +73,22 @@ impl Kind {
 }
 
 /// A model in memory.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Model {
     Text(Rc<TextModel>),
     Embedding(Rc<EmbeddingModel>),
 }
 
-/// Where a model is computed, and what it takes.
-#[derive(Debug)]
-pub(crate) struct Placement {
-    pub(crate) device: String,
-    pub(crate) gpu_layers: usize,
-    pub(crate) cpu_bytes: u64,
-    pub(crate) gpu_bytes: u64,
-}
-
 impl Model {
     /// Where it is computed.
     pub(crate) fn placement(&self) -> Placement {
-        Placement {
-            device: "cpu".to_owned(),
-            gpu_layers: 0,
-            cpu_bytes: 0,
-            gpu_bytes: 0,
+        match self {
+            Self::Text(model) => model.placement().clone(),
+            Self::Embedding(model) => Placement {
+                device: "cpu".to_owned(),
+                cpu_bytes: model.weight_bytes(),
+                ..Placement::default()
+            },
         }
     }
 
@@ -137,7 +134,6 @@ pub(crate) struct Facts {
 }
 
 /// What this session holds of a model.
-#[derive(Debug)]
 pub(crate) struct Holding {
     pub(crate) name: String,
     pub(crate) model: Model,
@@ -147,8 +143,22 @@ pub(crate) struct Holding {
 struct Held {
     entry: Entry,
     threads: usize,
+    /// Of a text model: what it was to be computed on.
+    engine: Option<Rc<Engine>>,
     model: Model,
     mapped: bool,
+}
+
+impl Held {
+    /// Whether the model would be read otherwise now.
+    fn is_outdated(&self, entry: &Entry, engine: Option<&Rc<Engine>>) -> bool {
+        let is_same_engine = match (&self.model, &self.engine, engine) {
+            (Model::Embedding(_), ..) | (_, None, None) => true,
+            (_, Some(held), Some(wanted)) => Rc::ptr_eq(held, wanted),
+            _ => false,
+        };
+        self.entry != *entry || self.threads != wanted_threads() || !is_same_engine
+    }
 }
 
 thread_local! {
@@ -189,19 +199,20 @@ fn other_kind(name: Option<&str>, what: &str) -> Error {
 pub(crate) fn model(name: Option<&str>, kind: Kind) -> Result<Model> {
     let default = name.is_none().then(|| kind.default_name()).flatten();
     let entry = registry::find(name.or(default.as_deref()), kind)?;
-    let threads = wanted_threads();
+    let engine = match entry.kind {
+        Kind::Text => place::wanted_engine()?,
+        Kind::Embedding => None,
+    };
     let held = HELD.with_borrow(|held| {
         let held = held.get(&entry.name)?;
-        (held.entry == entry && held.threads == threads).then(|| held.model.clone())
+        (!held.is_outdated(&entry, engine.as_ref())).then(|| held.model.clone())
     });
     if let Some(model) = held {
         return Ok(model);
     }
     // What is out of date goes first: two of them may be more than there is memory for.
     forget(&entry.name);
-    let (model, mapped) = read(&entry)?;
-    hold(entry, model.clone(), mapped);
-    Ok(model)
+    read_and_hold(entry, engine)
 }
 
 /// Reads a model for the first time, records its files, and holds it.
@@ -213,6 +224,7 @@ pub(crate) fn read_new(name: &str, path: &str, options: serde_json::Value) -> Re
     let files = Files::record(&folder, path, &mut keep_waiting)?;
     let entry = Entry {
         name: name.to_owned(),
+        kind: Kind::Text,
         path: path.to_owned(),
         options,
         files,
@@ -220,19 +232,23 @@ pub(crate) fn read_new(name: &str, path: &str, options: serde_json::Value) -> Re
     forget(name);
     let source = open_model(Files::recorded(&folder, &entry.files), path)?;
     let description = source.description();
-    let architecture = description.text("general.architecture")?.unwrap_or_default().to_owned();
-    let (model, mapped) = read(&entry)?;
+    let architecture = description
+        .text("general.architecture")?
+        .unwrap_or_default()
+        .to_owned();
+    let kind = kind_of(&*source)?;
+    let engine = match kind {
+        Kind::Text => place::wanted_engine()?,
+        Kind::Embedding => None,
+    };
     let facts = Facts {
-        kind: match model {
-            Model::Text(_) => Kind::Text,
-            Model::Embedding(_) => Kind::Embedding,
-        },
+        kind,
         architecture,
         parameters: source.parameters(),
         bytes: entry.files.iter().map(|file| file.identity.bytes).sum(),
         files: entry.files.clone(),
     };
-    hold(entry, model, mapped);
+    read_and_hold(Entry { kind, ..entry }, engine)?;
     Ok(facts)
 }
 
@@ -254,18 +270,26 @@ pub(crate) fn holdings() -> Vec<Holding> {
     })
 }
 
-fn hold(entry: Entry, model: Model, mapped: bool) {
-    let held = Held {
-        threads: wanted_threads(),
-        entry,
-        model,
-        mapped,
-    };
-    HELD.with_borrow_mut(|all| all.insert(held.entry.name.clone(), held));
+/// Frees all that this session holds, before the engine goes; where that may not be closed, nothing is touched any more.
+fn let_go(may_close: bool) {
+    let held = HELD.try_with(|held| held.try_borrow_mut().map(|mut held| std::mem::take(&mut *held)));
+    if let Ok(Ok(held)) = held
+        && !may_close
+    {
+        std::mem::forget(held);
+    }
 }
 
-/// Reads a registered model; also whether its tensors are views of its files.
-fn read(entry: &Entry) -> Result<(Model, bool)> {
+/// What the files hold.
+fn kind_of(source: &dyn TensorSource) -> Result<Kind> {
+    Ok(match source.description().text("general.architecture")? {
+        Some("bert") => Kind::Embedding,
+        _ => Kind::Text,
+    })
+}
+
+/// Reads a registered model.
+fn read_and_hold(entry: Entry, engine: Option<Rc<Engine>>) -> Result<Model> {
     let options: LoadOptions = parse(Some(pgrx::JsonB(entry.options.clone())))?;
     let folder = folder::of_models()?;
     let records = folder::present_records(&folder, &entry.path, &entry.files)?;
@@ -275,14 +299,31 @@ fn read(entry: &Entry) -> Result<(Model, bool)> {
     } else {
         Files::any(&folder)
     };
-    let source = open_model(files, &entry.path)?;
     let threads = threads()?;
-    let model = if source.description().text("general.architecture")? == Some("bert") {
-        Model::Embedding(Rc::new(EmbeddingModel::read(files, &entry.path, threads)?))
-    } else {
-        Model::Text(Rc::new(TextModel::read(&*source, &options, threads)?))
+    let model = match entry.kind {
+        Kind::Embedding => Model::Embedding(Rc::new(EmbeddingModel::read(files, &entry.path, threads)?)),
+        Kind::Text => {
+            let source = open_model(files, &entry.path)?;
+            Model::Text(Rc::new(TextModel::read(
+                &*source,
+                &options,
+                threads,
+                engine.as_ref(),
+            )?))
+        }
     };
-    Ok((model, mapped))
+    if engine.is_some() {
+        lifecycle::before_close(let_go);
+    }
+    let held = Held {
+        threads: wanted_threads(),
+        engine,
+        model: model.clone(),
+        mapped,
+        entry,
+    };
+    HELD.with_borrow_mut(|all| all.insert(held.entry.name.clone(), held));
+    Ok(model)
 }
 
 /// The session's threads, which all its models share.

@@ -124,7 +124,10 @@ impl TextRequest {
         });
         let stop: Vec<String> = arguments.stop.unwrap_or_default().into_iter().flatten().collect();
         if stop.len() > MAX_STOPS {
-            return Err(invalid(format!("{} stop strings, more than {MAX_STOPS}", stop.len())));
+            return Err(invalid(format!(
+                "{} stop strings, more than {MAX_STOPS}",
+                stop.len()
+            )));
         }
         if options.top_logprobs > MAX_TOP_LOGPROBS {
             return Err(invalid(format!(
@@ -132,7 +135,10 @@ impl TextRequest {
                 options.top_logprobs
             )));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "rounding to f32; its range is checked")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "rounding to f32; its range is checked"
+        )]
         let temperature = arguments.temperature.unwrap_or(0.0) as f32;
         let sampling = SamplingOptions {
             temperature,
@@ -157,15 +163,27 @@ impl TextRequest {
                 stop,
                 stop_tokens: options.stop_token_ids.clone(),
                 ignore_end: options.ignore_eos,
+                log_probabilities: false,
                 sampling,
             },
             options,
         })
     }
 
+    /// The same, with the log-probabilities of tokens.
+    pub(crate) fn with_log_probabilities(mut self) -> Self {
+        self.generate.log_probabilities = true;
+        self
+    }
+
     /// What to generate after a prompt of `prompt_tokens` in a model with `context`. Texts of one request differ by their `number`,
     /// which their seeds count up by.
-    pub(crate) fn generate_options(&self, number: u64, prompt_tokens: usize, context: usize) -> GenerateOptions {
+    pub(crate) fn generate_options(
+        &self,
+        number: u64,
+        prompt_tokens: usize,
+        context: usize,
+    ) -> GenerateOptions {
         let left = context.saturating_sub(prompt_tokens);
         let mut options = self.generate.clone();
         options.max_tokens = self.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS.min(left).max(1));

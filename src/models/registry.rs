@@ -12,6 +12,7 @@ use super::Kind;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) name: String,
+    pub(crate) kind: Kind,
     pub(crate) path: String,
     pub(crate) options: serde_json::Value,
     pub(crate) files: Vec<FileRecord>,
@@ -72,14 +73,23 @@ pub(crate) fn find(name: Option<&str>, kind: Kind) -> Result<Entry> {
 }
 
 fn select(client: &SpiClient<'_>, which: &str, argument: &str) -> spi::SpiResult<Vec<Result<Entry>>> {
-    let query = format!("SELECT name, path, options, files FROM vectorgpu.registered_models {which}");
+    let query = format!("SELECT name, path, options, files, kind FROM vectorgpu.registered_models {which}");
     let rows = client.select(&query, None, &[argument.into()])?;
     rows.map(|row| {
-        let options = row.get::<JsonB>(3)?.map_or_else(Default::default, |options| options.0);
-        let files = row.get::<JsonB>(4)?.map_or_else(Default::default, |files| files.0);
+        let options = row
+            .get::<JsonB>(3)?
+            .map_or_else(Default::default, |options| options.0);
+        let files = row
+            .get::<JsonB>(4)?
+            .map_or_else(Default::default, |files| files.0);
         let (name, path) = (row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default());
+        let kind = match row.get::<&str>(5)? {
+            Some("embedding") => Kind::Embedding,
+            _ => Kind::Text,
+        };
         Ok(records(files).map(|files| Entry {
             name,
+            kind,
             path,
             options,
             files,
@@ -97,7 +107,11 @@ fn records(files: serde_json::Value) -> Result<Vec<FileRecord>> {
 fn record(stored: StoredRecord) -> Result<FileRecord> {
     let mut sha256 = [0; 32];
     let digits = stored.sha256.as_bytes().chunks(2);
-    let bytes = digits.map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+    let bytes = digits.map(|pair| {
+        std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+    });
     let bytes: Option<Vec<u8>> = bytes.collect();
     let bytes = bytes.filter(|bytes| bytes.len() == sha256.len());
     sha256.copy_from_slice(&bytes.ok_or_else(|| broken("a hash is not one".to_owned()))?);
@@ -114,7 +128,10 @@ fn record(stored: StoredRecord) -> Result<FileRecord> {
 }
 
 fn broken(detail: String) -> Error {
-    Error::new(ErrorKind::InvalidArgument, "vectorgpu.registered_models cannot be read")
-        .with_detail(detail)
-        .with_hint("Unload the model and load it again.")
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "vectorgpu.registered_models cannot be read",
+    )
+    .with_detail(detail)
+    .with_hint("Unload the model and load it again.")
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::Value;
+use vectorgpu_compute::Engine;
 use vectorgpu_core::{Error, ErrorKind, Result};
-use vectorgpu_llm::decoder::{Decoder, OnCpu};
+use vectorgpu_llm::decoder::Decoder;
 use vectorgpu_llm::format::TensorSource;
 use vectorgpu_llm::generate::{Generation, Piece};
 use vectorgpu_llm::model::llama::Llama;
@@ -15,6 +16,7 @@ use vectorgpu_llm::template::{Names, PromptOptions, PromptTemplate};
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
 
+use super::place::{self, Placement, Room};
 use super::{LoadOptions, TextRequest, messages};
 use crate::gpu::threads::block_signals;
 use crate::guc;
@@ -28,11 +30,11 @@ const DEFAULT_TEXTS: usize = 4;
 const DEFAULT_PARALLEL: usize = 64;
 
 /// A model that writes text.
-#[derive(Debug)]
 pub(crate) struct TextModel {
     tokenizer: Tokenizer,
     template: Option<PromptTemplate>,
-    decoder: RefCell<OnCpu>,
+    decoder: RefCell<Box<dyn Decoder>>,
+    placement: Placement,
     layers: usize,
     dims: usize,
     context: usize,
@@ -49,14 +51,18 @@ pub(crate) enum Prompt<'a> {
 }
 
 /// Texts that are being written. What they take of the model's cache goes back when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Writing {
     model: Rc<TextModel>,
     generation: Generation,
 }
 
 impl TextModel {
-    pub(super) fn read(source: &dyn TensorSource, options: &LoadOptions, threads: Arc<Threads>) -> Result<Self> {
+    pub(super) fn read(
+        source: &dyn TensorSource,
+        options: &LoadOptions,
+        threads: Arc<Threads>,
+        engine: Option<&Rc<Engine>>,
+    ) -> Result<Self> {
         let description = source.description();
         let tokenizer = Tokenizer::from_gguf(description)?;
         let template = match options.template.as_deref() {
@@ -83,21 +89,36 @@ impl TextModel {
             Some(context) => {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("context must be between 1 and {}, not {context}", parameters.context),
+                    format!(
+                        "context must be between 1 and {}, not {context}",
+                        parameters.context
+                    ),
                 ));
             }
         };
-        let cache_tokens = options.cache_tokens.unwrap_or(context.saturating_mul(DEFAULT_TEXTS));
-        let decoder = OnCpu::new(model, threads, context, cache_tokens.max(context))?;
+        let cache_tokens = options
+            .cache_tokens
+            .unwrap_or(context.saturating_mul(DEFAULT_TEXTS));
+        let room = Room {
+            context,
+            cache_tokens: cache_tokens.max(context),
+        };
+        let (decoder, placement) = place::decoder(&model, threads, room, engine)?;
         Ok(Self {
             tokenizer,
             template,
             decoder: RefCell::new(decoder),
+            placement,
             layers: parameters.layers,
             dims: parameters.width,
             context,
             parallel: options.parallel.unwrap_or(DEFAULT_PARALLEL),
         })
+    }
+
+    /// Where it is computed.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Layers.
@@ -136,9 +157,12 @@ impl TextModel {
             add_generation_prompt,
             now: now(),
         };
-        let runs = self
-            .template(given.as_ref())?
-            .runs(&messages, &Names::of(&self.tokenizer), options, block_signals)?;
+        let runs = self.template(given.as_ref())?.runs(
+            &messages,
+            &Names::of(&self.tokenizer),
+            options,
+            block_signals,
+        )?;
         Ok(runs.into_iter().map(|run| run.text).collect())
     }
 
@@ -194,7 +218,7 @@ impl Writing {
         for (number, prompt) in (0..).zip(prompts) {
             let tokens = model.prompt_tokens(*prompt, request)?;
             let options = request.generate_options(number, tokens.len(), model.context);
-            generation.add(tokens, &options, model.context)?;
+            generation.add(tokens, &options, &**model.decoder.borrow())?;
         }
         Ok(Self { model, generation })
     }
@@ -211,7 +235,7 @@ impl Writing {
     pub(crate) fn step(&mut self) -> Result<Vec<Piece>> {
         let mut decoder = self.model.decoder.borrow_mut();
         self.generation
-            .step(&mut *decoder, &self.model.tokenizer, &mut keep_waiting)
+            .step(&mut **decoder, &self.model.tokenizer, &mut keep_waiting)
     }
 }
 

@@ -94,7 +94,7 @@ fn written(
         ..GenerateOptions::default()
     };
     let mut generation = Generation::new(1);
-    generation.add(prompt, &options, decoder.context())?;
+    generation.add(prompt, &options, decoder)?;
     let mut timed = Timed::begin();
     while !generation.is_done() {
         for piece in generation.step(decoder, tokenizer, &mut || true)? {

@@ -22,6 +22,11 @@ pub struct CacheShape {
 }
 
 impl CacheShape {
+    /// Bytes that `tokens` tokens take, in whole blocks.
+    pub fn bytes(self, tokens: usize) -> u64 {
+        (tokens.div_ceil(BLOCK_TOKENS) as u64).saturating_mul((self.block() * size_of::<f16>()) as u64)
+    }
+
     /// Numbers of one head of one layer in a block.
     fn run(self) -> usize {
         BLOCK_TOKENS * self.head
@@ -46,8 +51,8 @@ pub struct KvCache {
     numbers: Vec<f16>,
 }
 
-/// The blocks of a sequence.
-#[derive(Debug, Default)]
+/// The blocks of a sequence. A copy names the same ones; they are given back once.
+#[derive(Debug, Default, Clone)]
 pub struct BlockTable {
     blocks: Vec<u32>,
     tokens: usize,

@@ -11,6 +11,7 @@ use vectorgpu_core::backend::KeepWaiting;
 
 use crate::batch::Part;
 use crate::cache::BlockPool;
+use crate::gpu::GpuModel;
 
 /// A decoder model that can be asked.
 pub trait Decoder {
@@ -22,6 +23,11 @@ pub trait Decoder {
 
     /// Rows that one pass should have at most, so that a request to stop is heard soon.
     fn rows_at_once(&self) -> usize;
+
+    /// What chooses tokens itself, a step ahead of whoever reads them, where all of the model is on a device that can.
+    fn chooser(&mut self) -> Option<&mut GpuModel> {
+        None
+    }
 
     /// The blocks in which texts keep keys and values.
     fn pool(&mut self) -> &mut BlockPool;

@@ -4,6 +4,7 @@
 //! file is, on what it is computed, nor who asks. A text begins when the cache has room for all of it, so none is stopped for others.
 //! Invariant: what texts took of the cache is with them until `release`, or until each has ended.
 
+mod ahead;
 mod text;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use crate::batch::{Part, Wants};
 use crate::cache::{BLOCK_TOKENS, BlockPool};
 use crate::decoder::Decoder;
+use crate::gpu::Ahead;
 use crate::sample::{Chosen, SamplingOptions};
 use crate::tokenizer::Tokenizer;
 use text::Text;
@@ -29,6 +31,8 @@ pub struct GenerateOptions {
     pub stop_tokens: Vec<u32>,
     /// It does not end where the model would end it.
     pub ignore_end: bool,
+    /// Whether probabilities of the tokens are wanted: they take a look at all logits.
+    pub log_probabilities: bool,
     /// How tokens are chosen.
     pub sampling: SamplingOptions,
 }
@@ -62,6 +66,8 @@ pub struct Generation {
     added: usize,
     waiting: VecDeque<Text>,
     running: Vec<Text>,
+    /// The same texts as `running`, where a device chooses their tokens.
+    ahead: Option<Ahead>,
     logits: Vec<f32>,
 }
 
@@ -73,6 +79,7 @@ impl Generation {
             added: 0,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            ahead: None,
             logits: Vec::new(),
         }
     }
@@ -81,9 +88,15 @@ impl Generation {
     ///
     /// # Errors
     /// `InvalidArgument` for an empty prompt or sampling options that mean nothing, `LimitExceeded` when prompt and text are longer than
-    /// `context`, the decoder's.
-    pub fn add(&mut self, prompt: Vec<u32>, options: &GenerateOptions, context: usize) -> Result<()> {
-        let text = Text::new(self.added, prompt, options, context)?;
+    /// the decoder's context.
+    pub fn add(&mut self, prompt: Vec<u32>, options: &GenerateOptions, decoder: &dyn Decoder) -> Result<()> {
+        let text = Text::new(
+            self.added,
+            prompt,
+            options,
+            decoder.context(),
+            decoder.vocabulary(),
+        )?;
         self.added += 1;
         if text.finish.is_none() {
             self.waiting.push_back(text);
@@ -99,13 +112,25 @@ impl Generation {
     /// Reads a part of the prompts, and writes one more token of each text whose prompt is read. Nothing when all have ended.
     ///
     /// # Errors
-    /// `LimitExceeded` when not even one text has room in the cache; `Cancelled`, what the decoder reports: texts are as they were.
+    /// `LimitExceeded` when not even one text has room in the cache: texts are as they were. `Cancelled`, what the decoder reports: texts
+    /// are as they were too, but those whose tokens a device chooses have ended.
     pub fn step(
         &mut self,
         decoder: &mut dyn Decoder,
         tokenizer: &Tokenizer,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Vec<Piece>> {
+        if self.running.is_empty() {
+            self.admit(decoder.pool())?;
+            self.ahead = self.begin_ahead(decoder, keep_waiting)?;
+        }
+        if self.ahead.is_some() {
+            let pieces = self.step_ahead(decoder, tokenizer, keep_waiting);
+            if pieces.is_err() {
+                self.release(decoder.pool());
+            }
+            return pieces;
+        }
         self.admit(decoder.pool())?;
         let counts = shares(&self.running, decoder.rows_at_once());
         let taken = || self.running.iter().zip(&counts).filter(|(_, count)| **count > 0);
@@ -137,14 +162,19 @@ impl Generation {
                 pieces.push(text.write(logits, tokenizer)?);
             }
         }
-        let ended = self.running.extract_if(.., |text| text.finish.is_some());
-        ended.for_each(|text| decoder.pool().release(text.table));
+        self.end_texts(decoder.pool());
         Ok(pieces)
+    }
+
+    fn end_texts(&mut self, pool: &mut BlockPool) {
+        let ended = self.running.extract_if(.., |text| text.finish.is_some());
+        ended.for_each(|text| pool.release(text.table));
     }
 
     /// Gives back what unfinished texts hold of the cache, and forgets them.
     pub fn release(&mut self, pool: &mut BlockPool) {
         self.waiting.clear();
+        self.ahead = None;
         self.running.drain(..).for_each(|text| pool.release(text.table));
     }
 

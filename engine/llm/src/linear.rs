@@ -47,6 +47,16 @@ impl Linear {
         self.bias.as_deref()
     }
 
+    /// Bytes of the weights as the file has them.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.as_bytes().len() as u64
+    }
+
+    /// Whether the weights are the numbers of `tensor`, not only like them.
+    pub fn is_of(&self, tensor: &TensorView) -> bool {
+        std::ptr::eq(self.weights.as_bytes(), tensor.as_bytes())
+    }
+
     /// Numbers that go in for each token.
     pub fn inputs(&self) -> usize {
         self.weights.shape().row_elements()

@@ -75,6 +75,10 @@ impl Decoder for OnGpu {
         self.device.shape().rows
     }
 
+    fn chooser(&mut self) -> Option<&mut GpuModel> {
+        self.device.has_ends().then_some(&mut self.device)
+    }
+
     fn pool(&mut self) -> &mut BlockPool {
         &mut self.pool
     }

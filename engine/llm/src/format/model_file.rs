@@ -62,7 +62,11 @@ impl TensorSource for ModelFile {
     }
 
     fn parameters(&self) -> u64 {
-        let elements = self.header.tensors.iter().map(|info| info.shape.elements() as u64);
+        let elements = self
+            .header
+            .tensors
+            .iter()
+            .map(|info| info.shape.elements() as u64);
         elements.sum()
     }
 

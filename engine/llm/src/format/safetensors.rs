@@ -115,7 +115,10 @@ impl TensorSource for SafeTensors {
         let headers = self.shards.iter().map(|shard| &shard.header);
         let tensors = headers.flat_map(|header| header.names().into_iter().map(|name| header.tensor(&name)));
         // Tensors of whole numbers are no parameters; that they cannot be read does not matter.
-        let shapes = tensors.flatten().flatten().map(|(_, shape, _)| shape.elements() as u64);
+        let shapes = tensors
+            .flatten()
+            .flatten()
+            .map(|(_, shape, _)| shape.elements() as u64);
         shapes.sum()
     }
 

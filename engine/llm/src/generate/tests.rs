@@ -121,7 +121,7 @@ fn written(prompts: &[Vec<u32>], max_tokens: usize, at_once: usize, decoder: &mu
     let mut generation = Generation::new(at_once);
     for prompt in prompts {
         generation
-            .add(prompt.clone(), &options, decoder.context())
+            .add(prompt.clone(), &options, decoder)
             .expect("a sound prompt");
     }
     let mut texts = vec![String::new(); prompts.len()];
@@ -168,7 +168,7 @@ fn a_step_that_fails_can_be_made_again_and_release_gives_all_back() {
     for (fails, text) in texts.iter_mut().enumerate() {
         let mut generation = Generation::new(2);
         generation
-            .add(vec![3, 4, 5, 6, 7, 8], &options, 64)
+            .add(vec![3, 4, 5, 6, 7, 8], &options, &decoder)
             .expect("room");
         while !generation.is_done() {
             decoder.fails = fails == 1;
@@ -184,7 +184,7 @@ fn a_step_that_fails_can_be_made_again_and_release_gives_all_back() {
     assert_eq!(texts[0], texts[1]);
     let mut generation = Generation::new(2);
     for _ in 0..3 {
-        generation.add(vec![1; 30], &options, 64).expect("room");
+        generation.add(vec![1; 30], &options, &decoder).expect("room");
     }
     generation
         .step(&mut decoder, &tokenizer, &mut || true)
@@ -201,17 +201,17 @@ fn what_has_no_room_is_refused() {
         ..GenerateOptions::default()
     };
     let mut generation = Generation::new(1);
+    let mut decoder = Recorder::new(3);
     let kind = |result: Result<()>| result.expect_err("no room").kind();
     assert_eq!(
-        kind(generation.add(vec![1; 35], &options, 64)),
+        kind(generation.add(vec![1; 35], &options, &decoder)),
         ErrorKind::LimitExceeded
     );
     assert_eq!(
-        kind(generation.add(Vec::new(), &options, 64)),
+        kind(generation.add(Vec::new(), &options, &decoder)),
         ErrorKind::InvalidArgument
     );
-    generation.add(vec![1; 30], &options, 64).expect("room");
-    let mut decoder = Recorder::new(3);
+    generation.add(vec![1; 30], &options, &decoder).expect("room");
     let step = generation.step(&mut decoder, &letters(), &mut || true);
     assert_eq!(step.expect_err("no blocks").kind(), ErrorKind::LimitExceeded);
     assert_eq!(decoder.pool.free(), 3);

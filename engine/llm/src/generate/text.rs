@@ -4,7 +4,8 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::{Finish, GenerateOptions, Piece};
 use crate::cache::BlockTable;
-use crate::sample::Sampler;
+use crate::gpu::{AheadText, Next};
+use crate::sample::{Chosen, Sampler};
 use crate::stream::TextStream;
 use crate::tokenizer::Tokenizer;
 
@@ -21,6 +22,8 @@ pub(super) struct Text {
     stream: TextStream,
     stop_tokens: Vec<u32>,
     ignores_end: bool,
+    /// How a device chooses its tokens, where one could.
+    next: Option<Next>,
     written: usize,
     max_tokens: usize,
     pub(super) finish: Option<Finish>,
@@ -32,6 +35,7 @@ impl Text {
         prompt: Vec<u32>,
         options: &GenerateOptions,
         context: usize,
+        vocabulary: usize,
     ) -> Result<Self> {
         if prompt.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the prompt is empty"));
@@ -48,9 +52,15 @@ impl Text {
             )
             .with_hint("Shorten the prompt, or ask for fewer tokens."));
         }
+        let next = if options.log_probabilities {
+            None
+        } else {
+            Next::of(&options.sampling, vocabulary)
+        };
         Ok(Self {
             number,
             most,
+            next,
             sampler: Sampler::new(options.sampling.clone(), &prompt)?,
             table: BlockTable::default(),
             stream: TextStream::new(options.stop.iter().map(String::as_str)),
@@ -69,9 +79,23 @@ impl Text {
         self.table.advance(count);
     }
 
+    /// It as a device writes it, if one could: with its prompt unread.
+    pub(super) fn ahead(&self) -> Option<AheadText> {
+        Some(AheadText {
+            unread: self.unread.clone(),
+            table: self.table.clone(),
+            next: self.next.clone()?,
+        })
+    }
+
     /// Writes the token that `logits` lead to.
     pub(super) fn write(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Result<Piece> {
         let chosen = self.sampler.choose(logits)?;
+        Ok(self.write_token(chosen, tokenizer))
+    }
+
+    /// Writes a token that was chosen elsewhere.
+    pub(super) fn write_token(&mut self, chosen: Chosen, tokenizer: &Tokenizer) -> Piece {
         self.written += 1;
         let ends = !self.ignores_end && tokenizer.ends_text(chosen.token);
         let mut text = String::new();
@@ -88,11 +112,11 @@ impl Text {
             }
             self.unread.push(chosen.token);
         }
-        Ok(Piece {
+        Piece {
             of_text: self.number,
             text,
             chosen,
             finish: self.finish,
-        })
+        }
     }
 }

@@ -57,6 +57,14 @@ pub struct Ahead {
     follows: bool,
 }
 
+impl std::fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ahead")
+            .field("texts", &self.texts)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Next {
     /// What `options` ask for, where a device that knows `vocabulary` tokens can choose so.
     #[must_use]

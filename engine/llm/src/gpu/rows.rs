@@ -176,7 +176,8 @@ mod tests {
             }]
         };
         assert!(Arranged::new(&part(&table), LIMITS).is_ok());
-        assert!(Arranged::new(&part(&BlockTable::default()), LIMITS).is_err());
+        let empty = BlockTable::default();
+        assert!(Arranged::new(&part(&empty), LIMITS).is_err());
         for limits in [
             Limits { blocks: 2, ..LIMITS },
             Limits {

@@ -80,6 +80,20 @@ impl Bert {
         })
     }
 
+    /// Bytes of the weights of the layers, as the file has them.
+    pub fn weight_bytes(&self) -> u64 {
+        let linears = self.layers.iter().flat_map(|layer| {
+            let attention = [
+                &layer.queries,
+                &layer.keys,
+                &layer.values,
+                &layer.attention_output,
+            ];
+            attention.into_iter().chain([&layer.up, &layer.down])
+        });
+        linears.map(Linear::weight_bytes).sum()
+    }
+
     /// Layers.
     pub fn layers(&self) -> usize {
         self.layers.len()

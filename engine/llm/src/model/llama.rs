@@ -103,13 +103,36 @@ impl Llama {
         self.output.outputs()
     }
 
+    /// Bytes of the weights of the layers from `first` on, as the file has them.
+    pub fn layer_bytes_from(&self, first: usize) -> u64 {
+        let layers = self.layers.iter().skip(first);
+        let linears = layers.flat_map(|layer| {
+            let attention = [
+                &layer.queries,
+                &layer.keys,
+                &layer.values,
+                &layer.attention_output,
+            ];
+            attention.into_iter().chain([&layer.gate, &layer.up, &layer.down])
+        });
+        linears.map(Linear::weight_bytes).sum()
+    }
+
+    /// Bytes of the weights of embeddings and of the output layer; once where they are the same.
+    pub fn end_bytes(&self) -> u64 {
+        let embeddings = self.embeddings.as_bytes();
+        let output = self.output.weight_bytes();
+        let is_shared = self.output.is_of(&self.embeddings);
+        embeddings.len() as u64 + if is_shared { 0 } else { output }
+    }
+
     /// What a token keeps in the cache.
     pub fn cache_shape(&self) -> CacheShape {
         self.cache_shape_from(0)
     }
 
     /// What it keeps of the layers from `first` on.
-    pub(crate) fn cache_shape_from(&self, first: usize) -> CacheShape {
+    pub fn cache_shape_from(&self, first: usize) -> CacheShape {
         CacheShape {
             layers: self.parameters.layers - first,
             heads: self.parameters.kv_heads,

@@ -213,6 +213,10 @@ impl TensorSource for Described {
         false
     }
 
+    fn parameters(&self) -> u64 {
+        0
+    }
+
     fn optional(&self, _name: &str) -> Result<Option<TensorView>> {
         Ok(None)
     }
