@@ -6,13 +6,15 @@ use vectorgpu_core::metric::{Element, Score};
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use crate::quant;
-use crate::tensor::TensorView;
+use crate::tensor::{DType, TensorView};
 use crate::threads::Team;
 
 /// Rows of weights that a thread takes at a time, at most.
 const ROWS_AT_ONCE: usize = 256;
 /// Into so many runs the rows are cut at least.
 const RUNS: usize = 8;
+/// Tokens whose numbers are brought back beside each other by one thread: so many stand in a line of the cache.
+const TOKENS_TOGETHER: usize = 16;
 /// Rows of weights that are decoded for a tiled product.
 const ROWS_OF_TILES: usize = 96;
 
@@ -89,12 +91,16 @@ impl Linear {
             None if tokens == 1 => self.multiply_one(x, &mut by_row, team)?,
             None => self.multiply_many(x, &mut by_row, team)?,
         }
-        for (token, out) in out.chunks_exact_mut(outputs).enumerate() {
-            for (row, out) in out.iter_mut().enumerate() {
-                *out = by_row[row * tokens + token] + self.bias.as_ref().map_or(0.0, |bias| bias[row]);
+        team.fill(out, TOKENS_TOGETHER * outputs, |first, out| {
+            let (first, count) = (first / outputs, out.len() / outputs);
+            for (row, products) in by_row.chunks_exact(tokens).enumerate() {
+                let bias = self.bias.as_ref().map_or(0.0, |bias| bias[row]);
+                for (token, product) in products[first..first + count].iter().enumerate() {
+                    out[token * outputs + row] = product + bias;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Writes to `by_row`, `[outputs, tokens]`, the products of quantised weights with rounded tokens.
@@ -141,13 +147,11 @@ impl Linear {
         team.fill(by_row, run * tokens, |first, products| {
             let mut panels = Panels::default();
             panels.pack(inputs, &vectors)?;
-            let mut rows = vec![0.0; ROWS_OF_TILES * inputs];
+            let mut decoded = Vec::new();
             for (part, products) in products.chunks_mut(ROWS_OF_TILES * tokens).enumerate() {
                 let from = first / tokens + part * ROWS_OF_TILES;
-                let count = products.len() / tokens;
-                let bytes = self.weights.rows(from..from + count)?;
-                let rows = &mut rows[..count * inputs];
-                quant::decode(self.weights.dtype(), bytes.as_bytes(), rows)?;
+                let rows = self.weights.rows(from..from + products.len() / tokens)?;
+                let rows = floats(&rows, &mut decoded)?;
                 let width = panels.width();
                 panels.multiply(rows, &mut |_| Ok(()), &mut |tile| {
                     let of_rows = products[tile.first_row * tokens..].chunks_exact_mut(tokens);
@@ -162,6 +166,20 @@ impl Linear {
             Ok(())
         })
     }
+}
+
+/// The elements of `rows`: where they lie, or decoded into `room`.
+fn floats<'a>(rows: &'a TensorView, room: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+    // No format promises that they are aligned; most are.
+    if cfg!(target_endian = "little")
+        && rows.dtype() == DType::F32
+        && let Ok(aligned) = bytemuck::try_cast_slice(rows.as_bytes())
+    {
+        return Ok(aligned);
+    }
+    room.resize(rows.shape().elements(), 0.0);
+    quant::decode(rows.dtype(), rows.as_bytes(), room)?;
+    Ok(room)
 }
 
 /// Checks the shape of a tensor of a model.
