@@ -1,5 +1,6 @@
 //! Prints, after each token of a text, the likeliest next token and how much likelier it is than the second:
-//! `cargo run --release -p vectorgpu-llm --example next_tokens FILE < TEXT`. The first line are the text's tokens.
+//! `cargo run --release -p vectorgpu-llm --example next_tokens FILE [FOLDER] < TEXT`. The first line are the text's tokens. With a folder, the
+//! model is that of the folder's safetensors files, and only the tokenizer is the GGUF file's.
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
 use std::io::{Read, stdin};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use vectorgpu_llm::batch::{Part, Wants};
 use vectorgpu_llm::cache::BlockTable;
 use vectorgpu_llm::decoder::{Decoder, OnCpu};
-use vectorgpu_llm::format::ModelFile;
+use vectorgpu_llm::format::{Files, Folder, ModelFile, SafeTensors};
 use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
@@ -21,7 +22,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("name a GGUF file")?;
     let file = ModelFile::open(Path::new(&path))?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())?;
-    let model = Llama::read(&file)?;
+    let model = match std::env::args().nth(2) {
+        None => Llama::read(&file)?,
+        Some(folder) => {
+            let path = Path::new(&folder).canonicalize()?;
+            let around = Folder::open(path.parent().ok_or("a folder without another one around it")?)?;
+            let name = path.file_name().and_then(|name| name.to_str());
+            Llama::read(&SafeTensors::read(
+                Files::any(&around),
+                name.ok_or("a name that is not UTF-8")?,
+            )?)?
+        }
+    };
     let threads = Threads::new(2, || Box::new(()))?;
     let (mut text, mut tokens) = (String::new(), Vec::new());
     stdin().read_to_string(&mut text)?;
