@@ -115,7 +115,8 @@ impl Bert {
         self.words.shape().rows()
     }
 
-    /// The vectors of `texts`, which are tokens each: `[texts, dims]`. A text's vector does not depend on the others.
+    /// The vectors of `texts`, which are tokens each: `[texts, dims]`. A text's vector does not depend on the others, but
+    /// for the rounding of a text of one token.
     ///
     /// # Errors
     /// `InvalidArgument` for a text without tokens or a token that is none, `LimitExceeded` for a text with more than
