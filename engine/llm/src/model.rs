@@ -6,3 +6,4 @@ mod parameters;
 mod rope;
 
 pub use parameters::Parameters;
+pub use rope::RopeScaling;

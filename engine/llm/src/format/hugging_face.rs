@@ -13,7 +13,7 @@ use super::gguf::{Metadata, Value};
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Keys that say a size, or another number.
-const NUMBERS: [(&str, &str); 13] = [
+const NUMBERS: [(&str, &str); 21] = [
     ("hidden_size", "embedding_length"),
     ("num_hidden_layers", "block_count"),
     ("intermediate_size", "feed_forward_length"),
@@ -26,6 +26,17 @@ const NUMBERS: [(&str, &str); 13] = [
     ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
     ("layer_norm_eps", "attention.layer_norm_epsilon"),
     ("rope_theta", "rope.freq_base"),
+    ("factor", "rope.scaling.factor"),
+    (
+        "original_max_position_embeddings",
+        "rope.scaling.original_context_length",
+    ),
+    ("low_freq_factor", "rope.scaling.low_freq_factor"),
+    ("high_freq_factor", "rope.scaling.high_freq_factor"),
+    ("beta_fast", "rope.scaling.yarn_beta_fast"),
+    ("beta_slow", "rope.scaling.yarn_beta_slow"),
+    ("attention_factor", "rope.scaling.attention_factor"),
+    ("mscale", "rope.scaling.mscale"),
     ("max_seq_length", "max_tokens"),
 ];
 
@@ -191,13 +202,19 @@ pub fn description(config: &[u8]) -> Result<Metadata> {
     Ok(description)
 }
 
+/// Whether a number of this name may have a fraction, even where a file writes it without one.
+fn is_fraction(name: &str) -> bool {
+    let named = ["rope_theta", "beta_fast", "beta_slow", "mscale"].contains(&name);
+    named || name.ends_with("_eps") || name.ends_with("factor")
+}
+
 /// Copies the numbers that the table names.
 fn numbers(from: &Map<String, Json>, architecture: &str, to: &mut Metadata) -> Result<()> {
     for (theirs, ours) in NUMBERS {
         let value = match from.get(theirs) {
             None | Some(Json::Null) => continue,
             Some(Json::Number(number)) => match number.as_u64() {
-                Some(whole) if !theirs.ends_with("_eps") && theirs != "rope_theta" => Value::U64(whole),
+                Some(whole) if !is_fraction(theirs) => Value::U64(whole),
                 _ => Value::F64(number.as_f64().unwrap_or(f64::NAN)),
             },
             Some(_) => return Err(corrupt(format!("\"{theirs}\" is not a number"))),

@@ -80,6 +80,7 @@ impl Llama {
             pairs,
             parameters.rope_dims,
             parameters.rope_base,
+            parameters.rope_scaling,
             factors.transpose()?.as_deref(),
         );
         let layers = (0..parameters.layers).map(|number| Layer::read(file, &parameters, number));

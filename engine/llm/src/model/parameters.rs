@@ -2,6 +2,7 @@
 
 use vectorgpu_core::{Error, ErrorKind, Result};
 
+use super::rope::RopeScaling;
 use crate::format::gguf::Metadata;
 
 const MAX_LAYERS: usize = 1024;
@@ -33,6 +34,8 @@ pub struct Parameters {
     pub rope_dims: usize,
     /// Base of the turns' frequencies.
     pub rope_base: f32,
+    /// How turns are slowed down for longer texts.
+    pub rope_scaling: RopeScaling,
 }
 
 impl Parameters {
@@ -90,14 +93,10 @@ impl Parameters {
                 "heads of keys and of values have different lengths",
             ));
         }
-        if let Some(scaling) = metadata.text(&key("rope.scaling.type"))?
-            && scaling != "none"
-        {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("rotary positions with scaling \"{scaling}\" are not supported"),
-            ));
-        }
+        let context = required("context_length", MAX_CONTEXT)?;
+        let original = optional("rope.scaling.original_context_length", MAX_CONTEXT)?.unwrap_or(context);
+        let kind = metadata.text(&key("rope.scaling.type"))?;
+        let rope_scaling = rope_scaling(kind, original, &positive)?;
         Ok(Self {
             layers: required("block_count", MAX_LAYERS)?,
             width,
@@ -105,13 +104,69 @@ impl Parameters {
             heads,
             kv_heads,
             head,
-            context: required("context_length", MAX_CONTEXT)?,
+            context,
             epsilon: positive("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
             rope_dims,
             rope_base: positive("rope.freq_base")?.unwrap_or(10_000.0),
+            rope_scaling,
             architecture,
         })
     }
+}
+
+/// How a file says that turns are slowed down. `positive` reads a number of the architecture.
+fn rope_scaling(
+    kind: Option<&str>,
+    original: usize,
+    positive: &dyn Fn(&str) -> Result<Option<f32>>,
+) -> Result<RopeScaling> {
+    let scaling = |name: &str| positive(&format!("rope.scaling.{name}"));
+    let factor = scaling("factor")?;
+    // Old files have a factor alone, and mean the oldest way.
+    let kind = kind.unwrap_or(if factor.is_some() { "linear" } else { "none" });
+    let factor = factor.unwrap_or(1.0);
+    Ok(match kind {
+        "none" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor },
+        "yarn" if scaling("mscale")?.is_none() && scaling("yarn_log_multiplier")?.is_none() => {
+            let usual = if factor > 1.0 {
+                0.1 * factor.ln() + 1.0
+            } else {
+                1.0
+            };
+            RopeScaling::Yarn {
+                factor,
+                original,
+                fast: scaling("yarn_beta_fast")?.unwrap_or(32.0),
+                slow: scaling("yarn_beta_slow")?.unwrap_or(1.0),
+                magnitude: scaling("attention_factor")?.unwrap_or(usual)
+                    * scaling("attn_factor")?.unwrap_or(1.0),
+            }
+        }
+        "llama3" => {
+            let (low, high) = (
+                scaling("low_freq_factor")?.unwrap_or(1.0),
+                scaling("high_freq_factor")?.unwrap_or(4.0),
+            );
+            if low >= high {
+                return Err(corrupt(format!(
+                    "rotary positions that are slow up to {low} and fast from {high}"
+                )));
+            }
+            RopeScaling::Llama3 {
+                factor,
+                original,
+                low,
+                high,
+            }
+        }
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("rotary positions with scaling \"{kind}\" are not supported"),
+            ));
+        }
+    })
 }
 
 fn corrupt(message: String) -> Error {
@@ -140,6 +195,55 @@ mod tests {
             (4, 2, 16)
         );
         assert_eq!((parameters.context, parameters.rope_dims), (512, 16));
+    }
+
+    fn scaled(scaling: &str) -> Result<RopeScaling> {
+        let config = CONFIG.replace(
+            "\"rope_theta\"",
+            &format!("\"rope_scaling\": {scaling}, \"rope_theta\""),
+        );
+        let metadata = description(config.as_bytes())?;
+        Parameters::from_gguf(&metadata).map(|parameters| parameters.rope_scaling)
+    }
+
+    #[test]
+    fn ways_to_slow_turns_down_are_read_and_others_refused_by_name() {
+        assert_eq!(scaled("null"), Ok(RopeScaling::None));
+        assert_eq!(
+            scaled(r#"{"type": "linear", "factor": 2}"#),
+            Ok(RopeScaling::Linear { factor: 2.0 })
+        );
+        assert_eq!(
+            scaled(r#"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}"#),
+            Ok(RopeScaling::Yarn {
+                factor: 4.0,
+                original: 128,
+                fast: 32.0,
+                slow: 1.0,
+                magnitude: 1.138_629_4,
+            })
+        );
+        let llama3 =
+            r#"{"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.0, "high_freq_factor": 4.0}"#;
+        assert_eq!(
+            scaled(llama3),
+            Ok(RopeScaling::Llama3 {
+                factor: 8.0,
+                original: 512,
+                low: 1.0,
+                high: 4.0,
+            })
+        );
+        let kind = |scaling: &str| scaled(scaling).expect_err("refused").kind();
+        assert_eq!(kind(&llama3.replace("1.0", "4.0")), ErrorKind::CorruptFile);
+        assert_eq!(kind(r#"{"type": "linear", "factor": 0}"#), ErrorKind::CorruptFile);
+        let error = scaled(r#"{"type": "longrope", "factor": 2}"#).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.message().contains("\"longrope\""), "{error}");
+        assert_eq!(
+            kind(r#"{"type": "yarn", "factor": 4.0, "mscale": 1.0}"#),
+            ErrorKind::Unsupported
+        );
     }
 
     #[test]
