@@ -1,7 +1,7 @@
 //! Which token comes next: from logits to one of them.
 //!
-//! Steps run in the order of llama.cpp's documented chain: bias, penalties, top-k, typical-p, top-p, min-p, temperature, and a draw. A step
-//! that is off changes nothing. Must not know models or text.
+//! Bias and penalties come first, then the steps that leave tokens out and the temperature, in the order of llama.cpp's documented chain or
+//! another one, then a draw. A step that is off changes nothing. Must not know models or text.
 
 mod candidates;
 
@@ -11,6 +11,54 @@ use vectorgpu_core::random::Random;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
 use candidates::Candidates;
+
+/// Most tokens of which a step can be asked how likely they were.
+const MAX_LIKELIEST: usize = 100;
+
+/// A step between penalties and draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `top_k`.
+    TopK,
+    /// `typical_p`.
+    TypicalP,
+    /// `top_p`.
+    TopP,
+    /// `min_p`.
+    MinP,
+    /// `temperature`, and its range.
+    Temperature,
+}
+
+impl Step {
+    /// All of them, in their usual order.
+    pub const USUAL: [Self; 5] = [
+        Self::TopK,
+        Self::TypicalP,
+        Self::TopP,
+        Self::MinP,
+        Self::Temperature,
+    ];
+
+    /// The one that llama.cpp names so.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another name.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "top_k" => Ok(Self::TopK),
+            "typ_p" | "typical_p" => Ok(Self::TypicalP),
+            "top_p" => Ok(Self::TopP),
+            "min_p" => Ok(Self::MinP),
+            "temperature" => Ok(Self::Temperature),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("there is no step \"{name}\" of choosing a token"),
+            )
+            .with_hint("Steps are top_k, typ_p, top_p, min_p and temperature.")),
+        }
+    }
+}
 
 /// How tokens are chosen. The default is greedy.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +89,10 @@ pub struct SamplingOptions {
     pub bias: Vec<(u32, f32)>,
     /// Of the draws.
     pub seed: u64,
+    /// The steps, in their order; one that is not among them is off.
+    pub steps: Vec<Step>,
+    /// Of how many of the likeliest tokens to say how likely they were.
+    pub likeliest: usize,
 }
 
 impl Default for SamplingOptions {
@@ -59,6 +111,8 @@ impl Default for SamplingOptions {
             penalty_tokens: 64,
             bias: Vec::new(),
             seed: 0,
+            steps: Step::USUAL.to_vec(),
+            likeliest: 0,
         }
     }
 }
@@ -87,6 +141,15 @@ impl SamplingOptions {
         within("repeat_penalty", self.repeat_penalty, 0.01, 100.0)?;
         within("frequency_penalty", self.frequency_penalty, -100.0, 100.0)?;
         within("presence_penalty", self.presence_penalty, -100.0, 100.0)?;
+        if self.likeliest > MAX_LIKELIEST {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{} likeliest tokens; {MAX_LIKELIEST} are the most",
+                    self.likeliest
+                ),
+            ));
+        }
         match self.bias.iter().find(|(_, bias)| bias.is_nan()) {
             Some((token, _)) => Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -98,12 +161,14 @@ impl SamplingOptions {
 }
 
 /// A chosen token.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
     /// The token.
     pub token: u32,
     /// The logarithm of its probability before any step.
     pub log_probability: f32,
+    /// As many of the likeliest as were wanted, with the same, the likeliest first.
+    pub likeliest: Vec<(u32, f32)>,
 }
 
 /// Chooses the tokens of one sequence.
@@ -144,6 +209,8 @@ impl Sampler {
         let candidates = &mut self.candidates;
         candidates.fill(logits)?;
         let log_sum = candidates.log_sum();
+        let mut likeliest = candidates.likeliest_of(options.likeliest);
+        likeliest.iter_mut().for_each(|(_, logit)| *logit -= log_sum);
         for (token, bias) in &options.bias {
             candidates.add(*token, *bias);
         }
@@ -160,18 +227,14 @@ impl Sampler {
         let token = if options.temperature <= 0.0 {
             candidates.likeliest()?
         } else {
-            candidates.keep_top_k(options.top_k)?;
-            candidates.keep_typical(options.typical_p);
-            candidates.keep_top_p(options.top_p);
-            candidates.keep_min_p(options.min_p);
-            let (range, exponent) = (options.temperature_range, options.temperature_exponent);
-            candidates.temper(options.temperature, range, exponent);
+            narrow(candidates, options)?;
             candidates.draw(&mut self.random)
         };
         self.note(token);
         Ok(Chosen {
             token,
             log_probability: logits[token as usize] - log_sum,
+            likeliest,
         })
     }
 
@@ -191,6 +254,27 @@ impl Sampler {
         self.recent.push_back(token);
         *self.counts.entry(token).or_default() += 1;
     }
+}
+
+/// Takes the steps between penalties and draw.
+fn narrow(candidates: &mut Candidates, options: &SamplingOptions) -> Result<()> {
+    // All steps want the likeliest first, which leaving out all others gives for less.
+    if options.steps.first() != Some(&Step::TopK) {
+        candidates.keep_top_k(0)?;
+    }
+    for step in &options.steps {
+        match step {
+            Step::TopK => candidates.keep_top_k(options.top_k)?,
+            Step::TypicalP => candidates.keep_typical(options.typical_p),
+            Step::TopP => candidates.keep_top_p(options.top_p),
+            Step::MinP => candidates.keep_min_p(options.min_p),
+            Step::Temperature => {
+                let (range, exponent) = (options.temperature_range, options.temperature_exponent);
+                candidates.temper(options.temperature, range, exponent);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -70,6 +70,24 @@ impl Candidates {
         Ok(self.tokens.iter().fold((0, f32::NEG_INFINITY), first).0)
     }
 
+    /// The `count` likeliest, the likeliest first; of equals, those of lower numbers. What has no probability is not among them.
+    pub(super) fn likeliest_of(&self, count: usize) -> Vec<(u32, f32)> {
+        let mut best: Vec<(u32, f32)> = Vec::with_capacity(count);
+        if count == 0 {
+            return best;
+        }
+        for (token, logit) in &self.tokens {
+            let least = best.last().filter(|_| best.len() == count);
+            if *logit <= least.map_or(f32::NEG_INFINITY, |least| least.1) {
+                continue;
+            }
+            best.truncate(count - 1);
+            let place = best.partition_point(|better| better.1 >= *logit);
+            best.insert(place, (*token, *logit));
+        }
+        best
+    }
+
     /// Leaves the `k` likeliest, sorted; all of them where `k` is 0.
     pub(super) fn keep_top_k(&mut self, k: usize) -> Result<()> {
         self.check()?;

@@ -145,8 +145,71 @@ fn a_dynamic_temperature_is_low_where_the_model_is_sure() {
 }
 
 #[test]
+fn the_likeliest_are_told_with_the_models_own_probabilities() {
+    let options = SamplingOptions {
+        bias: vec![(4, 100.0)],
+        likeliest: 3,
+        temperature: 2.0,
+        ..SamplingOptions::default()
+    };
+    let mut sampler = Sampler::new(options, &[]).expect("sound");
+    let chosen = sampler
+        .choose(&logits(&[0.1, 0.3, 0.15, 0.4, 0.05]))
+        .expect("a token");
+    assert_eq!(chosen.token, 4);
+    assert!((chosen.log_probability - 0.05f32.ln()).abs() < 1e-5);
+    let tokens: Vec<u32> = chosen.likeliest.iter().map(|(token, _)| *token).collect();
+    assert_eq!(tokens, [3, 1, 2]);
+    for ((_, told), share) in chosen.likeliest.iter().zip([0.4f32, 0.3, 0.15]) {
+        assert!((told - share.ln()).abs() < 1e-5);
+    }
+    let few = SamplingOptions {
+        likeliest: 9,
+        ..SamplingOptions::default()
+    };
+    let mut sampler = Sampler::new(few, &[]).expect("sound");
+    let given = [1.0, f32::NEG_INFINITY, 1.0, f32::NAN, 2.0];
+    let chosen = sampler.choose(&given).expect("a token");
+    let tokens: Vec<u32> = chosen.likeliest.iter().map(|(token, _)| *token).collect();
+    assert_eq!(tokens, [4, 0, 2]);
+}
+
+#[test]
+fn steps_are_taken_in_the_order_that_is_asked_for() {
+    let with = |steps: &[Step]| {
+        let options = SamplingOptions {
+            temperature: 4.0,
+            top_k: 4,
+            top_p: 0.6,
+            steps: steps.to_vec(),
+            ..warm()
+        };
+        which(&options, &logits(&SHARES))
+    };
+    // Made more alike first, three tokens are needed for the probability that two of them have before.
+    assert_eq!(
+        with(&[Step::TopK, Step::TopP, Step::Temperature]),
+        [true, true, false, false, false]
+    );
+    assert_eq!(
+        with(&[Step::Temperature, Step::TopP]),
+        [true, true, true, false, false]
+    );
+    assert_eq!(with(&[Step::TopK]), [true, true, true, true, false]);
+    assert_eq!(with(&[]), [true; 5]);
+    for (name, step) in ["top_k", "typ_p", "top_p", "min_p", "temperature"]
+        .into_iter()
+        .zip(Step::USUAL)
+    {
+        assert_eq!(Step::named(name), Ok(step));
+    }
+    assert!(Step::named("dry").is_err());
+}
+
+#[test]
 fn numbers_that_mean_nothing_are_refused() {
-    let wrong: [fn(&mut SamplingOptions); 5] = [
+    let wrong: [fn(&mut SamplingOptions); 6] = [
+        |options| options.likeliest = 101,
         |options| options.temperature = f32::NAN,
         |options| options.top_p = 1.5,
         |options| options.min_p = -0.1,
