@@ -2,6 +2,7 @@
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
+use serde_json::json;
 use vectorgpu_core::{Error, ErrorKind, Result};
 use vectorgpu_llm::generate::Piece;
 
@@ -156,12 +157,17 @@ fn generate_tokens(
     let writing = prompt.map(|prompt| begin(prompt).or_raise());
     TableIterator::new((1..).zip(pieces(writing)).map(|(number, piece)| {
         let piece = piece.or_raise();
+        let likeliest = (!piece.chosen.likeliest.is_empty()).then(|| {
+            let entries = piece.chosen.likeliest.iter();
+            let entries = entries.map(|(token, logprob)| json!({"token": token, "logprob": logprob}));
+            JsonB(entries.collect())
+        });
         (
             number,
             piece.chosen.token.cast_signed(),
             piece.text,
             piece.chosen.log_probability,
-            None,
+            likeliest,
         )
     }))
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vectorgpu_core::{Error, ErrorKind, Result};
 use vectorgpu_llm::generate::GenerateOptions;
-use vectorgpu_llm::sample::SamplingOptions;
+use vectorgpu_llm::sample::{SamplingOptions, Step};
 
 /// Tokens that are written where a caller does not say how many.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -64,6 +64,7 @@ pub(crate) struct TextOptions {
     logit_bias: Vec<(u32, f32)>,
     stop_token_ids: Vec<u32>,
     ignore_eos: bool,
+    samplers: Option<Vec<String>>,
     /// How many of the likeliest others come with each token.
     pub(crate) top_logprobs: usize,
 }
@@ -87,7 +88,18 @@ impl Default for TextOptions {
             logit_bias: Vec::new(),
             stop_token_ids: Vec::new(),
             ignore_eos: false,
+            samplers: None,
             top_logprobs: 0,
+        }
+    }
+}
+
+impl TextOptions {
+    /// The steps of choosing a token, in their order.
+    fn steps(&self) -> Result<Vec<Step>> {
+        match &self.samplers {
+            Some(names) => names.iter().map(|name| Step::named(name)).collect(),
+            None => Ok(Step::USUAL.to_vec()),
         }
     }
 }
@@ -154,6 +166,8 @@ impl TextRequest {
             penalty_tokens: options.repeat_last_n,
             bias: options.logit_bias.clone(),
             seed: arguments.seed.map_or_else(random_seed, i64::cast_unsigned),
+            steps: options.steps()?,
+            likeliest: options.top_logprobs,
         };
         sampling.check()?;
         Ok(Self {

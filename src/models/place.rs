@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use vectorgpu_compute::{DeviceChoice, DeviceKind, Engine};
-use vectorgpu_core::Result;
 use vectorgpu_core::backend::is_device_failure;
+use vectorgpu_core::{ErrorKind, Result};
 use vectorgpu_llm::decoder::{Decoder, OnCpu, OnGpu};
 use vectorgpu_llm::gpu::GpuShape;
 use vectorgpu_llm::gpu::plan::Plan;
@@ -85,7 +85,7 @@ pub(super) fn decoder(
     engine: Option<&Rc<Engine>>,
 ) -> Result<(Box<dyn Decoder>, Placement)> {
     if let Some(engine) = engine {
-        match on_gpu(model, Arc::clone(&threads), room, engine) {
+        match on_gpu(model, &threads, room, engine) {
             Ok(placed) => return Ok(placed),
             Err(error) if Device::chosen() == Device::Auto && is_device_failure(&error) => {
                 log::warn!("the GPU cannot take the model: {}; the CPU does", error.message());
@@ -106,7 +106,7 @@ pub(super) fn decoder(
 
 fn on_gpu(
     model: &Arc<Llama>,
-    threads: Arc<Threads>,
+    threads: &Arc<Threads>,
     room: Room,
     engine: &Rc<Engine>,
 ) -> Result<(Box<dyn Decoder>, Placement)> {
@@ -115,7 +115,27 @@ fn on_gpu(
     let shape = GpuShape::of(model, room.context, room.cache_tokens, rows);
     let sizes = shape.sizes(model)?;
     let memory = engine.memory();
-    let plan = Plan::new(&sizes, memory.limit_bytes.saturating_sub(memory.used_bytes));
+    let mut plan = Plan::new(&sizes, memory.limit_bytes.saturating_sub(memory.used_bytes));
+    let decoder = loop {
+        match OnGpu::new(
+            engine,
+            Arc::clone(model),
+            Arc::clone(threads),
+            shape,
+            plan,
+            &mut keep_waiting,
+        ) {
+            // Memory comes in pieces, and others use the device too: there may be less than was planned for.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory && plan.layers > 1 => {
+                plan = Plan {
+                    layers: plan.layers * 7 / 8,
+                    ends: false,
+                };
+                engine.trim();
+            }
+            decoder => break decoder?,
+        }
+    };
     let ends = if plan.ends { 0 } else { model.end_bytes() };
     let placement = Placement {
         device: engine.adapter().name.clone(),
@@ -125,6 +145,5 @@ fn on_gpu(
             + model.cache_shape_from(plan.layers).bytes(room.cache_tokens),
         gpu_bytes: plan.bytes(&sizes),
     };
-    let decoder = OnGpu::new(engine, Arc::clone(model), threads, shape, plan, &mut keep_waiting)?;
     Ok((Box::new(decoder), placement))
 }

@@ -165,7 +165,7 @@ impl SamplingOptions {
 pub struct Chosen {
     /// The token.
     pub token: u32,
-    /// The logarithm of its probability before any step.
+    /// The logarithm of its probability before any step; not a number where a device chose it and nobody asked.
     pub log_probability: f32,
     /// As many of the likeliest as were wanted, with the same, the likeliest first.
     pub likeliest: Vec<(u32, f32)>,

@@ -55,6 +55,7 @@ impl Generation {
             let chosen = Chosen {
                 token,
                 log_probability: f32::NAN,
+                likeliest: Vec::new(),
             };
             pieces.push(text.write_token(chosen, tokenizer));
         }

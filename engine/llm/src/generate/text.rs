@@ -52,7 +52,7 @@ impl Text {
             )
             .with_hint("Shorten the prompt, or ask for fewer tokens."));
         }
-        let next = if options.log_probabilities {
+        let next = if options.log_probabilities || options.sampling.likeliest > 0 {
             None
         } else {
             Next::of(&options.sampling, vocabulary)
