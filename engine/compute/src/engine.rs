@@ -272,7 +272,11 @@ fn array_bytes<T: Pod>(len: usize) -> Result<u64> {
         .ok_or_else(|| Error::new(ErrorKind::LimitExceeded, format!("{len} elements are too many")))
 }
 
-fn reserved(bytes: u64) -> Result<Vec<u8>> {
+/// Room for so many bytes of results.
+///
+/// # Errors
+/// `OutOfMemory`, of the host.
+pub(crate) fn reserved(bytes: u64) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     let wanted = crate::runtime::as_usize(bytes)?;
     buffer.try_reserve_exact(wanted).map_err(|error| {
@@ -284,7 +288,11 @@ fn reserved(bytes: u64) -> Result<Vec<u8>> {
     Ok(buffer)
 }
 
-fn elements<T: Pod>(len: usize, bytes: &[u8]) -> Result<Vec<T>> {
+/// The `len` elements that `bytes` begin with, of any alignment.
+///
+/// # Errors
+/// `OutOfMemory`, of the host.
+pub(crate) fn elements<T: Pod>(len: usize, bytes: &[u8]) -> Result<Vec<T>> {
     let mut elements = Vec::new();
     elements.try_reserve_exact(len).map_err(|error| {
         Error::new(

@@ -136,13 +136,10 @@ impl Step {
         keep_waiting: &mut KeepWaiting<'_>,
         sink: &mut dyn FnMut([T; N]),
     ) -> Result<()> {
-        let runtime = Rc::clone(&self.runtime);
-        let (last, alone) = self.submit_all_but_last(keep_waiting)?;
-        let (work, warm) = work_of(&last);
         let taken_bytes = N * size_of::<T>();
         let mut take = |bytes: &[u8]| sink(elements_of(bytes));
         let mut cut = Vec::new();
-        let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, &mut |bytes| {
+        self.run_and_read_bytes(results, keep_waiting, &mut |bytes| {
             let mut bytes = bytes;
             // A piece may end within elements that belong together.
             if !cut.is_empty() {
@@ -157,7 +154,23 @@ impl Step {
             let whole = bytes.chunks_exact(taken_bytes);
             cut.extend_from_slice(whole.remainder());
             whole.for_each(&mut take);
-        })?;
+        })
+    }
+
+    /// As [`Step::run_and_read`], for all bytes of `results` in order, in pieces.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub(crate) fn run_and_read_bytes<T: Pod>(
+        self,
+        results: &Array<T>,
+        keep_waiting: &mut KeepWaiting<'_>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
+        let runtime = Rc::clone(&self.runtime);
+        let (last, alone) = self.submit_all_but_last(keep_waiting)?;
+        let (work, warm) = work_of(&last);
+        let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, sink)?;
         if warm {
             runtime.pace.learn_all(&work, elapsed, !alone);
         }

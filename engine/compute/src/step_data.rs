@@ -10,6 +10,7 @@ use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 
 use crate::array::Array;
+use crate::engine::{elements, reserved};
 use crate::memory::staging::Source;
 use crate::recording::End;
 use crate::rows::invalid;
@@ -76,12 +77,9 @@ impl Step {
         results: &Array<T>,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Vec<T>> {
-        let mut elements = Vec::with_capacity(results.len());
-        self.run_and_read(results, keep_waiting, &mut |[element]: [T; 1]| {
-            elements.push(element)
-        })?;
-        elements.truncate(results.len());
-        Ok(elements)
+        let mut bytes = reserved(results.view().bytes())?;
+        self.run_and_read_bytes(results, keep_waiting, &mut |piece| bytes.extend_from_slice(piece))?;
+        elements(results.len(), &bytes)
     }
 
     /// Hands the step to the device, and has the elements of `results`, as it leaves them, kept for [`PendingRead::take`].

@@ -76,10 +76,5 @@ fn what_does_not_fit_is_not_written() {
         let bytes = engine.array("vectorgpu.test", 8, &mut go_on).unwrap();
         let refused = engine.step().write(&bytes, &[1_u8; 3], &mut go_on);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
-        let mut stops = || false;
-        let mut step = engine.step();
-        step.write(&numbers, &[5.0], &mut go_on).unwrap();
-        let stopped = step.run_reading(&numbers, &mut stops).unwrap_err();
-        assert_eq!(stopped.kind(), ErrorKind::Cancelled);
     }
 }
