@@ -2,8 +2,12 @@
 //! `cargo run --release -p vectorgpu-llm --example gpu_rates SHAPE TYPE TEXTS,.. [TOKENS [PROMPT [kernels]]]`.
 //!
 //! SHAPE is `smollm2-135m`, `qwen2-0.5b` or `llama-8b`; TYPE `f16`, `q8_0` or `q4_0`; TEXTS so many texts are written side by side, of TOKENS
-//! tokens each after a prompt of PROMPT; with `kernels`, device time of each kernel follows.
+//! tokens each after a prompt of PROMPT; with `kernels` or `passes`, device time of each kernel, or of whole passes, follows.
 #![expect(clippy::print_stdout, reason = "an example's output")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "made-up numbers need not be exact"
+)]
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -246,14 +250,20 @@ fn main() -> Result<(), Failure> {
         let (elapsed, steps) = written_ahead(&mut device, all, tokens)?;
         let after = engine.counters();
         println!(
-            "  {count} texts: {:.0} tokens/s, {:.3?} a step; {:.0} dispatches and {:.2} submissions a step",
+            "  {count} texts: {:.0} tokens/s, {:.3?} a step; {:.0} dispatches, {:.0} of them with kept bind groups, and {:.2} submissions a step",
             (count * steps) as f64 / elapsed.as_secs_f64(),
             elapsed / u32::try_from(steps)?,
             (after.dispatches - before.dispatches) as f64 / tokens as f64,
+            (after.bind_group_hits - before.bind_group_hits) as f64 / tokens as f64,
             (after.submissions - before.submissions) as f64 / tokens as f64,
         );
-        if rest.get(2).is_some_and(|word| word == "kernels") {
-            engine.set_profiling(Profiling::Kernels);
+        let profiling = match rest.get(2).map(String::as_str) {
+            Some("kernels") => Profiling::Kernels,
+            Some("passes") => Profiling::Passes,
+            _ => Profiling::Off,
+        };
+        if profiling != Profiling::Off {
+            engine.set_profiling(profiling);
             let all = texts(count, prompt, tokens, &mut BlockPool::new(blocks))?;
             let (_, steps) = written_ahead(&mut device, all, tokens.min(40))?;
             print_kernels(&engine, steps + tokens.min(40) / 4);

@@ -1,4 +1,5 @@
 //! Models on a GPU against the same models on the CPU, on whatever Vulkan device there is.
+#![expect(clippy::cast_possible_truncation, reason = "sizes of small models")]
 
 mod support;
 
