@@ -78,7 +78,7 @@ VIEWS = """
             FROM pg_attribute WHERE attrelid = o.oid AND attnum > 0),
            obj_description(o.oid, 'pg_class')
     FROM pg_class o JOIN member ON objid = o.oid JOIN pg_namespace n ON n.oid = o.relnamespace
-    WHERE classid = 'pg_class'::regclass AND o.relkind = 'v' ORDER BY 1"""
+    WHERE classid = 'pg_class'::regclass AND o.relkind IN ('r', 'v') ORDER BY 1"""
 SETTINGS = """
     SELECT name, boot_val || coalesce(' ' || unit, ''),
            CASE WHEN enumvals IS NOT NULL THEN array_to_string(enumvals, ', ')
@@ -131,7 +131,7 @@ def write(connection: psycopg.Connection) -> str:
         table("Aggregates", ROUTINE_HEAD, (row[:5] for row in functions if row[5])),
         table("Functions", ROUTINE_HEAD, (row[:5] for row in functions if not row[5] and not row[7])),
         table("Functions of the schema vectorgpu", ROUTINE_HEAD, (row[:5] for row in routines if row[6])),
-        table("Views of the schema vectorgpu", ("view", "columns", "what it shows"), ask(VIEWS)),
+        table("Views and tables of the schema vectorgpu", ("relation", "columns", "what it shows"), ask(VIEWS)),
         table("Settings", ("setting", "default", "values", "what it does"), ask(SETTINGS)),
         table(
             "Functions behind types, operators, casts, aggregates and indexes",

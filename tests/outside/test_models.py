@@ -543,3 +543,53 @@ def test_models_are_the_same_on_a_restored_database(writer, database, bindir, sh
         assert len(one(connection, "SELECT vectorgpu.generate('x', max_tokens => 5)")) == 5
     with psycopg.connect(shared_cluster.dsn(), autocommit=True) as server:
         server.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def on_software_gpu(connection: psycopg.Connection) -> psycopg.Connection:
+    """The same session with software Vulkan for a GPU; a test without that is skipped, loudly."""
+    connection.execute("SET vectorgpu.allow_software_gpu = on")
+    connection.execute("SET vectorgpu.device = 'gpu'")
+    try:
+        connection.execute("SELECT * FROM vectorgpu.devices()")
+        if not one(connection, "SELECT count(*) FROM vectorgpu.devices() WHERE kind <> 'cpu'"):
+            pytest.skip("NO LANGUAGE MODEL HAS RUN ON VULKAN: no adapter, not even a software one")
+    except psycopg.Error as error:
+        pytest.skip(f"NO LANGUAGE MODEL HAS RUN ON VULKAN: {error}")
+    return connection
+
+
+def test_a_gpu_writes_what_the_cpu_writes_alone_and_side_by_side(writer):
+    prompts = ["hello", "a", "x" * 70]
+    query = "SELECT vectorgpu.generate_many(%s, max_tokens => 12)"
+    by_cpu = one(writer, query, prompts)
+    on_software_gpu(writer)
+    assert one(writer, query, prompts) == by_cpu
+    assert one(writer, "SELECT vectorgpu.generate('hello', max_tokens => 12)") == by_cpu[0]
+    # With penalties tokens are chosen on the CPU, from logits that are read back.
+    penalty = Jsonb({"repeat_penalty": 1.0001})
+    assert one(writer, "SELECT vectorgpu.generate('hello', max_tokens => 12, options => %s)", penalty) == by_cpu[0]
+    device, layers, gpu_bytes = writer.execute("SELECT device, gpu_layers, gpu_bytes FROM vectorgpu.models").fetchone()
+    assert (device != "cpu", layers) == (True, 2)
+    held = one(writer, "SELECT sum(bytes) FROM vectorgpu.memory WHERE starts_with(label, 'vectorgpu.llm.')")
+    assert 0 < held <= gpu_bytes
+    writer.execute("SELECT vectorgpu.unload_model('tiny')")
+    assert one(writer, "SELECT sum(bytes) FROM vectorgpu.memory WHERE starts_with(label, 'vectorgpu.llm.')") == 0
+
+
+def test_what_does_not_fit_the_memory_limit_stays_on_the_cpu(session, models):
+    tiny_models.write_text_model(models / "deep.gguf", layers=16, width=256)
+    connection = session()
+    connection.execute("SELECT vectorgpu.load_model('deep', 'deep.gguf', %s)", [Jsonb({"cache_tokens": 512})])
+    query = "SELECT vectorgpu.generate('hello', max_tokens => 3)"
+    by_cpu = one(connection, query)
+    on_software_gpu(connection)
+    connection.execute("SET vectorgpu.staging_size = '1MB'")
+    layers = []
+    for limit in ("128MB", "32MB"):
+        connection.execute(f"SET vectorgpu.vram_limit = '{limit}'")
+        assert one(connection, query) == by_cpu
+        layers += connection.execute("SELECT gpu_layers FROM vectorgpu.models").fetchone()
+        used, most = connection.execute("SELECT vram_used_bytes, vram_limit_bytes FROM vectorgpu.stats").fetchone()
+        assert used <= most
+    assert layers[0] == 16
+    assert 0 < layers[1] < 16
