@@ -28,6 +28,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 
 // @import cooperative_tile
+// @import cooperative_slab
 
 // One matrix of sums for each subgroup, on its way to memory row by row.
 var<workgroup> strips: array<f32, WG / 32u * 256u>;

@@ -1,21 +1,16 @@
-// Multiplies a few rows of x with quantised weights: out[m, row] = sum(x[m, i] * w[row, i]), x normed before if asked.
+// Multiplies one row of x with quantised weights: out[row] = sum(x[i] * w[row, i]), x normed before if asked.
 //
-// Shapes: weights [params.outputs, params.units] of units (shared/weights.wgsl), x [.., params.units * 8] quads of which
-//   params.rows rows from params.row_first on are used, at most ROWS; norm [params.units * 8] quads, bias [..], out
-//   [.., params.stride]. The first weights give column params.first of out and of bias.
-// Dispatch: any number of workgroups of WG; they stride over the rows of weights. LANES (a power of two that divides WG,
-//   at least 8) invocations share two rows and take units in turn. ROWS is 1, 2, 4 or 8; CHUNK a multiple of LANES.
-// Numeric: x is rounded, 32 elements at a time, to whole multiples of a 32,512th of the largest of them, which are two
-//   signed bytes; so products of numbers are sums of whole numbers, exact, and eight to a handful of instructions. They are
-//   scaled and added in f32, units in ascending order, whatever ROWS and CHUNK; then a tree over the lanes. Infinity in x
-//   gives NaN; what NaN in x gives is not specified.
+// Shapes: weights [params.outputs, params.units] of units (shared/weights.wgsl); x [.., params.units * 8] quads, of which row
+//   params.row_first is used; norm [params.units * 8] quads, bias [..], out [.., params.stride]. The first weights give column
+//   params.first of out and of bias.
+// Dispatch: any number of workgroups of 256; they stride over the rows of weights. LANES (a power of two, at most 128)
+//   invocations share two rows and take units in turn, each asking for the next before it multiplies.
+// Numeric: x is rounded (shared/rounding.wgsl); products are scaled and added in f32, units in ascending order, then in a tree
+//   over the lanes. Infinity in x gives NaN; what NaN in x gives is not specified.
 // Twin: engine/compute/src/reference/linear.rs.
 
-override WG: u32 = 256u;
 override LANES: u32 = 32u;
-override ROWS: u32 = 1u;
-// Units of x of one row that are in workgroup memory at a time.
-override CHUNK: u32 = 128u;
+override FOLD: u32 = 32u;
 
 struct Params {
     rows: u32,
@@ -27,91 +22,52 @@ struct Params {
     high_at: u32,
     factors_at: u32,
     supers_at: u32,
-    // 0 writes, 1 adds, 2 writes SiLU(even) * odd, 3 writes SiLU(out) * sum; plus NORM, plus BIAS.
     mode: u32,
     epsilon: f32,
 }
 // @params
 
 // @import linear_few
+// @import linear_finish
 // @import weights
 // @import fold
+// @import rounding
+// @import products
 
-// By word: 8 of upper bytes, 8 of lower ones; and by unit, so that neighbours meet in no bank.
-var<workgroup> x_words: array<u32, 16u * ROWS * CHUNK>;
-var<workgroup> x_scales: array<f32, ROWS * CHUNK>;
-// Of either half, as whole numbers.
-var<workgroup> x_sums: array<vec2<f32>, ROWS * CHUNK>;
+// By word, 8 of upper bytes and 8 of lower ones, and by unit, so that neighbours meet in no bank.
+var<workgroup> x_words: array<u32, 16u * CHUNK>;
+var<workgroup> x_scales: array<f32, CHUNK>;
+var<workgroup> x_sums: array<f32, 2u * CHUNK>;
 
-// Rounds units `first` to `first + count` of all rows; eight invocations each.
-fn round_inputs(invocation: u32, first: u32, count: u32) {
+fn hold_inputs(invocation: u32, given: array<vec4<f32>, HELD>, scale: f32) {
+    var held = given;
     let lane = invocation % 8u;
-    let turns = (count * ROWS + WG / 8u - 1u) / (WG / 8u);
-    for (var turn = 0u; turn < turns; turn++) {
-        let item = turn * (WG / 8u) + invocation / 8u;
-        let inside = item < count * ROWS;
-        let m = item / count;
-        let unit = item % count;
-        var some = vec4<f32>(0.0);
-        if (inside) {
-            some = input(m, (first + unit) * 8u + lane);
+    for (var turn = 0u; turn < HELD; turn++) {
+        let some = rounded(held[turn] * scale, invocation);
+        let unit = (turn * WG + invocation) / 8u;
+        x_words[lane * CHUNK + unit] = some.upper;
+        x_words[(8u + lane) * CHUNK + unit] = some.lower;
+        if (lane == 0u) {
+            x_scales[unit] = some.scale;
         }
-        let each = max(max(abs(some.x), abs(some.y)), max(abs(some.z), abs(some.w)));
-        let largest = fold_max(each, 8u, invocation);
-        let inverse = select(0.0, 32512.0 / largest, largest > 1e-30);
-        let whole = vec4<i32>(round(some * inverse));
-        let upper = (whole + vec4<i32>(128)) >> vec4<u32>(8u);
-        let lower = whole - upper * 256;
-        let sum = fold_sum(f32(whole.x + whole.y + whole.z + whole.w), 4u, invocation);
-        if (inside) {
-            let at = 16u * m * CHUNK + unit;
-            x_words[at + lane * CHUNK] = pack4xI8(upper);
-            x_words[at + (8u + lane) * CHUNK] = pack4xI8(lower);
-            if (lane == 0u) {
-                x_scales[m * CHUNK + unit] = largest / 32512.0;
-                x_sums[m * CHUNK + unit].x = sum;
-            }
-            if (lane == 4u) {
-                x_sums[m * CHUNK + unit].y = sum;
-            }
+        if (lane % 4u == 0u) {
+            x_sums[lane / 4u * CHUNK + unit] = some.sum;
         }
     }
 }
 
-// Sums of products of numbers, of either half of a unit, for two rows of weights: a.xy, b.xy.
-fn products(a: Unit, b: Unit, m: u32, unit: u32) -> vec4<f32> {
-    let at = 16u * m * CHUNK + unit;
-    var upper = vec4<i32>(0);
-    var lower = vec4<i32>(0);
-    for (var j = 0u; j < 4u; j++) {
-        let x0 = x_words[at + j * CHUNK];
-        let x1 = x_words[at + (4u + j) * CHUNK];
-        let y0 = x_words[at + (8u + j) * CHUNK];
-        let y1 = x_words[at + (12u + j) * CHUNK];
-        let a0 = bytes_of(a, j);
-        let a1 = bytes_of(a, 4u + j);
-        let b0 = bytes_of(b, j);
-        let b1 = bytes_of(b, 4u + j);
-        upper.x += dot4I8Packed(a0, x0);
-        upper.y += dot4I8Packed(a1, x1);
-        upper.z += dot4I8Packed(b0, x0);
-        upper.w += dot4I8Packed(b1, x1);
-        lower.x += dot4I8Packed(a0, y0);
-        lower.y += dot4I8Packed(a1, y1);
-        lower.z += dot4I8Packed(b0, y0);
-        lower.w += dot4I8Packed(b1, y1);
-    }
-    return vec4<f32>(upper * 256 + lower);
+fn four_words(first: u32, unit: u32) -> vec4<u32> {
+    let at = first * CHUNK + unit;
+    return vec4<u32>(x_words[at], x_words[at + CHUNK], x_words[at + 2u * CHUNK], x_words[at + 3u * CHUNK]);
 }
 
-// What the halves of a unit add to a sum, in steps of x's scale.
-fn scaled(factors: Factors, products: vec2<f32>, x_sum: vec2<f32>) -> f32 {
-    let numbers = fma(x_sum, vec2<f32>(f32(-OFFSET)), products);
-    if (FACTORS < 3u) {
-        return fma(factors.scales.x, numbers.x + numbers.y, factors.shifts.x * (x_sum.x + x_sum.y));
-    }
-    let halves = fma(factors.scales, numbers, factors.shifts * x_sum);
-    return halves.x + halves.y;
+fn rounded_unit(unit: u32) -> RoundedUnit {
+    return RoundedUnit(
+        array<vec4<u32>, 2>(four_words(0u, unit), four_words(4u, unit)),
+        array<vec4<u32>, 2>(four_words(8u, unit), four_words(12u, unit)),
+        x_scales[unit],
+        vec2<f32>(x_sums[unit], x_sums[CHUNK + unit]),
+    );
 }
 
 @compute @workgroup_size(WG)
@@ -120,43 +76,45 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    if ((params.mode & NORM) != 0u) {
-        norm_rows(invocation);
-    }
     let lane = invocation % LANES;
     let per_workgroup = WG / LANES * 2u;
     var held = 0xffffffffu;
+    var scale = 1.0;
     for (var base = workgroup.x * per_workgroup; base < params.outputs; base += workgroups.x * per_workgroup) {
         let row = base + invocation / LANES * 2u;
         let a_start = min(row, params.outputs - 1u) * params.units;
         let b_start = min(row + 1u, params.outputs - 1u) * params.units;
-        var sums = array<vec2<f32>, 8>();
-        for (var first = 0u; first < params.units; first += CHUNK) {
-            let count = min(CHUNK, params.units - first);
-            if (held != first) {
-                workgroupBarrier();
-                round_inputs(invocation, first, count);
-                workgroupBarrier();
-                held = first;
-            }
-            for (var unit = lane; unit < count; unit += LANES) {
-                let a = load_unit(a_start + first + unit);
-                let b = load_unit(b_start + first + unit);
-                let a_factors = factors_of(a_start + first + unit);
-                let b_factors = factors_of(b_start + first + unit);
-                for (var m = 0u; m < ROWS; m++) {
-                    let both = products(a, b, m, unit);
-                    let x_sum = x_sums[m * CHUNK + unit];
-                    let terms = vec2<f32>(scaled(a_factors, both.xy, x_sum), scaled(b_factors, both.zw, x_sum));
-                    sums[m] = fma(vec2<f32>(x_scales[m * CHUNK + unit]), terms, sums[m]);
+        var sums = vec2<f32>(0.0);
+        var next_a = load_unit(a_start + min(lane, params.units - 1u));
+        var next_b = load_unit(b_start + min(lane, params.units - 1u));
+        for (var first = 0u; first < params.units; first += LANES) {
+            let a = next_a;
+            let b = next_b;
+            let unit = first + lane;
+            next_a = load_unit(a_start + min(unit + LANES, params.units - 1u));
+            next_b = load_unit(b_start + min(unit + LANES, params.units - 1u));
+            let chunk = first / CHUNK * CHUNK;
+            if (held != chunk) {
+                let inputs = load_inputs(invocation, chunk);
+                let multiplied = weighted(invocation, chunk, inputs);
+                if (held == 0xffffffffu && (params.mode & NORM) != 0u) {
+                    scale = norm_scale(invocation, inputs);
                 }
+                workgroupBarrier();
+                hold_inputs(invocation, multiplied, scale);
+                workgroupBarrier();
+                held = chunk;
+            }
+            if (unit < params.units) {
+                let some = rounded_unit(unit - chunk);
+                sums.x = fma(some.scale, term(numbers_of(a), factors_of(a, a_start + unit), some), sums.x);
+                sums.y = fma(some.scale, term(numbers_of(b), factors_of(b, b_start + unit), some), sums.y);
             }
         }
-        for (var m = 0u; m < ROWS; m++) {
-            let whole = vec2<f32>(fold_sum(sums[m].x, LANES, invocation), fold_sum(sums[m].y, LANES, invocation));
-            if (lane == 0u) {
-                finish(m, row, whole);
-            }
+        let whole = vec2<f32>(fold_sum(sums.x, LANES, invocation), fold_sum(sums.y, LANES, invocation));
+        if (lane == 0u) {
+            finish(params.row_first, row, whole.x, whole.y);
+            finish(params.row_first, row + 1u, whole.y, 0.0);
         }
     }
 }

@@ -36,6 +36,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> labels: array<u32>;
 
 // @import cooperative_tile
+// @import cooperative_slab
 
 const WORST: f32 = 3.40282346638528859811704183484516925e+38;
 const STRIP: u32 = 256u;

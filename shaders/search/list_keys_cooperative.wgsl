@@ -37,6 +37,7 @@ struct Params {
 // @import eight_rows
 
 // @import cooperative_tile
+// @import cooperative_slab
 
 // In vec4.
 const STRIP: u32 = 64u;

@@ -1,7 +1,8 @@
 // A tile of 128 x 128 sums of products of f16, on matrix units: four subgroups of 32, each with 64 x 64 of the tile.
 //
 // The kernel provides load_slab(places: Places, octet: u32) -> Slab, which reads `octet` of each line, or zeros beyond
-// the end of k; multiply_lines then computes the sums of a subgroup.
+// the end of k; multiply_lines then computes the sums of a subgroup. A Slab is what lies in memory: cooperative_slab has one
+// of f16, or the kernel has one of its own, with store_slab(invocation: u32, slab: Slab), which brings it into the tiles.
 
 const WG: u32 = 128u;
 const TILE: u32 = 128u; // rows and columns of a workgroup
@@ -15,12 +16,6 @@ const LINE: u32 = 2u * DEPTH + 2u;
 // 20 KiB. NVIDIA's driver keeps two workgroups on a multiprocessor up to 24 KiB each, and above only one.
 var<workgroup> tile_a: array<vec4<f16>, TILE * LINE>;
 var<workgroup> tile_b: array<vec4<f16>, TILE * LINE>;
-
-// What an invocation loads of a slab: octet invocation % DEPTH of lines line_of(invocation) + l * LOAD_LINES.
-struct Slab {
-    a: array<vec4<u32>, LOADS>,
-    b: array<vec4<u32>, LOADS>,
-}
 
 // Where the lines of an invocation begin, in octets.
 struct Places {
@@ -53,17 +48,6 @@ fn line_of(invocation: u32) -> u32 {
 // The same bits as f16; the driver sees that nothing needs to be converted.
 fn quad_of(low: u32, high: u32) -> vec4<f16> {
     return vec4<f16>(vec4<f32>(unpack2x16float(low), unpack2x16float(high)));
-}
-
-fn store_slab(invocation: u32, slab: Slab) {
-    var held = slab;
-    for (var l = 0u; l < LOADS; l++) {
-        let at = (line_of(invocation) + l * LOAD_LINES) * LINE + 2u * (invocation % DEPTH);
-        tile_a[at] = quad_of(held.a[l].x, held.a[l].y);
-        tile_a[at + 1u] = quad_of(held.a[l].z, held.a[l].w);
-        tile_b[at] = quad_of(held.b[l].x, held.b[l].y);
-        tile_b[at + 1u] = quad_of(held.b[l].z, held.b[l].w);
-    }
 }
 
 fn multiply_row(

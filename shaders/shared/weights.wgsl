@@ -16,11 +16,19 @@ override OFFSET: i32 = 8;
 @group(0) @binding(0) var<storage, read> quads: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> words: array<u32>;
 
-// What is stored of the numbers of a unit.
+// What is stored of a unit, as it is stored: nothing waits for it before it is used.
 struct Unit {
     lower: vec4<u32>,
     more: vec4<u32>,
     upper: vec2<u32>,
+    factors: u32,
+    supers: u32,
+}
+
+// The numbers of a unit as signed bytes, four elements a word.
+struct Numbers {
+    first: vec4<u32>,
+    second: vec4<u32>,
 }
 
 // Scales and shifts of both halves.
@@ -43,84 +51,101 @@ fn load_unit(at: u32) -> Unit {
     } else if (BITS == 6u) {
         unit.upper = vec2<u32>(words[params.high_at + 2u * at], words[params.high_at + 2u * at + 1u]);
     }
+    load_factors(&unit, at);
     return unit;
 }
 
-// Numbers 4 j to 4 j + 3, a byte each.
-fn bytes_of(unit: Unit, j: u32) -> u32 {
-    if (BITS == 8u) {
-        return select(unit.more[j % 4u], unit.lower[j % 4u], j < 4u);
+fn load_factors(unit: ptr<function, Unit>, at: u32) {
+    if (FACTORS == 1u || FACTORS == 4u) {
+        (*unit).factors = words[params.factors_at + at];
+    } else {
+        (*unit).factors = words[params.factors_at + at / 2u];
     }
-    let lower = (unit.lower[j / 2u] >> (j % 2u * 4u)) & 0x0f0f0f0fu;
+    if (FACTORS >= 2u) {
+        (*unit).supers = words[params.supers_at + at / 8u];
+    }
+}
+
+fn numbers_of(unit: Unit) -> Numbers {
+    if (BITS == 8u) {
+        return Numbers(unit.lower, unit.more);
+    }
+    let even = unit.lower & vec4<u32>(0x0f0f0f0fu);
+    let odd = (unit.lower >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
+    var first = vec4<u32>(even.x, odd.x, even.y, odd.y);
+    var second = vec4<u32>(even.z, odd.z, even.w, odd.w);
     if (BITS == 5u) {
-        return lower | ((unit.upper.x >> j) & 0x01010101u) << 4u;
+        let bits = vec4<u32>(unit.upper.x);
+        first |= ((bits >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(0x01010101u)) << vec4<u32>(4u);
+        second |= ((bits >> vec4<u32>(4u, 5u, 6u, 7u)) & vec4<u32>(0x01010101u)) << vec4<u32>(4u);
     } else if (BITS == 6u) {
-        return lower | ((unit.upper[j / 4u] >> (j % 4u * 2u)) & 0x03030303u) << 4u;
+        let places = vec4<u32>(0u, 2u, 4u, 6u);
+        first |= ((vec4<u32>(unit.upper.x) >> places) & vec4<u32>(0x03030303u)) << vec4<u32>(4u);
+        second |= ((vec4<u32>(unit.upper.y) >> places) & vec4<u32>(0x03030303u)) << vec4<u32>(4u);
+    }
+    return Numbers(first, second);
+}
+
+fn factors_of(unit: Unit, at: u32) -> Factors {
+    let half = extractBits(unit.factors, at % 2u * 16u, 16u);
+    if (FACTORS == 0u) {
+        return Factors(vec2<f32>(unpack2x16float(half).x), vec2<f32>(0.0));
+    }
+    if (FACTORS == 1u) {
+        let pair = unpack2x16float(unit.factors);
+        return Factors(vec2<f32>(pair.x), vec2<f32>(pair.y));
+    }
+    let of_all = unpack2x16float(unit.supers);
+    if (FACTORS == 2u) {
+        let bytes = vec4<f32>(unpack4xU8(half));
+        return Factors(vec2<f32>(of_all.x * bytes.x), vec2<f32>(of_all.y * bytes.y));
+    }
+    if (FACTORS == 3u) {
+        let bytes = vec4<f32>(unpack4xI8(half));
+        return Factors(of_all.x * bytes.xy, vec2<f32>(0.0));
+    }
+    let bytes = vec4<f32>(unpack4xU8(unit.factors));
+    return Factors(of_all.x * bytes.xz, of_all.y * bytes.yw);
+}
+
+// Weights 4 j to 4 j + 3 of the unit at `at`, of any type, from the words that hold them.
+fn weights_of(at: u32, j: u32) -> vec4<f32> {
+    if (BITS == 32u) {
+        return bitcast<vec4<f32>>(quads[8u * at + j]);
+    }
+    if (BITS > 8u) {
+        return floats_of(words[16u * at + 2u * j], words[16u * at + 2u * j + 1u]);
+    }
+    var unit: Unit;
+    load_factors(&unit, at);
+    let factors = factors_of(unit, at);
+    let scale = select(factors.scales.y, factors.scales.x, j < 4u);
+    let shift = select(factors.shifts.y, factors.shifts.x, j < 4u);
+    let numbers = vec4<f32>(unpack4xI8(bytes_at(at, j)) - vec4<i32>(OFFSET));
+    return fma(vec4<f32>(scale), numbers, vec4<f32>(shift));
+}
+
+// The same four numbers as bytes.
+fn bytes_at(at: u32, j: u32) -> u32 {
+    if (BITS == 8u) {
+        return words[8u * at + j];
+    }
+    let lower = (words[4u * at + j / 2u] >> (j % 2u * 4u)) & 0x0f0f0f0fu;
+    if (BITS == 5u) {
+        return lower | ((words[params.high_at + at] >> j) & 0x01010101u) << 4u;
+    } else if (BITS == 6u) {
+        return lower | ((words[params.high_at + 2u * at + j / 4u] >> (j % 4u * 2u)) & 0x03030303u) << 4u;
     }
     return lower;
 }
 
-fn half_word(at: u32) -> u32 {
-    return extractBits(words[params.factors_at + at / 2u], at % 2u * 16u, 16u);
-}
-
-fn factors_of(at: u32) -> Factors {
-    if (FACTORS == 0u) {
-        return Factors(vec2<f32>(unpack2x16float(half_word(at)).x), vec2<f32>(0.0));
-    }
-    if (FACTORS == 1u) {
-        let pair = unpack2x16float(words[params.factors_at + at]);
-        return Factors(vec2<f32>(pair.x), vec2<f32>(pair.y));
-    }
-    let of_all = unpack2x16float(words[params.supers_at + at / 8u]);
-    if (FACTORS == 2u) {
-        let bytes = vec4<f32>(unpack4xU8(half_word(at)));
-        return Factors(vec2<f32>(of_all.x * bytes.x), vec2<f32>(of_all.y * bytes.y));
-    }
-    if (FACTORS == 3u) {
-        let bytes = vec4<f32>(unpack4xI8(half_word(at)));
-        return Factors(of_all.x * bytes.xy, vec2<f32>(0.0));
-    }
-    let bytes = vec4<f32>(unpack4xU8(words[params.factors_at + at]));
-    return Factors(of_all.x * bytes.xz, of_all.y * bytes.yw);
-}
-
-// Weights 8 o to 8 o + 7 of a unit, for any type.
-struct Octet {
-    first: vec4<f32>,
-    second: vec4<f32>,
-}
-
-fn octet_of(at: u32, o: u32) -> Octet {
-    if (BITS == 32u) {
-        return Octet(bitcast<vec4<f32>>(quads[8u * at + 2u * o]), bitcast<vec4<f32>>(quads[8u * at + 2u * o + 1u]));
-    }
-    if (BITS == 16u || BITS == 17u) {
-        return floats_of(quads[4u * at + o]);
-    }
-    let unit = load_unit(at);
-    let factors = factors_of(at);
-    let scale = select(factors.scales.y, factors.scales.x, o < 2u);
-    let shift = select(factors.shifts.y, factors.shifts.x, o < 2u);
-    return Octet(
-        fma(vec4<f32>(scale), numbers_of(bytes_of(unit, 2u * o)), vec4<f32>(shift)),
-        fma(vec4<f32>(scale), numbers_of(bytes_of(unit, 2u * o + 1u)), vec4<f32>(shift)),
-    );
-}
-
-fn numbers_of(bytes: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xI8(bytes) - vec4<i32>(OFFSET));
-}
-
-// Eight f16 or bf16.
-fn floats_of(quad: vec4<u32>) -> Octet {
+// Four f16 or bf16.
+fn floats_of(low: u32, high: u32) -> vec4<f32> {
     if (BITS == 16u) {
-        return Octet(
-            vec4<f32>(unpack2x16float(quad.x), unpack2x16float(quad.y)),
-            vec4<f32>(unpack2x16float(quad.z), unpack2x16float(quad.w)),
-        );
+        return vec4<f32>(unpack2x16float(low), unpack2x16float(high));
     }
-    let low = bitcast<vec4<f32>>(quad << vec4<u32>(16u));
-    let high = bitcast<vec4<f32>>(quad & vec4<u32>(0xffff0000u));
-    return Octet(vec4<f32>(low.x, high.x, low.y, high.y), vec4<f32>(low.z, high.z, low.w, high.w));
+    let pair = vec2<u32>(low, high);
+    let even = bitcast<vec2<f32>>(pair << vec2<u32>(16u));
+    let odd = bitcast<vec2<f32>>(pair & vec2<u32>(0xffff0000u));
+    return vec4<f32>(even.x, odd.x, even.y, odd.y);
 }

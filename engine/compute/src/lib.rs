@@ -51,6 +51,7 @@ pub use engine::Engine;
 pub use kernels::assign::Assignment;
 pub use kernels::attention::{DecodeRows, LayerInput, Tile};
 pub use kernels::codes::{BitScore, Int8Score};
+pub use kernels::encoder::{Gelu, LayerNorm};
 pub use kernels::search::RowScore;
 pub use kernels::weights::{LinearInput, Outcome, RmsNorm};
 pub use kernels::{Choice, SortKey, ValueAt};

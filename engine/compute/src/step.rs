@@ -18,9 +18,10 @@ use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 
 use crate::array::Array;
-use crate::memory::view::{COPY_ALIGNMENT, RangeError};
+use crate::kernels::scratch;
+use crate::memory::view::{COPY_ALIGNMENT, RangeError, View};
 use crate::recording::{Command, Dispatch, End, Recording};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, as_u64};
 use crate::submit::Submission;
 use crate::transfer::Expected;
 use crate::wait::Settled;
@@ -39,6 +40,8 @@ pub struct Step {
     pub(crate) recording: Recording,
     /// Whether time alone cuts it.
     pub(crate) is_whole: bool,
+    /// Memory for what lies between two kernels of the step, by purpose: used again by later ones.
+    kept: Vec<(&'static str, View)>,
 }
 
 /// A step that was handed to the device.
@@ -76,6 +79,7 @@ impl Step {
         Self {
             runtime,
             recording: Recording::default(),
+            kept: Vec::new(),
             is_whole: false,
         }
     }
@@ -87,6 +91,30 @@ impl Step {
         } else {
             DISPATCHES_MAX
         }
+    }
+
+    /// At least `bytes` of memory for what a kernel writes and the next ones read, until `label` is asked for again.
+    ///
+    /// # Errors
+    /// `LimitExceeded`, `OutOfMemory`, `Cancelled` or `DeviceLost`.
+    pub(crate) fn between(
+        &mut self,
+        label: &'static str,
+        bytes: usize,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<View> {
+        let enough = |view: &View| as_u64(bytes).is_ok_and(|bytes| view.bytes() >= bytes);
+        let kept = self
+            .kept
+            .iter()
+            .find(|(known, view)| *known == label && enough(view));
+        if let Some((_, view)) = kept {
+            return Ok(view.clone());
+        }
+        let view = scratch(&self.runtime, label, bytes, keep_waiting)?;
+        self.kept.retain(|(known, _)| *known != label);
+        self.kept.push((label, view.clone()));
+        Ok(view)
     }
 
     /// Number of kernel runs recorded.

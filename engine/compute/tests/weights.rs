@@ -5,8 +5,8 @@ mod support;
 use half::{bf16, f16};
 use support::{Random, UNIT, engine, filled, go_on};
 use vectorgpu_compute::{
-    Array, Engine, EngineBuilder, Feature, LinearInput, LinearWeights, Outcome, RmsNorm, WeightRows,
-    WeightType, reference,
+    Array, DeviceKind, Engine, EngineBuilder, Feature, Gelu, LayerNorm, LinearInput, LinearWeights, Outcome,
+    RmsNorm, WeightRows, WeightType, reference,
 };
 use vectorgpu_core::ErrorKind;
 use vectorgpu_core::blocks::BlockType;
@@ -22,6 +22,14 @@ fn devices(test: &str) -> impl Iterator<Item = Engine> {
         .into_iter()
         .filter_map(move |builder| engine(&builder, test))
 }
+
+/// Types of several kinds of numbers and factors, where not each has to be shown: software Vulkan compiles for seconds.
+const SOME: [WeightType; 4] = [
+    WeightType::BF16,
+    WeightType::Blocks(BlockType::Q5_1),
+    WeightType::Blocks(BlockType::Q4K),
+    WeightType::Blocks(BlockType::Q3K),
+];
 
 /// Where the f16 of a block are, whose other bytes may be anything.
 fn halves(of_type: BlockType) -> &'static [usize] {
@@ -123,20 +131,31 @@ fn allowed(magnitude: f64, inputs: usize, units: bool) -> f64 {
     magnitude * (of_inputs + (terms + 40.0) * UNIT) + 1e-30
 }
 
-/// Compares `got` with what `x`, `[rows, inputs]`, gives, and with a bound that follows from the magnitudes. The rounding of x
-/// is that of the largest of 32, so `x_largest` stands for each.
-#[track_caller]
-fn compare(got: &[f32], want: &[f64], x: &[f64], values: &[f32], inputs: usize, what: &str) {
+/// Whether many rows are multiplied on matrix units.
+fn has_units(engine: &Engine) -> bool {
+    engine.adapter().cooperative_matrix && engine.adapter().kind != DeviceKind::Software
+}
+
+/// What each sum may be off by. The rounding of x is that of the largest of 32, which stands for each of them.
+fn bounds(x: &[f64], values: &[f32], (inputs, units): (usize, bool)) -> Vec<f64> {
     let largest: Vec<f64> = x
         .chunks(32)
         .flat_map(|x| vec![x.iter().fold(0.0_f64, |most, x| most.max(x.abs())); x.len()])
         .collect();
     let absolute: Vec<f32> = values.iter().map(|x| x.abs()).collect();
-    let magnitudes = reference::linear(&largest, &absolute, inputs);
+    let magnitudes = reference::linear(&largest, &absolute, inputs).into_iter();
+    magnitudes
+        .map(|magnitude| allowed(magnitude, inputs, units))
+        .collect()
+}
+
+/// Compares `got` with `want`, which is what `x`, `[rows, inputs]`, gives with weights of `values`.
+#[track_caller]
+fn compare(got: &[f32], want: &[f64], x: &[f64], values: &[f32], (inputs, units): (usize, bool), what: &str) {
+    let bounds = bounds(x, values, (inputs, units));
     assert_eq!(got.len(), want.len(), "{what}");
-    for (at, ((got, want), magnitude)) in got.iter().zip(want).zip(magnitudes).enumerate() {
+    for (at, ((got, want), allowed)) in got.iter().zip(want).zip(bounds).enumerate() {
         let error = (f64::from(*got) - want).abs();
-        let allowed = allowed(magnitude, inputs, false);
         assert!(
             error <= allowed,
             "{what}: element {at}: {got} for {want}, off by {error}, not {allowed}"
@@ -170,12 +189,19 @@ fn layers_agree_with_their_twin_for_every_type_and_number_of_rows() {
             for (outputs, inputs) in [(37, 256), (5, 1536)] {
                 let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
                 let weights = upload(&engine, &[&matrix]);
-                for rows in [1, 2, 3, 5, 8, 9] {
+                for rows in [1, 3, 9] {
                     let x = random.floats(rows * inputs);
                     let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
                     let (x, what) = (exact(&x), format!("{weight_type:?} {rows} x {inputs}"));
                     let want = reference::linear(&x, &matrix.values, inputs);
-                    compare(&got, &want, &x, &matrix.values, inputs, &what);
+                    compare(
+                        &got,
+                        &want,
+                        &x,
+                        &matrix.values,
+                        (inputs, has_units(&engine)),
+                        &what,
+                    );
                 }
             }
         }
@@ -197,7 +223,36 @@ fn layers_agree_with_their_twin_for_the_shapes_of_models() {
                 let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
                 let (x, what) = (exact(&x), format!("{weight_type:?} {outputs} x {inputs}"));
                 let want = reference::linear(&x, &matrix.values, inputs);
-                compare(&got, &want, &x, &matrix.values, inputs, &what);
+                compare(
+                    &got,
+                    &want,
+                    &x,
+                    &matrix.values,
+                    (inputs, has_units(&engine)),
+                    &what,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn layers_of_many_rows_agree_with_their_twin_for_every_type() {
+    let mut random = Random(71);
+    for engine in devices("layers_of_many_rows_agree_with_their_twin_for_every_type") {
+        for weight_type in WeightType::all() {
+            for (rows, outputs, inputs) in [(33, 37, 256), (130, 200, 64), (129, 129, 512)] {
+                if weight_type.row_bytes(inputs).is_err() {
+                    continue;
+                }
+                let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
+                let weights = upload(&engine, &[&matrix]);
+                let x: Vec<f32> = random.floats(rows * inputs).iter().map(|x| x * 1e6).collect();
+                let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
+                let (x, what) = (exact(&x), format!("{weight_type:?} {rows} x {inputs}"));
+                let want = reference::linear(&x, &matrix.values, inputs);
+                let how = (inputs, has_units(&engine));
+                compare(&got, &want, &x, &matrix.values, how, &what);
             }
         }
     }
@@ -220,7 +275,7 @@ fn a_layer_of_many_short_rows_agrees_with_its_twin() {
                 &want,
                 &x,
                 &matrix.values,
-                inputs,
+                (inputs, has_units(&engine)),
                 &format!("{weight_type:?}"),
             );
         }
@@ -231,7 +286,7 @@ fn a_layer_of_many_short_rows_agrees_with_its_twin() {
 fn a_result_is_added_to_with_norm_and_bias() {
     let mut random = Random(64);
     for engine in devices("a_result_is_added_to_with_norm_and_bias") {
-        for weight_type in WeightType::all() {
+        for weight_type in SOME {
             for rows in [1, 3, 33] {
                 let (outputs, inputs) = (19, 512);
                 let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
@@ -267,7 +322,7 @@ fn a_result_is_added_to_with_norm_and_bias() {
                     &want,
                     &x,
                     &matrix.values,
-                    inputs,
+                    (inputs, has_units(&engine)),
                     &format!("{weight_type:?} {rows}"),
                 );
             }
@@ -313,7 +368,7 @@ fn a_gated_layer_agrees_with_its_twin_whether_or_not_its_types_differ() {
     let mut random = Random(66);
     let (outputs, inputs) = (35, 256);
     for engine in devices("a_gated_layer_agrees_with_its_twin_whether_or_not_its_types_differ") {
-        for gate_type in WeightType::all() {
+        for gate_type in SOME {
             for up_type in [gate_type, WeightType::Blocks(BlockType::Q6K)] {
                 let gate = Matrix::random(gate_type, outputs, inputs, &mut random);
                 let up = Matrix::random(up_type, outputs, inputs, &mut random);
@@ -335,12 +390,21 @@ fn a_gated_layer_agrees_with_its_twin_whether_or_not_its_types_differ() {
                     let of_gate = reference::linear(&x, &gate.values, inputs);
                     let of_up = reference::linear(&x, &up.values, inputs);
                     let want = reference::gated(&of_gate, &of_up);
-                    for ((got, want), (gate, up)) in got.iter().zip(&want).zip(of_gate.iter().zip(&of_up)) {
-                        // Both sums are off by less than a thousandth of what 256 numbers make.
-                        let error = (f64::from(*got) - want).abs();
+                    let how = (inputs, has_units(&engine));
+                    let bounds = bounds(&x, &gate.values, how)
+                        .into_iter()
+                        .zip(bounds(&x, &up.values, how));
+                    for (at, (of_gate_off, of_up_off)) in bounds.enumerate() {
+                        // SiLU is nowhere steeper than 1.1 and never larger than its argument.
+                        let allowed = 1.1 * of_gate_off * (of_up[at].abs() + of_up_off)
+                            + of_gate[at].abs() * of_up_off
+                            + 1e-6 * want[at].abs();
+                        let error = (f64::from(got[at]) - want[at]).abs();
                         assert!(
-                            error <= 5e-3 * (1.0 + gate.abs()) * (1.0 + up.abs()),
-                            "{gate_type:?} {up_type:?} {rows}: {got} for {want}"
+                            error <= allowed,
+                            "{gate_type:?} {up_type:?} {rows}: {} for {}, off by {error}, not {allowed}",
+                            got[at],
+                            want[at]
                         );
                     }
                 }
@@ -362,7 +426,7 @@ fn a_row_has_the_same_bits_whatever_the_other_rows_are() {
                 .chunks(inputs)
                 .flat_map(|x| run(&engine, &weights, x, Outcome::Written, 7.0))
                 .collect();
-            for rows in [2, 3, 5, 8] {
+            for rows in [2, 8] {
                 let together = run(&engine, &weights, &x[..rows * inputs], Outcome::Written, 7.0);
                 assert_eq!(together, alone[..rows * outputs], "{weight_type:?} {rows}");
             }
@@ -396,6 +460,59 @@ fn embedding_gives_rows_of_weights_and_zeros_for_what_is_no_row() {
                     (got - want).abs() <= 4e-6 * (1.0 + want.abs()),
                     "{weight_type:?}: {got} for {want}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_and_layer_norm_agree_with_their_twins() {
+    let mut random = Random(72);
+    for engine in devices("gelu_and_layer_norm_agree_with_their_twins") {
+        let x: Vec<f32> = random.floats(5000).iter().map(|x| x * 8.0).collect();
+        for form in [Gelu::Exact, Gelu::Tanh] {
+            let on_device = filled(&engine, x.len(), 0.0);
+            engine.write(&on_device, &x, &mut go_on).unwrap();
+            let mut step = engine.step();
+            step.gelu(form, &on_device).unwrap();
+            step.run(&mut go_on).unwrap();
+            let got = engine.download(&on_device, &mut go_on).unwrap();
+            for ((got, want), x) in got.iter().zip(reference::gelu(form, &x)).zip(&x) {
+                // Half of x, times what the error function or the tangent is off by.
+                let error = (f64::from(*got) - want).abs();
+                assert!(
+                    error <= 1e-6 * f64::from(x.abs()) + 1e-7,
+                    "{form:?} of {x}: {got} for {want}"
+                );
+            }
+        }
+        for (rows, dims) in [(1, 384), (7, 33), (40, 1000)] {
+            let (x, add) = (random.floats(rows * dims), random.floats(rows * dims));
+            let (scale, shift) = (random.floats(dims), random.floats(dims));
+            for add in [None, Some(add)] {
+                let out = filled(&engine, rows * dims, 7.0);
+                let norm = LayerNorm {
+                    scale: &floats(&engine, &scale),
+                    shift: &floats(&engine, &shift),
+                    epsilon: 1e-12,
+                };
+                let on_device = add.as_ref().map(|add| floats(&engine, add));
+                let mut step = engine.step();
+                step.layer_norm(&floats(&engine, &x), on_device.as_ref(), norm, &out)
+                    .unwrap();
+                step.run(&mut go_on).unwrap();
+                let got = engine.download(&out, &mut go_on).unwrap();
+                let mut both = exact(&x);
+                for (both, add) in both.iter_mut().zip(add.unwrap_or_default()) {
+                    *both += f64::from(add);
+                }
+                let want = reference::layer_norm(&both, &scale, &shift, 1e-12);
+                for (got, want) in got.iter().zip(&want) {
+                    assert!(
+                        (f64::from(*got) - want).abs() <= 1e-5,
+                        "{rows} x {dims}: {got} for {want}"
+                    );
+                }
             }
         }
     }
@@ -453,6 +570,44 @@ fn other_shapes_are_refused() {
         ErrorKind::Unsupported
     );
     drop(weights);
+}
+
+/// Software Vulkan binds 128 MiB at a time; a device that binds more sees one part, which has to give the same.
+#[test]
+fn a_matrix_that_no_binding_holds_lies_in_parts() {
+    let Some(engine) = engine(
+        &EngineBuilder::new(),
+        "a_matrix_that_no_binding_holds_lies_in_parts",
+    ) else {
+        return;
+    };
+    let (outputs, inputs) = (33_001, 1024);
+    let matrix = Matrix::random(WeightType::F32, outputs, inputs, &mut Random(73));
+    let weights = upload(&engine, &[&matrix]);
+    let x = Random(74).floats(inputs);
+    let out = filled(&engine, outputs, 7.0);
+    let mut step = engine.step();
+    let input = LinearInput {
+        x: &floats(&engine, &x),
+        norm: None,
+    };
+    step.linear(&weights, input, &out, Outcome::Written, &mut go_on)
+        .unwrap();
+    let software = engine.adapter().kind == DeviceKind::Software;
+    assert!(step.dispatches() == 2 || !software, "a run for each part");
+    step.run(&mut go_on).unwrap();
+    let got = engine.download(&out, &mut go_on).unwrap();
+    let x = exact(&x);
+    let want = reference::linear(&x, &matrix.values, inputs);
+    compare(&got, &want, &x, &matrix.values, (inputs, false), "in parts");
+    let tokens = [32_767_u32, 32_768, 33_000, 33_001];
+    let rows = filled(&engine, tokens.len() * inputs, 7.0);
+    let on_device = engine.upload("vectorgpu.test", &tokens, &mut go_on).unwrap();
+    let mut step = engine.step();
+    step.embed(&weights, &on_device, &rows).unwrap();
+    step.run(&mut go_on).unwrap();
+    let want = reference::embed(&matrix.values, inputs, &tokens);
+    assert_eq!(engine.download(&rows, &mut go_on).unwrap(), want);
 }
 
 #[test]

@@ -5,10 +5,15 @@ pub(crate) mod assign;
 pub(crate) mod attention;
 pub(crate) mod candidates;
 pub(crate) mod codes;
+pub(crate) mod encoder;
 pub(crate) mod kmeans;
 pub(crate) mod kmeans_parts;
 mod kmeans_update;
 mod linear;
+mod linear_batch;
+mod linear_few;
+mod linear_many;
+mod linear_rows;
 pub(crate) mod list_keys;
 pub(crate) mod lists;
 mod measure;
@@ -27,6 +32,7 @@ mod vector;
 pub(crate) mod weights;
 
 pub use argmax::ValueAt;
+pub(crate) use plan::scratch;
 pub use sample::Choice;
 pub use sort::SortKey;
 
@@ -38,10 +44,15 @@ pub(crate) fn all() -> Vec<&'static crate::shader::Kernel> {
         attention::KERNELS,
         candidates::KERNELS,
         codes::KERNELS,
+        encoder::KERNELS,
         kmeans::KERNELS,
         kmeans_parts::KERNELS,
         kmeans_update::KERNELS,
         linear::KERNELS,
+        linear_batch::KERNELS,
+        linear_few::KERNELS,
+        linear_many::KERNELS,
+        linear_rows::KERNELS,
         list_keys::KERNELS,
         lists::KERNELS,
         measure::KERNELS,
@@ -70,10 +81,15 @@ pub(crate) fn variants() -> Vec<(&'static crate::shader::Kernel, crate::shader::
         attention::variants(),
         candidates::variants(),
         codes::variants(),
+        encoder::variants(),
         kmeans::variants(),
         kmeans_parts::variants(),
         kmeans_update::variants(),
         linear::variants(),
+        linear_batch::variants(),
+        linear_few::variants(),
+        linear_many::variants(),
+        linear_rows::variants(),
         list_keys::variants(),
         lists::variants(),
         measure::variants(),

@@ -1,20 +1,20 @@
 //! Linear layers of language models: products of rows of numbers with weights of any type (`linear`, `gated`), and rows of
 //! weights by number (`embed`).
 //!
-//! Up to eight rows go through `linear_few` or, for quantised weights, `linear_few_blocks`, which read the weights once; each
-//! row's results have the same bits whatever the other rows are.
+//! One row goes through `linear_few.rs`, some rows through `linear_batch.rs`, and each has the same bits whatever the other rows
+//! are, or whether there are any. Many rows go through `linear_many.rs`, where it is the same among themselves.
 
-use std::rc::Rc;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 
-use super::plan::stride_workgroups;
+use super::linear_many::Many;
+use super::plan::{QUAD, stride_workgroups};
 use crate::array::Array;
 use crate::capabilities::Capabilities;
 use crate::memory::view::View;
-use crate::pipeline::Pipeline;
 use crate::record::Extent;
 use crate::rows::invalid;
 use crate::runtime::{as_u32, as_u64};
@@ -22,38 +22,28 @@ use crate::shader::{Kernel, Sum, Variant, kernel};
 use crate::step::Step;
 use crate::weights::{Format, GatedWeights, Gating, LinearWeights, Part};
 
-static LINEAR_FEW: Kernel = kernel!("linear_few", "llm/linear_few.wgsl");
-static LINEAR_FEW_BLOCKS: Kernel = kernel!("linear_few_blocks", "llm/linear_few_blocks.wgsl");
 static EMBED: Kernel = kernel!("embed", "llm/embed.wgsl");
 
-/// Most rows of a run of the kernels for few rows, and the numbers of rows that they come for.
-const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
+/// Invocations that add up together: most of them, and fewest.
+pub(super) const WIDE: u32 = 32;
+pub(super) const NARROW: u32 = 8;
 
-/// Units of all rows of x together that a workgroup holds at a time: those of quantised weights, rounded, and others.
-const HELD_UNITS: [usize; 2] = [128, 64];
-
-/// What a workgroup holds of eight rows, of 32 units each, with what else it needs.
-const EIGHT_ROWS_BYTES: u32 = 24 << 10;
-
-/// Invocations that share rows of weights: where rows are long or few, and where they are short and many.
-const WIDE: u32 = 32;
-const NARROW: u32 = 8;
-
-/// Invocations that a device has at work at a time, at most: more workgroups would prepare x for too little.
-const INVOCATIONS: u32 = 1056 * 256;
+/// Every number of invocations that add up together.
+#[cfg(test)]
+pub(crate) const LANES: [u32; 2] = [WIDE, NARROW];
 
 /// Invocations of a workgroup of `embed`.
 const EMBED_WG: u32 = 64;
 
-/// `Params` of linear_few.wgsl and linear_few_blocks.wgsl.
+/// `Params` of every kernel of a linear layer.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct FewParams {
+pub(super) struct LayerParams {
     rows: u32,
     row_first: u32,
-    outputs: u32,
+    pub(super) outputs: u32,
     units: u32,
-    first: u32,
+    pub(super) first: u32,
     stride: u32,
     high_at: u32,
     factors_at: u32,
@@ -105,7 +95,7 @@ pub enum Outcome {
 
 /// `mode` of the shaders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Write,
     Add,
     /// Even rows are gates of the odd ones behind them.
@@ -128,14 +118,48 @@ impl Mode {
 }
 
 /// A layer to be recorded.
-struct Call<'a> {
-    input: LinearInput<'a>,
-    rows: usize,
-    weights: &'a LinearWeights,
-    out: &'a Array<f32>,
+pub(super) struct Call<'a> {
+    pub(super) input: LinearInput<'a>,
+    pub(super) rows: usize,
+    pub(super) weights: &'a LinearWeights,
+    pub(super) out: &'a Array<f32>,
     /// Numbers of a row of `out`.
-    stride: usize,
-    mode: Mode,
+    pub(super) stride: usize,
+    pub(super) mode: Mode,
+}
+
+impl Call<'_> {
+    /// Parameters for the outputs of `part` and these rows of x.
+    pub(super) fn params(&self, part: &Part, rows: &Range<usize>) -> Result<LayerParams> {
+        let [_, high_at, factors_at, supers_at] = planes(part)?;
+        let (norm, bias) = (self.input.norm, self.weights.bias());
+        Ok(LayerParams {
+            rows: as_u32(rows.len())?,
+            row_first: as_u32(rows.start)?,
+            outputs: as_u32(part.outputs)?,
+            units: as_u32(part.layout.units)?,
+            first: as_u32(part.first)?,
+            stride: as_u32(self.stride)?,
+            high_at,
+            factors_at,
+            supers_at,
+            mode: self.mode.code(norm.is_some(), bias.is_some()),
+            epsilon: norm.map_or(0.0, |norm| norm.epsilon),
+        })
+    }
+
+    /// Multiply-adds of the outputs of `part` for `rows` rows.
+    pub(super) fn units(&self, part: &Part, rows: usize) -> Result<u64> {
+        as_u64(
+            rows.saturating_mul(part.outputs)
+                .saturating_mul(self.weights.inputs()),
+        )
+    }
+
+    /// The bias; where there is none it is not read either, but something has to be bound.
+    pub(super) fn bias_view(&self) -> &View {
+        self.weights.bias().map_or(self.input.x.view(), Array::view)
+    }
 }
 
 impl Step {
@@ -255,9 +279,9 @@ impl Step {
                 factors_at,
                 supers_at,
             };
-            let octets = as_u32(out.len() / 8)?;
+            let quads = as_u32(out.len() / QUAD)?;
             let extent = Extent {
-                workgroups: stride_workgroups(&self.runtime, octets, EMBED_WG),
+                workgroups: stride_workgroups(&self.runtime, quads, EMBED_WG),
                 units: as_u64(out.len())?,
             };
             let views = [part.view(), part.view(), tokens.view(), out.view()];
@@ -267,139 +291,30 @@ impl Step {
         Ok(())
     }
 
-    fn record_linear(&mut self, call: &Call<'_>, _keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
-        for part in call.weights.parts() {
-            self.few(call, part)?;
+    fn record_linear(&mut self, call: &Call<'_>, keep_waiting: &mut KeepWaiting<'_>) -> Result<()> {
+        if let Some(way) = Many::of(self.runtime.capabilities(), call) {
+            return self.many(call, way, keep_waiting);
         }
-        Ok(())
-    }
-
-    /// Records the outputs of `part`, eight rows of x at a time.
-    fn few(&mut self, call: &Call<'_>, part: &Part) -> Result<()> {
-        let capabilities = self.runtime.capabilities();
-        let shape = FewShape::of(capabilities, part);
-        let most = if capabilities.workgroup_bytes < EIGHT_ROWS_BYTES {
-            4
-        } else {
-            8
-        };
-        for row_first in (0..call.rows).step_by(most) {
-            let rows = most.min(call.rows - row_first);
-            let kernel = if part.format.is_float() {
-                &LINEAR_FEW
-            } else {
-                &LINEAR_FEW_BLOCKS
-            };
-            let variant = shape.variant(part.format, rows);
-            let pipeline = self
-                .runtime
-                .pipelines
-                .pipeline(&self.runtime.context, kernel, variant)?;
-            self.few_run(call, part, &pipeline, &shape, row_first..row_first + rows)?;
+        match call.rows {
+            0 => Ok(()),
+            1 => self.few(call),
+            _ => self.batch(call, keep_waiting),
         }
-        Ok(())
-    }
-
-    fn few_run(
-        &mut self,
-        call: &Call<'_>,
-        part: &Part,
-        pipeline: &Rc<Pipeline>,
-        shape: &FewShape,
-        rows: std::ops::Range<usize>,
-    ) -> Result<()> {
-        let [_, high_at, factors_at, supers_at] = planes(part)?;
-        let (norm, bias) = (call.input.norm, call.weights.bias());
-        let params = FewParams {
-            rows: as_u32(rows.len())?,
-            row_first: as_u32(rows.start)?,
-            outputs: as_u32(part.outputs)?,
-            units: as_u32(part.layout.units)?,
-            first: as_u32(part.first)?,
-            stride: as_u32(call.stride)?,
-            high_at,
-            factors_at,
-            supers_at,
-            mode: call.mode.code(norm.is_some(), bias.is_some()),
-            epsilon: norm.map_or(0.0, |norm| norm.epsilon),
-        };
-        let work = (rows.len() * part.outputs).saturating_mul(call.weights.inputs());
-        let extent = Extent {
-            workgroups: [shape.workgroups(&self.runtime, part.outputs)?, 1],
-            units: as_u64(work)?,
-        };
-        let views = views(call, part);
-        self.runtime
-            .record(&mut self.recording, pipeline, &params, &views, extent)
     }
 }
 
-/// How the kernels for few rows share the weights of a part out; it does not depend on x.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FewShape {
-    sum: Sum,
-    invocations: u32,
-    lanes: u32,
-}
-
-impl FewShape {
-    fn of(capabilities: &Capabilities, part: &Part) -> Self {
-        let units = part.layout.units;
-        let short = units < 64 && part.outputs.saturating_mul(units) > 1 << 18;
-        let smallest = capabilities.subgroups.map(|(smallest, _)| smallest);
+/// How neighbouring invocations of a workgroup of 64 or a multiple of that fold numbers, and how many of them at most.
+pub(super) fn fold(capabilities: &Capabilities) -> (Sum, u32) {
+    match capabilities.subgroups {
+        Some((smallest, largest)) if smallest >= WIDE && largest <= 64 => (Sum::Subgroup, WIDE),
         // Eight invocations round a unit of x together.
-        let sum = match capabilities.subgroups {
-            Some((smallest, largest)) if smallest >= NARROW && largest <= 64 => Sum::Subgroup,
-            _ => Sum::Workgroup,
-        };
-        let lanes = if short || sum == Sum::Subgroup && smallest.is_some_and(|smallest| smallest < WIDE) {
-            NARROW
-        } else {
-            WIDE
-        };
-        let many = part.outputs.div_ceil(2).saturating_mul(lanes as usize) >= 264 * 256;
-        Self {
-            sum,
-            invocations: if many { 256 } else { 64 },
-            lanes,
-        }
+        Some((smallest, largest)) if smallest >= NARROW && largest <= 64 => (Sum::Subgroup, NARROW),
+        _ => (Sum::Workgroup, WIDE),
     }
-
-    fn variant(&self, format: Format, rows: usize) -> Variant {
-        let of_rows = FEW_ROWS.into_iter().find(|&most| most >= rows).unwrap_or(8);
-        let held = HELD_UNITS[usize::from(format.is_float())] / of_rows;
-        // All lanes have something to do.
-        let least = if format.is_float() {
-            self.lanes / 4
-        } else {
-            self.lanes
-        };
-        let chunk = u32::try_from(held).unwrap_or(1).max(least);
-        with_format(Variant::default(), format)
-            .sum(self.sum)
-            .constant("WG", self.invocations)
-            .constant("LANES", self.lanes)
-            .constant("ROWS", u32::try_from(of_rows).unwrap_or(8))
-            .constant("CHUNK", chunk)
-    }
-
-    fn workgroups(&self, runtime: &crate::runtime::Runtime, outputs: usize) -> Result<u32> {
-        let groups = as_u32(outputs.div_ceil(2))?.div_ceil(self.invocations / self.lanes);
-        Ok(stride_workgroups(runtime, groups, 1)[0].min(INVOCATIONS / self.invocations))
-    }
-}
-
-/// What the kernels for few rows bind.
-fn views<'a>(call: &Call<'a>, part: &'a Part) -> [&'a View; 6] {
-    let x = call.input.x.view();
-    // What is not asked for is not read either, but something has to be bound.
-    let norm = call.input.norm.map_or(x, |norm| norm.weights.view());
-    let bias = call.weights.bias().map_or(x, Array::view);
-    [part.view(), part.view(), x, norm, bias, call.out.view()]
 }
 
 /// Where the planes of `part` start, in words.
-fn planes(part: &Part) -> Result<[u32; 4]> {
+pub(super) fn planes(part: &Part) -> Result<[u32; 4]> {
     let mut starts = [0; 4];
     for (start, (bytes, _)) in starts.iter_mut().zip(part.layout.planes) {
         *start = as_u32(bytes / size_of::<u32>())?;
@@ -408,7 +323,7 @@ fn planes(part: &Part) -> Result<[u32; 4]> {
 }
 
 /// `variant` for weights of `format`.
-fn with_format(variant: Variant, format: Format) -> Variant {
+pub(super) fn with_format(variant: Variant, format: Format) -> Variant {
     variant
         .constant("BITS", format.bits)
         .constant("FACTORS", format.factors)
@@ -438,33 +353,36 @@ fn rows_of(input: &LinearInput<'_>, inputs: usize, out: &Array<f32>, outputs: us
 }
 
 /// The kernels of this family.
-pub(crate) const KERNELS: &[&Kernel] = &[&LINEAR_FEW, &LINEAR_FEW_BLOCKS, &EMBED];
+pub(crate) const KERNELS: &[&Kernel] = &[&EMBED];
 
 /// Every pipeline that this family can ask for, on any device.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static Kernel, Variant)> {
-    use crate::weights::WeightType;
+    let formats = crate::weights::WeightType::all().map(crate::weights::WeightType::format);
+    formats
+        .map(|format| (&EMBED, with_format(Variant::default(), format)))
+        .collect()
+}
 
-    let mut variants = Vec::new();
-    for format in WeightType::all().map(WeightType::format) {
-        variants.push((&EMBED, with_format(Variant::default(), format)));
-        let kernel = if format.is_float() {
-            &LINEAR_FEW
-        } else {
-            &LINEAR_FEW_BLOCKS
-        };
-        for sum in [Sum::Workgroup, Sum::Subgroup] {
-            for (lanes, invocations) in [(WIDE, 64), (WIDE, 256), (NARROW, 64), (NARROW, 256)] {
-                let shape = FewShape {
-                    sum,
-                    invocations,
-                    lanes,
-                };
-                variants.extend(FEW_ROWS.map(|rows| (kernel, shape.variant(format, rows))));
-            }
+/// Checks that a kernel of a linear layer has the parameters of all of them.
+#[cfg(test)]
+pub(super) fn assert_layer_params(kernel: &Kernel) {
+    crate::shader::assert_params!(
+        kernel,
+        LayerParams {
+            rows,
+            row_first,
+            outputs,
+            units,
+            first,
+            stride,
+            high_at,
+            factors_at,
+            supers_at,
+            mode,
+            epsilon
         }
-    }
-    variants
+    );
 }
 
 #[cfg(test)]
@@ -473,25 +391,7 @@ mod tests {
     use crate::shader::assert_params;
 
     #[test]
-    fn parameters_lie_in_memory_as_the_shaders_read_them() {
-        for kernel in [&LINEAR_FEW, &LINEAR_FEW_BLOCKS] {
-            assert_params!(
-                kernel,
-                FewParams {
-                    rows,
-                    row_first,
-                    outputs,
-                    units,
-                    first,
-                    stride,
-                    high_at,
-                    factors_at,
-                    supers_at,
-                    mode,
-                    epsilon
-                }
-            );
-        }
+    fn parameters_lie_in_memory_as_the_shader_reads_them() {
         assert_params!(
             EMBED,
             EmbedParams {

@@ -32,6 +32,7 @@ macro_rules! part {
 /// Name, file below `shaders/`, and text of every part.
 const PARTS: &[(&str, &str, &str)] = &[
     part!("cooperative_tile"),
+    part!("cooperative_slab"),
     part!("rows_f32"),
     part!("rows_f16"),
     part!("sum_workgroup"),
@@ -55,6 +56,10 @@ const PARTS: &[(&str, &str, &str)] = &[
     part!("fold_workgroup"),
     part!("fold_subgroup"),
     part!("linear_few"),
+    part!("linear_finish"),
+    part!("octets"),
+    part!("products"),
+    part!("rounding"),
     part!("weights"),
 ];
 

@@ -199,21 +199,24 @@ impl Planes {
             lower.extend(unit.iter().map(|number| number ^ 0x80));
             return;
         }
-        for eight in unit.as_chunks::<8>().0 {
-            let (low, high) = eight.split_at(4);
-            lower.extend(low.iter().zip(high).map(|(low, high)| low & 15 | high << 4));
+        // Four numbers at a time.
+        let mut fours = [0; UNIT / 4];
+        for (four, bytes) in fours.iter_mut().zip(unit.as_chunks().0) {
+            *four = u32::from_le_bytes(*bytes);
         }
-        let (mask, shift) = match bits {
-            5 => (1, 1),
-            6 => (3, 2),
+        for pair in fours.as_chunks::<2>().0 {
+            let [even, odd] = pair.map(|four| four & 0x0f0f_0f0f);
+            lower.extend_from_slice(&(even | odd << 4).to_le_bytes());
+        }
+        let (mask, bits) = match bits {
+            5 => (0x0101_0101, 1),
+            6 => (0x0303_0303, 2),
             _ => return,
         };
-        // Byte `b` holds the upper bits of every fourth element from `b` on, eight bits at a time.
-        for part in unit.chunks_exact(UNIT / shift) {
-            for byte in 0..4 {
-                let every = part.iter().skip(byte).step_by(4).enumerate();
-                upper.push(every.fold(0, |bits, (j, number)| bits | (number >> 4 & mask) << (shift * j)));
-            }
+        for some in fours.chunks_exact(8 / bits) {
+            let places = some.iter().enumerate();
+            let word = places.fold(0, |word, (j, four)| word | (four >> 4 & mask) << (bits * j));
+            upper.extend_from_slice(&word.to_le_bytes());
         }
     }
 

@@ -17,7 +17,7 @@ use crate::memory::block::Block;
 use crate::memory::view::View;
 use crate::rows::invalid;
 
-pub(crate) use format::{Format, Layout};
+pub(crate) use format::{Format, Layout, UNIT};
 
 /// How the elements of a matrix of weights are stored in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
