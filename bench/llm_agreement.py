@@ -4,14 +4,14 @@
     python3 bench/llm_dequantise.py MODEL.gguf PLAIN.gguf
     python3 bench/llm_agreement.py MODEL.gguf --plain PLAIN.gguf
 
-Four ways to compute one model are asked what follows each token of a text, whatever they said before (the text's own token
-comes next): ours and llama.cpp's with the file as it is, where both round activations to bytes, and both with the same weights as plain
-f32 numbers (PLAIN), where llama.cpp rounds nothing but keys and values. The last is the measure for all: what llama.cpp itself
-loses against it by rounding is what rounding costs. A place where two differ is said to be a near tie when the measure's first
-two tokens differ by less than .1, or .2, nats.
+Four ways to compute one model are asked what follows each token of a text, whatever they said before (the text's
+own token comes next): ours and llama.cpp's with the file as it is, where both round activations to bytes, and both
+with the same weights as plain f32 numbers (PLAIN), where llama.cpp rounds nothing but keys and values. The last is
+the measure for all: what llama.cpp itself loses against it by rounding is what rounding costs. A place where two
+differ is said to be a near tie when the measure's first two tokens differ by less than .1, or .2, nats.
 
-Then prompts are continued greedily by llama.cpp, and ours is asked at each place of what it wrote: the first place where it
-would have written another token is where the texts part.
+Then prompts are continued greedily by llama.cpp, and ours is asked at each place of what it wrote: the first place
+where it would have written another token is where the texts part.
 
 Needs the packages of bench/requirements-llm.txt. The text is a chapter of Python's manual, which comes with Python.
 """
@@ -132,7 +132,8 @@ def greedy(server: LlamaCpp, program: Path, model: Path, count: int) -> None:
     same = 0
     for prompt, tokens, more, places in zip(PROMPTS, prompts, written, found, strict=True):
         of_prompt = places[len(tokens) - 1 : -1]
-        parts = [number for number, (left, (token, _)) in enumerate(zip(of_prompt, more)) if left.token != token]
+        pairs = enumerate(zip(of_prompt, more, strict=True))
+        parts = [number for number, (left, (token, _)) in pairs if left.token != token]
         if not parts:
             same += 1
             continue

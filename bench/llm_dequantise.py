@@ -1,4 +1,4 @@
-"""Writes a GGUF file again with its quantised weights as plain numbers: the same model for an engine that is to round nothing else.
+"""Writes a GGUF file again with its quantised weights as plain numbers: the same model, without its rounding.
 
     python3 bench/llm_dequantise.py IN OUT [--type f32|f16|q8_0]
 

@@ -1,8 +1,9 @@
 """Runs our tokenizer over the vocabulary tests that llama.cpp publishes, and says how many it passes.
 
-They are files of vocabularies (ggml-vocab-NAME.gguf) with texts (.inp) and the tokens that they are (.out), in the source
-package of llama-cpp-python, which this script fetches by its name, or takes from --tests. A vocabulary whose
-tokenizer is not supported is named and not counted. When the package cannot be had, the script says so and ends with 77.
+They are files of vocabularies (ggml-vocab-NAME.gguf) with texts (.inp) and the tokens that they are (.out), in the
+source package of llama-cpp-python, which this script fetches by its name, or takes from --tests. A vocabulary whose
+tokenizer is not supported is named and not counted. When the package cannot be had, the script says so and ends
+with 77.
 
     cargo build --release -p vectorgpu-llm --example tokens
     python3 bench/llm_vocabularies.py [--tests FOLDER] [--tokens target/release/examples/tokens]
