@@ -164,3 +164,6 @@ impl Tokenizer {
         self.vocabulary.text_bytes(token)
     }
 }
+
+#[cfg(test)]
+mod tests;
