@@ -31,6 +31,8 @@ pub(crate) struct LoadOptions {
     pub(crate) mmap: Option<bool>,
     /// The name or the text of a prompt template, in place of the model's own.
     pub(crate) template: Option<String>,
+    /// What the CPU rounds activations to: `int8`, or `int16` for near exactness at half the speed.
+    pub(crate) activations: Option<String>,
 }
 
 /// What an embedding may be asked for.

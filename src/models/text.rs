@@ -11,6 +11,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use vectorgpu_llm::decoder::Decoder;
 use vectorgpu_llm::format::TensorSource;
 use vectorgpu_llm::generate::{Generation, Piece};
+use vectorgpu_llm::linear::ActivationType;
 use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::template::{Names, PromptOptions, PromptTemplate};
 use vectorgpu_llm::threads::Threads;
@@ -71,7 +72,9 @@ impl TextModel {
                 .map(|source| PromptTemplate::new(source, block_signals))
                 .transpose()?,
         };
-        let model = Arc::new(Llama::read(source)?);
+        let activations = options.activations.as_deref().unwrap_or("int8");
+        let model = Llama::read(source)?.with_activations(ActivationType::named(activations)?);
+        let model = Arc::new(model);
         if tokenizer.vocabulary().len() > model.vocabulary() {
             return Err(Error::new(
                 ErrorKind::CorruptFile,

@@ -1,5 +1,5 @@
 //! Prints, after each token of a text, the likeliest next token and how much likelier it is than the second, in nats:
-//! `cargo run --release -p vectorgpu-llm --example next_tokens MODEL < TOKENS`. The model is a GGUF file, or a folder of safetensors files. A
+//! `cargo run --release -p vectorgpu-llm --example next_tokens MODEL [int16] < TOKENS`. The model is a GGUF file, or a folder of safetensors files. A
 //! line of standard input are a text's tokens, with spaces between them; an empty line follows what is said of each text.
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
@@ -11,6 +11,7 @@ use vectorgpu_llm::batch::{Part, Wants};
 use vectorgpu_llm::cache::BlockTable;
 use vectorgpu_llm::decoder::{Decoder, OnCpu};
 use vectorgpu_llm::format::{Files, Folder, ModelFile, SafeTensors};
+use vectorgpu_llm::linear::ActivationType;
 use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::threads::Threads;
 
@@ -21,7 +22,9 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let path = std::env::args().nth(1).ok_or("name a GGUF file or a folder")?;
-    let model = Arc::new(model(Path::new(&path))?);
+    let activation_type = std::env::args().nth(2);
+    let activation_type = ActivationType::named(activation_type.as_deref().unwrap_or("int8"))?;
+    let model = Arc::new(model(Path::new(&path))?.with_activations(activation_type));
     let threads = Arc::new(Threads::new(2, || Box::new(()))?);
     for line in stdin().lines() {
         let tokens: Vec<u32> = line?

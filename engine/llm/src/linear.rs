@@ -18,6 +18,34 @@ const TOKENS_TOGETHER: usize = 16;
 /// Rows of weights that are decoded for a tiled product.
 const ROWS_OF_TILES: usize = 96;
 
+/// What activations are rounded to before they are multiplied with quantised weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ActivationType {
+    /// Bytes with a scale for each 32, as other engines do: an error of up to 1/254 of the largest.
+    #[default]
+    Int8,
+    /// The same, and what that loses once more: an error 250 times smaller, for twice the products.
+    Int16,
+}
+
+impl ActivationType {
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another name.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "int8" => Ok(Self::Int8),
+            "int16" => Ok(Self::Int16),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("there are no activations of type \"{name}\""),
+            )
+            .with_hint("Types are int8 and int16.")),
+        }
+    }
+}
+
 /// A matrix, and what is added to its product.
 #[derive(Debug)]
 pub struct Linear {
@@ -76,7 +104,13 @@ impl Linear {
     ///
     /// # Panics
     /// When the lengths do not agree.
-    pub fn apply(&self, x: &[f32], out: &mut [f32], team: Team<'_>) -> Result<()> {
+    pub fn apply(
+        &self,
+        x: &[f32],
+        out: &mut [f32],
+        activation_type: ActivationType,
+        team: Team<'_>,
+    ) -> Result<()> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let tokens = x.len() / inputs;
         assert_eq!(
@@ -87,7 +121,10 @@ impl Linear {
         // By rows of weights, each of which is decoded once.
         let mut by_row = vec![0.0; out.len()];
         match self.weights.dtype().block_type() {
-            Some(of_type) => self.multiply_blocks(of_type, x, &mut by_row, team)?,
+            Some(of_type) => match activation_type {
+                ActivationType::Int8 => self.multiply_blocks(of_type, x, &mut by_row, team)?,
+                ActivationType::Int16 => self.multiply_finely(of_type, x, &mut by_row, team)?,
+            },
             None if tokens == 1 => self.multiply_one(x, &mut by_row, team)?,
             None => self.multiply_many(x, &mut by_row, team)?,
         }
@@ -123,6 +160,42 @@ impl Linear {
             }
             Ok(())
         })
+    }
+
+    /// The same with tokens and what rounding them loses, as twice as many tokens.
+    fn multiply_finely(
+        &self,
+        of_type: BlockType,
+        x: &[f32],
+        by_row: &mut [f32],
+        team: Team<'_>,
+    ) -> Result<()> {
+        let (inputs, tokens) = (self.inputs(), x.len() / self.inputs());
+        let mut activations = Activations::default();
+        activations.round(x, inputs)?;
+        let mut both = vec![0.0; 2 * x.len()];
+        let (whole, lost) = both.split_at_mut(x.len());
+        whole.copy_from_slice(x);
+        for (token, (lost, x)) in lost
+            .chunks_exact_mut(inputs)
+            .zip(x.chunks_exact(inputs))
+            .enumerate()
+        {
+            activations.values(token, lost);
+            lost.iter_mut().zip(x).for_each(|(lost, x)| *lost = x - *lost);
+        }
+        let mut products = vec![0.0; 2 * by_row.len()];
+        self.multiply_blocks(of_type, &both, &mut products, team)?;
+        for (sums, products) in by_row
+            .chunks_exact_mut(tokens)
+            .zip(products.chunks_exact(2 * tokens))
+        {
+            let (whole, lost) = products.split_at(tokens);
+            for ((sum, whole), lost) in sums.iter_mut().zip(whole).zip(lost) {
+                *sum = whole + lost;
+            }
+        }
+        Ok(())
     }
 
     /// The same of other weights with one token.

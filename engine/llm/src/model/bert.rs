@@ -15,7 +15,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use parameters::{Parameters, Pooling};
 
 use crate::format::TensorSource;
-use crate::linear::{Linear, check_shape};
+use crate::linear::{ActivationType, Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
 use crate::threads::Team;
@@ -228,7 +228,7 @@ impl Layer {
         let tokens = x.len() / self.queries.inputs();
         let project = |linear: &Linear, input: &[f32]| -> Result<Vec<f32>> {
             let mut out = vec![0.0; tokens * linear.outputs()];
-            linear.apply(input, &mut out, team)?;
+            linear.apply(input, &mut out, ActivationType::Int8, team)?;
             Ok(out)
         };
         let (queries, keys) = (project(&self.queries, x)?, project(&self.keys, x)?);

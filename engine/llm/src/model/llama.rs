@@ -10,7 +10,7 @@ use super::rope::{Pairs, Rope};
 use crate::batch::{self, Part, RowPlace};
 use crate::cache::{BLOCK_TOKENS, CacheShape, KvCache};
 use crate::format::TensorSource;
-use crate::linear::{Linear, check_shape};
+use crate::linear::{ActivationType, Linear, check_shape};
 use crate::quant;
 use crate::tensor::TensorView;
 use crate::threads::Team;
@@ -24,6 +24,7 @@ pub struct Llama {
     pub(crate) norm: Vec<f32>,
     pub(crate) output: Linear,
     pub(crate) rope: Rope,
+    activation_type: ActivationType,
 }
 
 #[derive(Debug)]
@@ -90,8 +91,18 @@ impl Llama {
             output: Linear::new(output, None, vocabulary, parameters.width)?,
             embeddings,
             rope,
+            activation_type: ActivationType::default(),
             parameters,
         })
+    }
+
+    /// The same with another type of activations on the CPU.
+    #[must_use]
+    pub fn with_activations(self, activation_type: ActivationType) -> Self {
+        Self {
+            activation_type,
+            ..self
+        }
     }
 
     /// What the file says of its shape.
@@ -192,7 +203,8 @@ impl Llama {
         if wanted.is_empty() {
             return Ok(());
         }
-        self.output.apply(&normed, logits, pass.team)
+        self.output
+            .apply(&normed, logits, self.activation_type, pass.team)
     }
 
     /// What the tokens of `parts` stand for, `[rows, width]`.
@@ -231,7 +243,7 @@ impl Llama {
         rms_norm(x, &layer.attention_norm, parameters.epsilon, &mut normed);
         let project = |linear: &Linear, input: &[f32], pass: &mut Pass<'_>| -> Result<Vec<f32>> {
             let mut out = vec![0.0; tokens * linear.outputs()];
-            linear.apply(input, &mut out, pass.team)?;
+            linear.apply(input, &mut out, self.activation_type, pass.team)?;
             Ok(out)
         };
         let mut queries = project(&layer.queries, &normed, pass)?;
