@@ -169,6 +169,8 @@ impl Step {
     /// Sums are in f32, in an order that does not depend on the other rows; quantised weights are multiplied with numbers of
     /// some 16 bits, which each 32 elements of x are rounded to. The same device gives the same bits for the same inputs.
     /// An infinite x gives NaN; for quantised weights, what NaN gives is not specified.
+    /// More than 32 rows may be multiplied on matrix units, where the device has them: then x, with a power of two for each row,
+    /// and weights are rounded to f16, and a weight beyond 65,504 is infinite.
     ///
     /// ```
     /// # use vectorgpu_compute::{EngineBuilder, LinearInput, Outcome, WeightRows, WeightType};
