@@ -12,6 +12,8 @@
 override LANES: u32 = 32u;
 override FOLD: u32 = 32u;
 
+const CHUNK: u32 = 128u;
+
 struct Params {
     rows: u32,
     row_first: u32,

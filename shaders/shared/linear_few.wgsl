@@ -1,9 +1,9 @@
-// What the kernels for one row of x have in common: x as invocations load it, and its norm. The kernel declares the parameters
-// and FOLD, how many invocations add up together.
+// What the kernels for one row of x have in common: x as invocations load it, and its norm. The kernel declares the parameters,
+// FOLD, how many invocations add up together, and CHUNK, how many units of x are in workgroup memory at a time: as many as leave
+// an NVIDIA multiprocessor room for five workgroups, for which its driver has 48 KiB.
 
 const WG: u32 = 256u;
-// Units of x that are in workgroup memory at a time, and quads of them for each invocation.
-const CHUNK: u32 = 128u;
+// Quads of x for each invocation.
 const HELD: u32 = CHUNK * 8u / WG;
 
 const NORM: u32 = 4u;
@@ -11,7 +11,8 @@ const NORM: u32 = 4u;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> norm: array<vec4<f32>>;
 
-var<workgroup> squares: array<f32, WG>;
+// FOLD is at least 8.
+var<workgroup> squares: array<f32, WG / 8u>;
 
 // An invocation's quads from unit `first` on; zeros behind the end.
 fn load_inputs(invocation: u32, first: u32) -> array<vec4<f32>, HELD> {
