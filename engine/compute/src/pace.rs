@@ -3,9 +3,9 @@
 //! A cancelled kernel runs on, so a submission's length is the delay of the next query and of the backend's exit.
 //! Work is counted in multiply-adds; the rate is learnt for each kernel from finished submissions, starting low.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::adapter::DeviceKind;
 
@@ -18,6 +18,8 @@ const GROWTH: f64 = 4.0;
 pub(crate) struct Pace {
     first_rate: f64,
     rates: RefCell<HashMap<&'static str, f64>>,
+    /// When the last results came that somebody waited for.
+    awaited: Cell<Option<Instant>>,
 }
 
 impl Pace {
@@ -31,6 +33,7 @@ impl Pace {
         Self {
             first_rate,
             rates: RefCell::default(),
+            awaited: Cell::default(),
         }
     }
 
@@ -53,6 +56,18 @@ impl Pace {
     pub(crate) fn expect(&self, kernel: &'static str, factor: f64) {
         let first = self.first_rate * factor;
         self.rates.borrow_mut().entry(kernel).or_insert(first);
+    }
+
+    /// Notes that the results of a step which was handed over at `started` came at `done`; `waits`: somebody waited for them. Returns the
+    /// longest that the step can have taken. Of steps that are handed over ahead and waited for one after the other, each begins when the
+    /// one before is done.
+    pub(crate) fn own_time(&self, started: Instant, done: Instant, waits: bool) -> Duration {
+        let before = self.awaited.replace(waits.then_some(done));
+        // When results came that nobody waited for says nothing of when the device was done with them.
+        let began = before
+            .filter(|_| waits)
+            .map_or(started, |before| before.max(started));
+        done.saturating_duration_since(began)
     }
 
     /// Learns that `work` (kernels and their units), run one after the other, took `elapsed`; or, with `at_most`, that
@@ -136,6 +151,20 @@ mod tests {
         pace.expect("k", 16.0);
         assert_eq!(pace.units("fast"), pace.units("other") * 16);
         assert!(pace.units("k") < pace.units("fast"), "what was learnt stays");
+    }
+
+    #[test]
+    fn of_steps_that_were_handed_over_ahead_each_counts_from_the_end_of_the_one_before() {
+        let pace = Pace::new(DeviceKind::Discrete);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let own = |started, done, waits| pace.own_time(at(started), at(done), waits).as_millis();
+        assert_eq!(own(0, 10, true), 10);
+        assert_eq!(own(1, 20, true), 10);
+        assert_eq!(own(50, 60, true), 10, "the device was idle meanwhile");
+        assert_eq!(own(51, 90, false), 39, "it was done at some time before");
+        assert_eq!(own(52, 91, true), 39, "nobody knows when this one began");
+        assert_eq!(own(80, 95, true), 4);
     }
 
     #[test]

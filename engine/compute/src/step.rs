@@ -196,11 +196,11 @@ impl Step {
         sink: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
         let runtime = Rc::clone(&self.runtime);
-        let (last, alone) = self.submit_all_but_last(keep_waiting)?;
+        let (last, before) = self.submit_all_but_last(keep_waiting)?;
         let (work, warm) = work_of(&last);
         let elapsed = runtime.run_and_read(last, results.view(), keep_waiting, sink)?;
         if warm {
-            runtime.pace.learn_all(&work, elapsed, !alone);
+            runtime.pace.learn_all(&work, elapsed, !before.is_empty());
         }
         Ok(())
     }
@@ -216,9 +216,10 @@ impl Step {
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<PendingResults> {
         let runtime = Rc::clone(&self.runtime);
-        let (last, _) = self.submit_all_but_last(keep_waiting)?;
-        let (work, warm) = work_of(&last);
         let started = Instant::now();
+        let (last, mut work) = self.submit_all_but_last(keep_waiting)?;
+        let (of_last, warm) = work_of(&last);
+        work.extend(of_last);
         let results = runtime.run_and_expect(last, results.view(), keep_waiting)?;
         Ok(PendingResults {
             runtime,
@@ -229,21 +230,26 @@ impl Step {
         })
     }
 
-    /// Submits all but the last part of the step; returns that, and whether it is all of it.
-    fn submit_all_but_last(self, keep_waiting: &mut KeepWaiting<'_>) -> Result<(Recording, bool)> {
+    /// Submits all but the last part of the step; returns that, and the work that is in the others.
+    fn submit_all_but_last(
+        self,
+        keep_waiting: &mut KeepWaiting<'_>,
+    ) -> Result<(Recording, Vec<(&'static str, u64)>)> {
         let [mut dispatches_max, later_max] = self.dispatches_max();
         let Self {
             runtime, recording, ..
         } = self;
         let mut rest = recording.commands.into_iter().peekable();
         let mut under_way: VecDeque<Submission> = VecDeque::new();
+        let mut work = Vec::new();
         loop {
             let part = take_part(&runtime, &mut rest, dispatches_max);
             dispatches_max = later_max;
             if rest.peek().is_none() {
-                return Ok((part, under_way.is_empty()));
+                return Ok((part, work));
             }
             runtime.proceed(keep_waiting)?;
+            work.extend(work_of(&part).0);
             under_way.push_back(runtime.submit(part, keep_waiting)?);
             if under_way.len() > UNDER_WAY_MAX
                 && let Some(oldest) = under_way.pop_front()
@@ -372,16 +378,20 @@ impl PendingResults {
         sink: &mut dyn FnMut([T; N]),
     ) -> Result<()> {
         let Self { runtime, results, .. } = self;
-        let started = self.started;
-        let mut elapsed = None;
+        runtime.context.poll(None)?;
+        let waits = !runtime.is_done(results.submission());
+        let mut done = None;
         runtime.take_expected(&results, keep_waiting, &mut |bytes| {
-            elapsed = Some(started.elapsed());
+            done = Some(Instant::now());
             let together = bytes.chunks_exact(N * size_of::<T>());
             together.for_each(|bytes| sink(elements_of(bytes)));
         })?;
-        if let Some(elapsed) = elapsed.filter(|_| self.warm) {
+        if let Some(done) = done {
             // It may have waited for other steps, and been done long before anyone asked.
-            runtime.pace.learn_all(&self.work, elapsed, true);
+            let elapsed = runtime.pace.own_time(self.started, done, waits);
+            if self.warm {
+                runtime.pace.learn_all(&self.work, elapsed, true);
+            }
         }
         Ok(())
     }
