@@ -4,10 +4,6 @@
 //! SHAPE is `smollm2-135m`, `qwen2-0.5b` or `llama-8b`; TYPE `f16`, `q8_0` or `q4_0`; TEXTS so many texts are written side by side, of TOKENS
 //! tokens each after a prompt of PROMPT; with `kernels` or `passes`, device time of each kernel, or of whole passes, follows.
 #![expect(clippy::print_stdout, reason = "an example's output")]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "made-up numbers need not be exact"
-)]
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -73,10 +69,11 @@ impl MadeUp {
         let of_type = match name {
             "f16" => {
                 // Magnitudes from 1/128 to 1/64.
-                let number = |bits: u64| (bits as u16 & 0x83ff | 8 << 10).to_le_bytes();
+                let number = |low: u8, high: u8| [low, high & 0x83 | 0x20];
                 for _ in 0..elements / 4 {
-                    let bits = random.bits();
-                    bytes.extend([0, 16, 32, 48].map(|shift| number(bits >> shift)).concat());
+                    let random = random.bits().to_le_bytes();
+                    let pairs = random.chunks_exact(2);
+                    bytes.extend(pairs.flat_map(|pair| number(pair[0], pair[1])));
                 }
                 WeightType::F16
             }
@@ -156,7 +153,7 @@ fn texts(
         pool.reserve(&mut table, prompt + tokens)?;
         Ok(AheadText {
             unread: (0..prompt)
-                .map(|i| ((number * 31 + i * 7) % 1000) as u32)
+                .map(|i| u32::try_from((number * 31 + i * 7) % 1000).unwrap_or(0))
                 .collect(),
             table,
             next: Next::Likeliest,
@@ -188,7 +185,7 @@ fn written_ahead(
 fn prompt_read(device: &mut GpuModel, rows: usize, pool: &mut BlockPool) -> Result<Duration, Failure> {
     let mut table = BlockTable::default();
     pool.reserve(&mut table, rows)?;
-    let tokens: Vec<u32> = (0..rows as u32).map(|token| token % 1000).collect();
+    let tokens: Vec<u32> = (0..1000).cycle().take(rows).collect();
     let part = Part {
         tokens: &tokens,
         table: &table,

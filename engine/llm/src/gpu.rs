@@ -10,6 +10,6 @@ mod pass;
 pub mod plan;
 mod rows;
 
-pub use ahead::{Ahead, AheadText, Next};
+pub use ahead::{Ahead, AheadText, Next, TEXTS_AHEAD};
 pub use layer::{LayerWeights, LinearRows};
 pub use model::{Ends, GpuModel, GpuShape};

@@ -268,3 +268,65 @@ pub fn check_shape(name: &str, tensor: &TensorView, expected: &[usize]) -> Resul
         format!("{name} of shape {:?}, not {expected:?}", tensor.shape().dims()),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vectorgpu_core::random::Random;
+
+    use super::*;
+    use crate::tensor::{Shape, TensorBytes};
+    use crate::threads::Threads;
+
+    /// The largest error of a product, as a share of the sum of its terms' magnitudes.
+    fn error(activation_type: ActivationType, tokens: usize) -> f64 {
+        let (outputs, inputs) = (5, 96);
+        let mut random = Random::new(7);
+        let mut bytes = Vec::new();
+        for _ in 0..outputs * inputs / 32 {
+            bytes.extend(half::f16::from_f32(0.01 + random.float()).to_le_bytes());
+            bytes.extend((0..32).map(|_| random.below(256).to_le_bytes()[0]));
+        }
+        let dtype = DType::Blocks(BlockType::Q8_0);
+        let shape = Shape::new(&[outputs, inputs]).expect("a shape");
+        let length = bytes.len();
+        let view =
+            TensorView::new(TensorBytes::Owned(Arc::new(bytes)), 0..length, dtype, shape).expect("blocks");
+        let weights = view.to_f32().expect("numbers");
+        let linear = Linear::new(view, None, outputs, inputs).expect("a layer");
+        let x: Vec<f32> = (0..tokens * inputs).map(|_| random.float() - 0.5).collect();
+        let mut out = vec![0.0; tokens * outputs];
+        let threads = Threads::new(1, || Box::new(())).expect("a thread");
+        threads
+            .run(&mut || true, |team| {
+                linear.apply(&x, &mut out, activation_type, team)
+            })
+            .expect("products");
+        let mut largest = 0.0f64;
+        for (x, out) in x.chunks_exact(inputs).zip(out.chunks_exact(outputs)) {
+            for (row, out) in weights.chunks_exact(inputs).zip(out) {
+                let terms = || {
+                    row.iter()
+                        .zip(x)
+                        .map(|(weight, x)| f64::from(*weight) * f64::from(*x))
+                };
+                let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                largest = largest.max((f64::from(*out) - sum).abs() / size);
+            }
+        }
+        largest
+    }
+
+    #[test]
+    fn activations_of_sixteen_bits_lose_hundreds_of_times_less() {
+        for tokens in [1, 3] {
+            let (coarse, fine) = (
+                error(ActivationType::Int8, tokens),
+                error(ActivationType::Int16, tokens),
+            );
+            assert!(coarse > 1e-5 && coarse < 1e-2, "{coarse}");
+            assert!(fine < 5e-6 && fine < coarse / 50.0, "{fine} and {coarse}");
+        }
+    }
+}

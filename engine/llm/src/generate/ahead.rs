@@ -7,7 +7,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 
 use super::{Generation, Piece};
 use crate::decoder::Decoder;
-use crate::gpu::Ahead;
+use crate::gpu::{Ahead, TEXTS_AHEAD};
 use crate::sample::Chosen;
 use crate::tokenizer::Tokenizer;
 
@@ -18,6 +18,9 @@ impl Generation {
         decoder: &mut dyn Decoder,
         keep_waiting: &mut KeepWaiting<'_>,
     ) -> Result<Option<Ahead>> {
+        if self.running.len() > TEXTS_AHEAD {
+            return Ok(None);
+        }
         let texts: Option<Vec<_>> = self.running.iter().map(super::text::Text::ahead).collect();
         let (Some(model), Some(texts)) = (decoder.chooser(), texts.filter(|texts| !texts.is_empty())) else {
             return Ok(None);

@@ -11,12 +11,14 @@ use vectorgpu_core::Result;
 use vectorgpu_core::backend::KeepWaiting;
 use vectorgpu_core::random::Random;
 
-use super::model::GpuModel;
+use super::model::{FEW_ROWS, GpuModel};
 use super::pass::Choosing;
 use crate::batch::{Part, Wants};
 use crate::cache::{BLOCK_TOKENS, BlockTable};
 use crate::sample::SamplingOptions;
 
+/// Texts that can be written so side by side: a pass has room for the logits of so many rows.
+pub const TEXTS_AHEAD: usize = FEW_ROWS;
 /// Passes that are under way at a time.
 const UNDER_WAY: usize = 2;
 
