@@ -102,10 +102,10 @@ def as_place(likeliest: list[dict]) -> Place:
     return Place(first["id"], first["logprob"] - second["logprob"])
 
 
-def ours(program: Path, model: Path, texts: list[list[int]], activations: str = "int8") -> list[list[Place]]:
-    """What follows each token of each text by our engine, with activations rounded to this type."""
+def ours(program: Path, model: Path, texts: list[list[int]], how: str = "int8") -> list[list[Place]]:
+    """What follows each token of each text by our engine: on the CPU with this type of activations, or on the GPU."""
     lines = "\n".join(" ".join(map(str, tokens)) for tokens in texts)
-    run = subprocess.run([program, model, activations], input=lines.encode(), capture_output=True, check=True)
+    run = subprocess.run([program, model, how], input=lines.encode(), capture_output=True, check=True)
     parts = run.stdout.decode().split("\n\n")[: len(texts)]
     pairs = [[line.split() for line in part.strip().splitlines()] for part in parts]
     return [[Place(int(token), float(margin)) for token, margin in part] for part in pairs]
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--topic", default="objects", choices=sorted(topics), metavar="TOPIC")
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--gpu", action="store_true", help="ours on a GPU, too, software Vulkan if there is no other")
     parser.add_argument("--greedy", type=int, default=64, help="tokens of the greedy texts; 0 for none")
     options = parser.parse_args()
     context = options.tokens + 64
@@ -163,6 +164,9 @@ def main() -> None:
     compare("ours, llama.cpp", mine, theirs)
     if options.greedy:
         greedy(server, options.program, options.model, options.greedy)
+    if options.gpu:
+        (by_gpu,) = ours(options.program, options.model, [tokens], "gpu")
+        compare("ours on the GPU, llama.cpp", by_gpu, theirs)
     if options.plain:
         # The model goes before the plain one comes: both would be many gigabytes.
         del server
@@ -174,6 +178,8 @@ def main() -> None:
         compare("llama.cpp, llama.cpp with f32 weights", theirs, measure)
         compare("ours with int16, llama.cpp with f32 weights", fine, measure)
         compare("ours with f32 weights, llama.cpp with them", plain, measure)
+        if options.gpu:
+            compare("ours on the GPU, llama.cpp with f32 weights", by_gpu, measure)
         if options.greedy:
             greedy(server, options.program, options.model, options.greedy, "int16")
 
