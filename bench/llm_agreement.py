@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import urllib.request
 from dataclasses import dataclass
@@ -86,10 +87,18 @@ class LlamaCpp:
         return self.post("/tokenize", {"content": text, "add_special": True, "parse_special": False})["tokens"]
 
     def written(self, tokens: list[int], count: int) -> list[tuple[int, Place]]:
-        """The next `count` tokens, each with its place; fewer where the text ends."""
+        """The next `count` tokens, each with its place; fewer where the text ends.
+
+        llama.cpp says nothing of a token that ends within a character; its margin is then not a number.
+        """
         body = {"prompt": tokens, "n_predict": count, "n_probs": 2, "temperature": 0, "cache_prompt": True}
-        places = self.post("/completion", body)["completion_probabilities"]
-        return [(place["id"], as_place(place["top_logprobs"])) for place in places]
+        answer = self.post("/completion", body | {"return_tokens": True})
+        said = answer.get("completion_probabilities", [])
+        written = []
+        for token in answer["tokens"]:
+            is_said = bool(said) and said[0]["id"] == token
+            written.append((token, as_place(said.pop(0)["top_logprobs"]) if is_said else Place(token, math.nan)))
+        return written
 
     def after_each(self, tokens: list[int]) -> list[Place]:
         """What follows each of `tokens`."""
