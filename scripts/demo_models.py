@@ -1,7 +1,7 @@
 """The demo's second half: language models in SQL.
 
-A text model answers; an embedding model turns the descriptions of the server's own settings into vectors, an index takes
-them, and questions in plain words find settings.
+A text model answers; an embedding model turns the descriptions of the server's own settings into vectors, an index
+takes them, and questions in plain words find settings.
 
 Every figure is measured in this run. Models are fetched by models.py; what cannot be had is left out with one line.
 """

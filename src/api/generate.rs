@@ -121,10 +121,6 @@ fn generate_stream(
 
 /// `vectorgpu.generate_tokens(text, ...)`: the tokens of `generate`, with their log-probabilities.
 #[pg_extern(sql = false)]
-#[expect(
-    clippy::type_complexity,
-    reason = "a row type is spelled out where pgrx wants it"
-)]
 fn generate_tokens(
     prompt: Option<&str>,
     model: Option<&str>,

@@ -9,10 +9,6 @@ use crate::models::{self, LoadOptions, Model, parse, stored};
 
 /// `vectorgpu.read_model(text, text, jsonb)`: reads, checks and holds a model; what it is, one row.
 #[pg_extern(sql = false)]
-#[expect(
-    clippy::type_complexity,
-    reason = "a row type is spelled out where pgrx wants it"
-)]
 fn read_model(
     name: &str,
     path: &str,

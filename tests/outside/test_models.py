@@ -1,4 +1,4 @@
-"""Language models in SQL: loading, who may, what is written, limits, stopping, files that are not what they should be."""
+"""Language models in SQL: loading, rights, what is written, limits, stopping, and files that are not sound."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def one(connection: psycopg.Connection, query: str, *parameters: object) -> obje
 
 def test_a_loaded_model_is_listed_and_answers(writer):
     row = writer.execute(
-        "SELECT name, path, kind, architecture, parameters, in_session, device, layers, gpu_layers, context, dims, mapped "
-        "FROM vectorgpu.models"
+        "SELECT name, path, kind, architecture, parameters, in_session, device, layers, gpu_layers, context, dims, "
+        "mapped FROM vectorgpu.models"
     ).fetchone()
     parameters = 2 * 258 * 64 + 64 + 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128 + 2 * 64)
     assert row == ("tiny", "tiny.gguf", "text", "llama", parameters, True, "cpu", 2, 0, 512, 64, True)
