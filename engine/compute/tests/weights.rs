@@ -187,6 +187,9 @@ fn layers_agree_with_their_twin_for_every_type_and_number_of_rows() {
     for engine in devices("layers_agree_with_their_twin_for_every_type_and_number_of_rows") {
         for weight_type in WeightType::all() {
             for (outputs, inputs) in [(37, 256), (5, 1536)] {
+                if inputs > 256 && !SOME.contains(&weight_type) {
+                    continue;
+                }
                 let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
                 let weights = upload(&engine, &[&matrix]);
                 for rows in [1, 3, 9] {
@@ -417,7 +420,7 @@ fn a_gated_layer_agrees_with_its_twin_whether_or_not_its_types_differ() {
 fn a_row_has_the_same_bits_whatever_the_other_rows_are() {
     let mut random = Random(67);
     for engine in devices("a_row_has_the_same_bits_whatever_the_other_rows_are") {
-        for weight_type in WeightType::all() {
+        for weight_type in SOME {
             let (outputs, inputs) = (21, 1536);
             let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
             let weights = upload(&engine, &[&matrix]);
