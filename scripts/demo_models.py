@@ -52,7 +52,8 @@ def show_models(connection: psycopg.Connection, folder: Path) -> None:
 
 def show_text(connection: psycopg.Connection) -> None:
     """A model that writes text."""
-    load(connection, "smollm2", models.SMOLLM2)
+    # A model as small as this one shows what rounding costs: with int8 it says nonsense of France's capital.
+    load(connection, "smollm2", models.SMOLLM2, '{"activations": "int16"}')
     for prompt in ("What is the capital of France?", "Name three animals that live in the sea."):
         query = "SELECT vectorgpu.generate(%s, 'smollm2', max_tokens => 48)"
         answer, seconds = timed(connection, query, [prompt])
@@ -82,12 +83,13 @@ def show_embeddings(connection: psycopg.Connection) -> None:
     connection.execute("RESET vectorgpu.probes")
 
 
-def load(connection: psycopg.Connection, name: str, model: models.Model) -> None:
+def load(connection: psycopg.Connection, name: str, model: models.Model, options: str = "{}") -> None:
     """Loads a model and says what it is."""
-    _, seconds = timed(connection, "SELECT vectorgpu.load_model(%s, %s)", [name, model.path])
+    _, seconds = timed(connection, "SELECT vectorgpu.load_model(%s, %s, %s)", [name, model.path, options])
     query = "SELECT architecture, parameters, pg_size_pretty(bytes), device FROM vectorgpu.models WHERE name = %s"
     architecture, parameters, size, device = connection.execute(query, [name]).fetchone()
-    print(f"    SELECT vectorgpu.load_model('{name}', '{model.path}');  -- {seconds:.1f} s")
+    shown = "" if options == "{}" else f", '{options}'"
+    print(f"    SELECT vectorgpu.load_model('{name}', '{model.path}'{shown});  -- {seconds:.1f} s")
     print(f"    {name}: {architecture}, {parameters / 1e6:.0f} million parameters, {size}, on {device}", flush=True)
 
 
