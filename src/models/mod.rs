@@ -15,11 +15,11 @@ mod text;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vectorgpu_compute::Engine;
 use vectorgpu_core::{Error, ErrorKind, Result};
-use vectorgpu_llm::format::{FileRecord, Files, TensorSource, open_model};
+use vectorgpu_llm::format::{FileRecord, Files, Folder, open_model};
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{TooLong, Trust};
 
@@ -212,7 +212,10 @@ pub(crate) fn model(name: Option<&str>, kind: Kind) -> Result<Model> {
     }
     // What is out of date goes first: two of them may be more than there is memory for.
     forget(&entry.name);
-    read_and_hold(entry, engine)
+    let folder = folder::of_models()?;
+    let records = folder::present_records(&folder, &entry.path, &entry.files)?;
+    let (model, _) = read_and_hold(entry, &folder, &records)?;
+    Ok(model)
 }
 
 /// Reads a model for the first time, records its files, and holds it.
@@ -222,33 +225,16 @@ pub(crate) fn model(name: Option<&str>, kind: Kind) -> Result<Model> {
 pub(crate) fn read_new(name: &str, path: &str, options: serde_json::Value) -> Result<Facts> {
     let folder = folder::of_models()?;
     let files = Files::record(&folder, path, &mut keep_waiting)?;
+    forget(name);
     let entry = Entry {
         name: name.to_owned(),
+        // Until the files say.
         kind: Kind::Text,
         path: path.to_owned(),
         options,
-        files,
+        files: files.clone(),
     };
-    forget(name);
-    let source = open_model(Files::recorded(&folder, &entry.files), path)?;
-    let description = source.description();
-    let architecture = description
-        .text("general.architecture")?
-        .unwrap_or_default()
-        .to_owned();
-    let kind = kind_of(&*source)?;
-    let engine = match kind {
-        Kind::Text => place::wanted_engine()?,
-        Kind::Embedding => None,
-    };
-    let facts = Facts {
-        kind,
-        architecture,
-        parameters: source.parameters(),
-        bytes: entry.files.iter().map(|file| file.identity.bytes).sum(),
-        files: entry.files.clone(),
-    };
-    read_and_hold(Entry { kind, ..entry }, engine)?;
+    let (_, facts) = read_and_hold(entry, &folder, &files)?;
     Ok(facts)
 }
 
@@ -280,50 +266,46 @@ fn let_go(may_close: bool) {
     }
 }
 
-/// What the files hold.
-fn kind_of(source: &dyn TensorSource) -> Result<Kind> {
-    Ok(match source.description().text("general.architecture")? {
-        Some("bert") => Kind::Embedding,
-        _ => Kind::Text,
-    })
-}
-
-/// Reads a registered model.
-fn read_and_hold(entry: Entry, engine: Option<Rc<Engine>>) -> Result<Model> {
+/// Reads a model whose files are those of `records`, and holds it.
+fn read_and_hold(entry: Entry, folder: &Folder, records: &[FileRecord]) -> Result<(Model, Facts)> {
     let options: LoadOptions = parse(Some(pgrx::JsonB(entry.options.clone())))?;
-    let folder = folder::of_models()?;
-    let records = folder::present_records(&folder, &entry.path, &entry.files)?;
-    let mapped = options.mmap.unwrap_or(true) && folder::is_administrators(&folder, &records);
+    let mapped = options.mmap.unwrap_or(true) && folder::is_administrators(folder, records);
     let files = if mapped {
-        Files::recorded(&folder, &records)
+        Files::recorded(folder, records)
     } else {
-        Files::any(&folder)
+        Files::any(folder)
     };
+    let source = open_model(files, &entry.path)?;
+    let architecture = source.description().text("general.architecture")?;
+    let architecture = architecture.unwrap_or_default().to_owned();
     let threads = threads()?;
-    let model = match entry.kind {
-        Kind::Embedding => Model::Embedding(Rc::new(EmbeddingModel::read(files, &entry.path, threads)?)),
-        Kind::Text => {
-            let source = open_model(files, &entry.path)?;
-            Model::Text(Rc::new(TextModel::read(
-                &*source,
-                &options,
-                threads,
-                engine.as_ref(),
-            )?))
-        }
+    let (kind, engine, model) = if architecture == "bert" {
+        let model = EmbeddingModel::read(files, &entry.path, threads)?;
+        (Kind::Embedding, None, Model::Embedding(Rc::new(model)))
+    } else {
+        let engine = place::wanted_engine()?;
+        let model = TextModel::read(&*source, &options, threads, engine.as_ref())?;
+        (Kind::Text, engine, Model::Text(Rc::new(model)))
     };
     if engine.is_some() {
         lifecycle::before_close(let_go);
     }
+    let facts = Facts {
+        kind,
+        architecture,
+        parameters: source.parameters(),
+        bytes: records.iter().map(|file| file.identity.bytes).sum(),
+        files: records.to_vec(),
+    };
     let held = Held {
         threads: wanted_threads(),
         engine,
         model: model.clone(),
         mapped,
-        entry,
+        entry: Entry { kind, ..entry },
     };
     HELD.with_borrow_mut(|all| all.insert(held.entry.name.clone(), held));
-    Ok(model)
+    Ok((model, facts))
 }
 
 /// The session's threads, which all its models share.
@@ -344,7 +326,10 @@ fn wanted_threads() -> usize {
     match usize::try_from(guc::MODEL_THREADS.get()) {
         Ok(count) if count > 0 => count,
         _ => {
-            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            // Asks the system, which reads files for it: not for every call.
+            static PROCESSORS: OnceLock<usize> = OnceLock::new();
+            let processors =
+                *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
             processors.min(crate::pg::setting::max_parallel_workers()).max(1)
         }
     }
