@@ -3,7 +3,7 @@
 //! What a parser accepts must be a value that prints (or is sent) and reads back as the same value; it must not panic on
 //! anything. A finding stops the run with the input that led to it.
 
-use std::panic::catch_unwind;
+mod target;
 
 use vectorgpu_core::random::Random;
 use vectorgpu_core::sparse::wire::Header;
@@ -11,17 +11,12 @@ use vectorgpu_core::sparse::{self, Sparse};
 use vectorgpu_core::vector::{self, DenseElement, f16};
 use vectorgpu_core::{Error, ErrorKind};
 
-/// What a parser made of an input: whether it is a value. `Err` says what is wrong with that.
-type Outcome = Result<bool, String>;
+use target::{Outcome, Target as Parser};
 
-/// A parser under test.
-pub(crate) struct Parser {
-    /// Its name: type and format.
-    pub(crate) name: &'static str,
-    valid: fn(&mut Random) -> Vec<u8>,
-    tokens: &'static [&'static [u8]],
-    check: fn(&[u8]) -> Outcome,
-}
+/// Random inputs have fewer bytes.
+const RANDOM_BYTES: usize = 40;
+/// Changes cut, or repeat, fewer bytes.
+const CUT_BYTES: usize = 6;
 
 /// All parsers.
 pub(crate) const PARSERS: [Parser; 6] = [
@@ -135,86 +130,6 @@ const WIRE_TOKENS: &[&[u8]] = &[
     b"\xff\xff\xff\xff",
     b"\0\0\0\x05",
 ];
-
-/// How many inputs a parser accepted and refused.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Inputs that were values.
-    pub(crate) accepted: u64,
-    /// Inputs that were refused with an error.
-    pub(crate) refused: u64,
-}
-
-impl Parser {
-    /// Runs `count` inputs of the stream of `seed`.
-    ///
-    /// # Panics
-    /// When an input makes the parser panic, or read what does not read back; the message quotes the input.
-    pub(crate) fn run(&self, count: u64, seed: u64) -> Counts {
-        let mut random = Random::new(seed);
-        let mut counts = Counts::default();
-        for number in 0..count {
-            let input = self.input(&mut random);
-            let outcome =
-                catch_unwind(|| (self.check)(&input)).unwrap_or_else(|_| Err("panicked".to_owned()));
-            match outcome {
-                Ok(true) => counts.accepted += 1,
-                Ok(false) => counts.refused += 1,
-                Err(finding) => panic!(
-                    "{}, seed {seed}, input {number}: {finding}: b\"{}\"",
-                    self.name,
-                    input.escape_ascii()
-                ),
-            }
-        }
-        counts
-    }
-
-    /// An input: one in eight is valid, one in eight random, the others are valid ones with one to four changes.
-    fn input(&self, random: &mut Random) -> Vec<u8> {
-        match random.below(8) {
-            0 => (self.valid)(random),
-            1 => (0..random.below(40)).map(|_| byte(random)).collect(),
-            _ => {
-                let mut input = (self.valid)(random);
-                for _ in 0..=random.below(4) {
-                    self.change(&mut input, random);
-                }
-                input
-            }
-        }
-    }
-
-    fn change(&self, input: &mut Vec<u8>, random: &mut Random) {
-        let at = random.below(input.len() + 1);
-        let end = (at + random.below(6)).min(input.len());
-        let token = self.tokens[random.below(self.tokens.len())];
-        match random.below(7) {
-            0 => drop(input.splice(at..at, token.iter().copied())),
-            1 => drop(input.splice(at..(at + token.len()).min(input.len()), token.iter().copied())),
-            2 => drop(input.drain(at..end)),
-            3 => {
-                let again = input[at..end].to_vec();
-                drop(input.splice(at..at, again));
-            }
-            4 => input.truncate(at),
-            5 => {
-                let other = (self.valid)(random);
-                let from = random.below(other.len());
-                drop(input.splice(at.., other[from..].iter().copied()));
-            }
-            _ => {
-                if let Some(byte) = input.get_mut(at) {
-                    *byte ^= 1 << random.below(8);
-                }
-            }
-        }
-    }
-}
-
-fn byte(random: &mut Random) -> u8 {
-    random.bits().to_le_bytes()[0]
-}
 
 /// A finite element of any magnitude, or a small whole number, as counts and pixels are.
 fn element<T: DenseElement>(random: &mut Random) -> T {

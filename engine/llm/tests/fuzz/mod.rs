@@ -3,7 +3,8 @@
 //! What a reader accepts must keep its promises (tensors inside the file, tokens of the vocabulary, names of files beside the index); it must
 //! not panic on anything. A finding stops the run with the input that led to it.
 
-use std::panic::catch_unwind;
+#[path = "../../../core/tests/fuzz/target.rs"]
+mod target;
 
 use vectorgpu_core::Result;
 use vectorgpu_core::random::Random;
@@ -14,17 +15,12 @@ use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::tensor::TensorView;
 use vectorgpu_llm::tokenizer::{Tokenizer, TooLong, Trust, WordPiece};
 
-/// What a reader made of an input: whether it accepted it. `Err` says which promise was broken.
-type Outcome = Result<bool, String>;
+use target::{Outcome, Target as Reader};
 
-/// A reader under test.
-pub(crate) struct Reader {
-    /// What it reads.
-    pub(crate) name: &'static str,
-    valid: fn(&mut Random) -> Vec<u8>,
-    tokens: &'static [&'static [u8]],
-    check: fn(&[u8]) -> Outcome,
-}
+/// Random inputs have fewer bytes.
+const RANDOM_BYTES: usize = 60;
+/// Changes cut, or repeat, fewer bytes.
+const CUT_BYTES: usize = 9;
 
 /// All readers.
 pub(crate) const READERS: [Reader; 6] = [
@@ -122,84 +118,6 @@ const JSON_TOKENS: &[&[u8]] = &[
     b"\xe2\x96\x81",
     b"\n",
 ];
-
-/// How many inputs a reader accepted and refused.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Inputs that were accepted.
-    pub(crate) accepted: u64,
-    /// Inputs that were refused with an error.
-    pub(crate) refused: u64,
-}
-
-impl Reader {
-    /// Runs `count` inputs of the stream of `seed`.
-    ///
-    /// # Panics
-    /// When an input makes the reader panic, or break a promise; the message quotes the input.
-    pub(crate) fn run(&self, count: u64, seed: u64) -> Counts {
-        let mut random = Random::new(seed);
-        let mut counts = Counts::default();
-        for number in 0..count {
-            let input = self.input(&mut random);
-            let outcome =
-                catch_unwind(|| (self.check)(&input)).unwrap_or_else(|_| Err("panicked".to_owned()));
-            match outcome {
-                Ok(true) => counts.accepted += 1,
-                Ok(false) => counts.refused += 1,
-                Err(finding) => panic!(
-                    "{}, seed {seed}, input {number}: {finding}: b\"{}\"",
-                    self.name,
-                    input.escape_ascii()
-                ),
-            }
-        }
-        counts
-    }
-
-    /// An input: one in eight is valid, one in eight random, the others are valid ones with one to four changes.
-    fn input(&self, random: &mut Random) -> Vec<u8> {
-        match random.below(8) {
-            0 => (self.valid)(random),
-            1 => (0..random.below(60))
-                .map(|_| random.bits().to_le_bytes()[0])
-                .collect(),
-            _ => {
-                let mut input = (self.valid)(random);
-                for _ in 0..=random.below(4) {
-                    self.change(&mut input, random);
-                }
-                input
-            }
-        }
-    }
-
-    fn change(&self, input: &mut Vec<u8>, random: &mut Random) {
-        let at = random.below(input.len() + 1);
-        let end = (at + random.below(9)).min(input.len());
-        let token = self.tokens[random.below(self.tokens.len())];
-        match random.below(7) {
-            0 => drop(input.splice(at..at, token.iter().copied())),
-            1 => drop(input.splice(at..(at + token.len()).min(input.len()), token.iter().copied())),
-            2 => drop(input.drain(at..end)),
-            3 => {
-                let again = input[at..end].to_vec();
-                drop(input.splice(at..at, again));
-            }
-            4 => input.truncate(at),
-            5 => {
-                let other = (self.valid)(random);
-                let from = random.below(other.len());
-                drop(input.splice(at.., other[from..].iter().copied()));
-            }
-            _ => {
-                if let Some(byte) = input.get_mut(at) {
-                    *byte ^= 1 << random.below(8);
-                }
-            }
-        }
-    }
-}
 
 /// A description without any tensor.
 struct Described(Metadata);
