@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import tiny_models
 from cluster import Cluster
+from conftest import use_gpu
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
@@ -545,24 +546,11 @@ def test_models_are_the_same_on_a_restored_database(writer, database, bindir, sh
         server.execute("DROP DATABASE restored WITH (FORCE)")
 
 
-def on_software_gpu(connection: psycopg.Connection) -> psycopg.Connection:
-    """The same session with software Vulkan for a GPU; a test without that is skipped, loudly."""
-    connection.execute("SET vectorgpu.allow_software_gpu = on")
-    connection.execute("SET vectorgpu.device = 'gpu'")
-    try:
-        connection.execute("SELECT * FROM vectorgpu.devices()")
-        if not one(connection, "SELECT count(*) FROM vectorgpu.devices() WHERE kind <> 'cpu'"):
-            pytest.skip("NO LANGUAGE MODEL HAS RUN ON VULKAN: no adapter, not even a software one")
-    except psycopg.Error as error:
-        pytest.skip(f"NO LANGUAGE MODEL HAS RUN ON VULKAN: {error}")
-    return connection
-
-
-def test_a_gpu_writes_what_the_cpu_writes_alone_and_side_by_side(writer):
+def test_a_gpu_writes_what_the_cpu_writes_alone_and_side_by_side(writer, gpu_device):
     prompts = ["hello", "a", "x" * 70]
     query = "SELECT vectorgpu.generate_many(%s, max_tokens => 12)"
     by_cpu = one(writer, query, prompts)
-    on_software_gpu(writer)
+    use_gpu(writer)
     assert one(writer, query, prompts) == by_cpu
     assert one(writer, "SELECT vectorgpu.generate('hello', max_tokens => 12)") == by_cpu[0]
     # With penalties tokens are chosen on the CPU, from logits that are read back.
@@ -576,13 +564,13 @@ def test_a_gpu_writes_what_the_cpu_writes_alone_and_side_by_side(writer):
     assert one(writer, "SELECT sum(bytes) FROM vectorgpu.memory WHERE starts_with(label, 'vectorgpu.llm.')") == 0
 
 
-def test_what_does_not_fit_the_memory_limit_stays_on_the_cpu(session, models):
+def test_what_does_not_fit_the_memory_limit_stays_on_the_cpu(session, models, gpu_device):
     tiny_models.write_text_model(models / "deep.gguf", layers=16, width=256)
     connection = session()
     connection.execute("SELECT vectorgpu.load_model('deep', 'deep.gguf', %s)", [Jsonb({"cache_tokens": 512})])
     query = "SELECT vectorgpu.generate('hello', max_tokens => 3)"
     by_cpu = one(connection, query)
-    on_software_gpu(connection)
+    use_gpu(connection)
     connection.execute("SET vectorgpu.staging_size = '1MB'")
     layers = []
     for limit in ("128MB", "32MB"):

@@ -181,6 +181,23 @@ fn run(engine: &Engine, weights: &LinearWeights, x: &[f32], outcome: Outcome, fi
     engine.download(&out, &mut go_on).unwrap()
 }
 
+/// Checks what a layer of `matrix` makes of `x` against its twin.
+fn check_against_twin(engine: &Engine, weights: &LinearWeights, matrix: &Matrix, x: &[f32], what: &str) {
+    let (outputs, inputs) = (matrix.outputs(), matrix.values.len() / matrix.outputs());
+    let got = run(engine, weights, x, Outcome::Written, 7.0);
+    let x = exact(x);
+    let want = reference::linear(&x, &matrix.values, inputs);
+    let how = (inputs, has_units(engine));
+    compare(
+        &got,
+        &want,
+        &x,
+        &matrix.values,
+        how,
+        &format!("{what} {outputs} x {inputs}"),
+    );
+}
+
 #[test]
 fn layers_agree_with_their_twin_for_every_type_and_number_of_rows() {
     let mut random = Random(61);
@@ -194,16 +211,12 @@ fn layers_agree_with_their_twin_for_every_type_and_number_of_rows() {
                 let weights = upload(&engine, &[&matrix]);
                 for rows in [1, 3, 9] {
                     let x = random.floats(rows * inputs);
-                    let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
-                    let (x, what) = (exact(&x), format!("{weight_type:?} {rows} x {inputs}"));
-                    let want = reference::linear(&x, &matrix.values, inputs);
-                    compare(
-                        &got,
-                        &want,
+                    check_against_twin(
+                        &engine,
+                        &weights,
+                        &matrix,
                         &x,
-                        &matrix.values,
-                        (inputs, has_units(&engine)),
-                        &what,
+                        &format!("{weight_type:?} of {rows} rows"),
                     );
                 }
             }
@@ -223,17 +236,7 @@ fn layers_agree_with_their_twin_for_the_shapes_of_models() {
                 let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
                 let weights = upload(&engine, &[&matrix]);
                 let x = random.floats(inputs);
-                let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
-                let (x, what) = (exact(&x), format!("{weight_type:?} {outputs} x {inputs}"));
-                let want = reference::linear(&x, &matrix.values, inputs);
-                compare(
-                    &got,
-                    &want,
-                    &x,
-                    &matrix.values,
-                    (inputs, has_units(&engine)),
-                    &what,
-                );
+                check_against_twin(&engine, &weights, &matrix, &x, &format!("{weight_type:?}"));
             }
         }
     }
@@ -251,11 +254,13 @@ fn layers_of_many_rows_agree_with_their_twin_for_every_type() {
                 let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
                 let weights = upload(&engine, &[&matrix]);
                 let x: Vec<f32> = random.floats(rows * inputs).iter().map(|x| x * 1e6).collect();
-                let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
-                let (x, what) = (exact(&x), format!("{weight_type:?} {rows} x {inputs}"));
-                let want = reference::linear(&x, &matrix.values, inputs);
-                let how = (inputs, has_units(&engine));
-                compare(&got, &want, &x, &matrix.values, how, &what);
+                check_against_twin(
+                    &engine,
+                    &weights,
+                    &matrix,
+                    &x,
+                    &format!("{weight_type:?} of {rows} rows"),
+                );
             }
         }
     }
@@ -270,17 +275,7 @@ fn a_layer_of_many_short_rows_agrees_with_its_twin() {
             let matrix = Matrix::random(weight_type, outputs, inputs, &mut random);
             let weights = upload(&engine, &[&matrix]);
             let x = random.floats(inputs);
-            let got = run(&engine, &weights, &x, Outcome::Written, 7.0);
-            let x = exact(&x);
-            let want = reference::linear(&x, &matrix.values, inputs);
-            compare(
-                &got,
-                &want,
-                &x,
-                &matrix.values,
-                (inputs, has_units(&engine)),
-                &format!("{weight_type:?}"),
-            );
+            check_against_twin(&engine, &weights, &matrix, &x, &format!("{weight_type:?}"));
         }
     }
 }
