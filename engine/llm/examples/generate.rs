@@ -1,7 +1,7 @@
 //! Continues a text, always with the likeliest token, and says how fast:
 //! `cargo run --release -p vectorgpu-llm --example generate FILE TEXT TOKENS [DEVICE [THREADS]]`.
 //!
-//! DEVICE is `cpu`, `gpu` (all that fits), `gpu:N` (its first N layers), or `ahead` (all of it on the GPU, which chooses the tokens itself).
+//! DEVICE is `cpu`, `gpu` (all that fits; where that is all of it, the GPU chooses the tokens itself), or `gpu:N` (its first N layers).
 #![expect(clippy::print_stdout, reason = "an example's output")]
 
 use std::path::Path;
@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vectorgpu_compute::EngineBuilder;
-use vectorgpu_llm::cache::BlockTable;
 use vectorgpu_llm::decoder::{Decoder, OnCpu, OnGpu};
 use vectorgpu_llm::format::ModelFile;
 use vectorgpu_llm::generate::{GenerateOptions, Generation};
+use vectorgpu_llm::gpu::GpuShape;
 use vectorgpu_llm::gpu::plan::Plan;
-use vectorgpu_llm::gpu::{Ahead, AheadText, GpuShape, Next};
 use vectorgpu_llm::model::llama::Llama;
 use vectorgpu_llm::threads::Threads;
 use vectorgpu_llm::tokenizer::{Tokenizer, Trust};
@@ -104,33 +103,6 @@ fn written(
     Ok(timed)
 }
 
-fn written_ahead(
-    decoder: &mut OnGpu,
-    tokenizer: &Tokenizer,
-    unread: Vec<u32>,
-    max_tokens: usize,
-) -> Result<Timed, Failure> {
-    let (model, pool) = decoder.whole().ok_or("not all of the model fits the GPU")?;
-    let mut table = BlockTable::default();
-    pool.reserve(&mut table, unread.len() + max_tokens)?;
-    let text = AheadText {
-        unread,
-        table,
-        next: Next::Likeliest,
-    };
-    let mut timed = Timed::begin();
-    let mut ahead = Ahead::begin(model, vec![text], &mut || true)?;
-    while timed.tokens < max_tokens
-        && let Some(tokens) = ahead.step(model, &mut || true)?
-    {
-        if tokenizer.ends_text(tokens[0]) {
-            break;
-        }
-        timed.add(&String::from_utf8_lossy(tokenizer.bytes(tokens[0])));
-    }
-    Ok(timed)
-}
-
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, path, text, count, rest @ ..] = &arguments[..] else {
@@ -151,11 +123,7 @@ fn main() -> Result<(), Failure> {
         written(&mut decoder, &tokenizer, prompt, max_tokens)?
     } else {
         let mut decoder = on_gpu(model, threads, most, device)?;
-        if device == "ahead" {
-            written_ahead(&mut decoder, &tokenizer, prompt, max_tokens)?
-        } else {
-            written(&mut decoder, &tokenizer, prompt, max_tokens)?
-        }
+        written(&mut decoder, &tokenizer, prompt, max_tokens)?
     };
     timed.print(prompt_tokens);
     Ok(())

@@ -7,8 +7,8 @@
 use half::f16;
 use vectorgpu_core::{Error, ErrorKind, Result};
 
-/// Positions of a block.
-pub const BLOCK_TOKENS: usize = 16;
+/// Positions of a block, on a device too.
+pub use vectorgpu_compute::BLOCK_TOKENS;
 
 /// What a token keeps for later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -182,7 +182,7 @@ fn any_split_between_gpu_and_cpu_writes_the_same_text() {
         for plan in plans {
             let mut device = on_gpu(&engine, &model, plan);
             assert_eq!(device.device_layers(), plan.layers);
-            assert_eq!(device.whole().is_some(), plan.ends);
+            assert_eq!(device.chooser().is_some(), plan.ends);
             assert_eq!(greedy(&mut device, &prompt, 24), want, "{plan:?}");
         }
     }
@@ -241,10 +241,12 @@ fn ahead(
     count: usize,
     drop_at: usize,
 ) -> Vec<Vec<u32>> {
-    let (model, pool) = device.whole().expect("all on the device");
     let texts = prompts.iter().map(|prompt| {
         let mut table = BlockTable::default();
-        pool.reserve(&mut table, prompt.len() + count).expect("room");
+        device
+            .pool()
+            .reserve(&mut table, prompt.len() + count)
+            .expect("room");
         AheadText {
             unread: prompt.clone(),
             table,
@@ -252,16 +254,18 @@ fn ahead(
         }
     });
     let texts = texts.collect();
+    let model = device.chooser().expect("all on the device");
     let mut ahead = Ahead::begin(model, texts, &mut go_on).expect("prompts");
     let mut written = vec![Vec::new(); prompts.len()];
     let mut numbers: Vec<usize> = (0..prompts.len()).collect();
     for step in 0..count {
         if step == drop_at {
             for gone in ahead.keep(|number| number != 1, &mut go_on).expect("kept") {
-                pool.release(gone.table);
+                device.pool().release(gone.table);
             }
             numbers.remove(1);
         }
+        let model = device.chooser().expect("all on the device");
         let tokens = ahead.step(model, &mut go_on).expect("a step").expect("room");
         assert_eq!(tokens.len(), numbers.len());
         for (number, token) in numbers.iter().zip(tokens) {
@@ -269,8 +273,9 @@ fn ahead(
         }
     }
     for gone in ahead.keep(|_| false, &mut go_on).expect("kept") {
-        pool.release(gone.table);
+        device.pool().release(gone.table);
     }
+    let model = device.chooser().expect("all on the device");
     assert_eq!(ahead.step(model, &mut go_on), Ok(None));
     written
 }
@@ -359,7 +364,7 @@ fn only_what_depends_on_logits_alone_is_chosen_on_the_device() {
             ..drawn.clone()
         },
         SamplingOptions {
-            temperature_range: 0.5,
+            dynatemp_range: 0.5,
             ..drawn.clone()
         },
         SamplingOptions {
@@ -375,7 +380,7 @@ fn only_what_depends_on_logits_alone_is_chosen_on_the_device() {
             ..plain.clone()
         },
         SamplingOptions {
-            bias: vec![(1, 1.0)],
+            logit_bias: vec![(1, 1.0)],
             ..plain
         },
     ];

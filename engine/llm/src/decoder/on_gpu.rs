@@ -49,13 +49,6 @@ impl OnGpu {
         })
     }
 
-    /// What is on the device, and the blocks of texts there, for tokens that the device chooses (`gpu::Ahead`). `None` where not all of
-    /// the model is.
-    pub fn whole(&mut self) -> Option<(&mut GpuModel, &mut BlockPool)> {
-        let is_whole = self.device.has_ends();
-        is_whole.then_some((&mut self.device, &mut self.pool))
-    }
-
     /// Layers that are on the device.
     pub fn device_layers(&self) -> usize {
         self.device.layers()
