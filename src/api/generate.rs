@@ -7,7 +7,7 @@ use vectorgpu_core::{Error, ErrorKind, Result};
 use vectorgpu_llm::generate::Piece;
 
 use crate::error::OrRaise;
-use crate::models::{self, Prompt, TextArguments, TextRequest, Writing};
+use crate::models::{self, Prompt, TextRequest, Writing};
 
 /// `vectorgpu.generate(text, text, int4, float8, int8, text[], jsonb)`: what a model answers to a prompt. NULL for a NULL prompt.
 #[pg_extern(sql = false)]
@@ -20,18 +20,11 @@ fn generate(
     stop: Option<Vec<Option<String>>>,
     options: Option<JsonB>,
 ) -> Option<String> {
-    let arguments = TextArguments {
-        max_tokens,
-        temperature,
-        seed,
-        stop,
-        options,
+    let answer_to = |prompt| {
+        let request = TextRequest::new(max_tokens, temperature, seed, stop, options)?;
+        answer(Prompt::Text(prompt), model, &request)
     };
-    let answer = |prompt| {
-        let writing = begin(&[Prompt::Text(prompt)], model, arguments)?;
-        Ok(whole(writing, 1)?.remove(0))
-    };
-    prompt.map(|prompt| answer(prompt).or_raise())
+    prompt.map(|prompt| answer_to(prompt).or_raise())
 }
 
 /// `vectorgpu.generate_many(text[], ...)`: what a model answers to each prompt; NULL for one that is NULL.
@@ -45,14 +38,7 @@ fn generate_many(
     stop: Option<Vec<Option<String>>>,
     options: Option<JsonB>,
 ) -> Option<Vec<Option<String>>> {
-    let arguments = TextArguments {
-        max_tokens,
-        temperature,
-        seed,
-        stop,
-        options,
-    };
-    let answer = |prompts: Vec<Option<String>>| {
+    let answers_to = |prompts: Vec<Option<String>>| {
         let present: Vec<Prompt<'_>> = prompts
             .iter()
             .flatten()
@@ -61,14 +47,15 @@ fn generate_many(
         let mut texts = if present.is_empty() {
             Vec::new().into_iter()
         } else {
-            whole(begin(&present, model, arguments)?, present.len())?.into_iter()
+            let request = TextRequest::new(max_tokens, temperature, seed, stop, options)?;
+            answers(&present, model, &request)?.into_iter()
         };
         Ok(prompts
             .iter()
             .map(|prompt| prompt.as_ref().and_then(|_| texts.next()))
             .collect())
     };
-    prompts.map(|prompts| answer(prompts).or_raise())
+    prompts.map(|prompts| answers_to(prompts).or_raise())
 }
 
 /// `vectorgpu.chat(jsonb, ...)`: what a model answers to a conversation.
@@ -82,18 +69,11 @@ fn chat(
     stop: Option<Vec<Option<String>>>,
     options: Option<JsonB>,
 ) -> Option<String> {
-    let arguments = TextArguments {
-        max_tokens,
-        temperature,
-        seed,
-        stop,
-        options,
+    let answer_to = |messages: JsonB| {
+        let request = TextRequest::new(max_tokens, temperature, seed, stop, options)?;
+        answer(Prompt::Messages(&messages.0), model, &request)
     };
-    let answer = |messages: JsonB| {
-        let writing = begin(&[Prompt::Messages(&messages.0)], model, arguments)?;
-        Ok(whole(writing, 1)?.remove(0))
-    };
-    messages.map(|messages| answer(messages).or_raise())
+    messages.map(|messages| answer_to(messages).or_raise())
 }
 
 /// `vectorgpu.generate_stream(text, ...)`: the text of `generate`, a piece for each row. A piece is written when its row is asked for.
@@ -107,14 +87,11 @@ fn generate_stream(
     stop: Option<Vec<Option<String>>>,
     options: Option<JsonB>,
 ) -> SetOfIterator<'static, String> {
-    let arguments = TextArguments {
-        max_tokens,
-        temperature,
-        seed,
-        stop,
-        options,
+    let begin = |prompt| {
+        let request = TextRequest::new(max_tokens, temperature, seed, stop, options)?;
+        Writing::begin(models::text_model(model)?, &[Prompt::Text(prompt)], &request)
     };
-    let writing = prompt.map(|prompt| begin(&[Prompt::Text(prompt)], model, arguments).or_raise());
+    let writing = prompt.map(|prompt| begin(prompt).or_raise());
     let texts = pieces(writing).map(|piece| piece.or_raise().text);
     SetOfIterator::new(texts.filter(|text| !text.is_empty()))
 }
@@ -139,15 +116,9 @@ fn generate_tokens(
         name!(top_logprobs, Option<JsonB>),
     ),
 > {
-    let arguments = TextArguments {
-        max_tokens,
-        temperature,
-        seed,
-        stop,
-        options,
-    };
     let begin = |prompt| {
-        let request = TextRequest::new(arguments)?.with_log_probabilities();
+        let request =
+            TextRequest::new(max_tokens, temperature, seed, stop, options)?.with_log_probabilities();
         Writing::begin(models::text_model(model)?, &[Prompt::Text(prompt)], &request)
     };
     let writing = prompt.map(|prompt| begin(prompt).or_raise());
@@ -168,15 +139,15 @@ fn generate_tokens(
     }))
 }
 
-fn begin(prompts: &[Prompt<'_>], model: Option<&str>, arguments: TextArguments) -> Result<Writing> {
-    let request = TextRequest::new(arguments)?;
-    let model = models::text_model(model)?;
-    Writing::begin(model, prompts, &request)
+/// What a model answers to one prompt.
+fn answer(prompt: Prompt<'_>, model: Option<&str>, request: &TextRequest) -> Result<String> {
+    Ok(answers(&[prompt], model, request)?.remove(0))
 }
 
-/// All of the texts.
-fn whole(mut writing: Writing, count: usize) -> Result<Vec<String>> {
-    let mut texts = vec![String::new(); count];
+/// What a model answers to each of `prompts`.
+fn answers(prompts: &[Prompt<'_>], model: Option<&str>, request: &TextRequest) -> Result<Vec<String>> {
+    let mut writing = Writing::begin(models::text_model(model)?, prompts, request)?;
+    let mut texts = vec![String::new(); prompts.len()];
     while !writing.is_done() {
         for piece in writing.step()? {
             let text = texts
@@ -189,8 +160,7 @@ fn whole(mut writing: Writing, count: usize) -> Result<Vec<String>> {
 }
 
 /// The pieces of one text as they are asked for; none for a NULL prompt.
-fn pieces(writing: Option<Writing>) -> impl Iterator<Item = Result<Piece>> + 'static {
-    let mut writing = writing;
+fn pieces(mut writing: Option<Writing>) -> impl Iterator<Item = Result<Piece>> + 'static {
     std::iter::from_fn(move || {
         let writing = writing.as_mut()?;
         while !writing.is_done() {

@@ -29,7 +29,7 @@ use crate::guc;
 use crate::pg::interrupt::keep_waiting;
 
 pub(crate) use embedding::EmbeddingModel;
-pub(crate) use options::{EmbedOptions, LoadOptions, TextArguments, TextRequest, parse};
+pub(crate) use options::{EmbedOptions, LoadOptions, TextRequest, parse};
 pub(crate) use place::Placement;
 pub(crate) use registry::stored;
 pub(crate) use text::{Prompt, TextModel, Writing};

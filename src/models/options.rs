@@ -106,16 +106,6 @@ impl TextOptions {
     }
 }
 
-/// The arguments that all functions which write text have.
-#[derive(Debug)]
-pub(crate) struct TextArguments {
-    pub(crate) max_tokens: Option<i32>,
-    pub(crate) temperature: Option<f64>,
-    pub(crate) seed: Option<i64>,
-    pub(crate) stop: Option<Vec<Option<String>>>,
-    pub(crate) options: Option<JsonB>,
-}
-
 /// What a text is to be like, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct TextRequest {
@@ -126,17 +116,23 @@ pub(crate) struct TextRequest {
 }
 
 impl TextRequest {
-    /// Checks what was asked.
+    /// Checks the arguments that all functions which write text have.
     ///
     /// # Errors
     /// `InvalidArgument` that names the argument or option.
-    pub(crate) fn new(arguments: TextArguments) -> Result<Self> {
-        let options: TextOptions = parse(arguments.options)?;
-        let max_tokens = arguments.max_tokens.map(|count| {
+    pub(crate) fn new(
+        max_tokens: Option<i32>,
+        temperature: Option<f64>,
+        seed: Option<i64>,
+        stop: Option<Vec<Option<String>>>,
+        options: Option<JsonB>,
+    ) -> Result<Self> {
+        let options: TextOptions = parse(options)?;
+        let max_tokens = max_tokens.map(|count| {
             let count = usize::try_from(count).ok().filter(|count| *count > 0);
             count.ok_or_else(|| invalid("max_tokens must be at least 1"))
         });
-        let stop: Vec<String> = arguments.stop.unwrap_or_default().into_iter().flatten().collect();
+        let stop: Vec<String> = stop.unwrap_or_default().into_iter().flatten().collect();
         if stop.len() > MAX_STOPS {
             return Err(invalid(format!(
                 "{} stop strings, more than {MAX_STOPS}",
@@ -153,11 +149,11 @@ impl TextRequest {
             clippy::cast_possible_truncation,
             reason = "rounding to f32; its range is checked"
         )]
-        let temperature = arguments.temperature.unwrap_or(0.0) as f32;
+        let temperature = temperature.unwrap_or(0.0) as f32;
         let sampling = SamplingOptions {
             temperature,
-            temperature_range: options.dynatemp_range,
-            temperature_exponent: options.dynatemp_exponent,
+            dynatemp_range: options.dynatemp_range,
+            dynatemp_exponent: options.dynatemp_exponent,
             top_k: options.top_k,
             top_p: options.top_p,
             min_p: options.min_p,
@@ -165,10 +161,11 @@ impl TextRequest {
             repeat_penalty: options.repeat_penalty,
             frequency_penalty: options.frequency_penalty,
             presence_penalty: options.presence_penalty,
-            penalty_tokens: options.repeat_last_n,
-            bias: options.logit_bias.clone(),
-            seed: arguments.seed.map_or_else(random_seed, i64::cast_unsigned),
+            repeat_last_n: options.repeat_last_n,
+            logit_bias: options.logit_bias.clone(),
+            seed: seed.map_or_else(random_seed, i64::cast_unsigned),
             steps: options.steps()?,
+            log_probabilities: false,
             likeliest: options.top_logprobs,
         };
         sampling.check()?;
@@ -179,7 +176,6 @@ impl TextRequest {
                 stop,
                 stop_tokens: options.stop_token_ids.clone(),
                 ignore_end: options.ignore_eos,
-                log_probabilities: false,
                 sampling,
             },
             options,
@@ -188,7 +184,7 @@ impl TextRequest {
 
     /// The same, with the log-probabilities of tokens.
     pub(crate) fn with_log_probabilities(mut self) -> Self {
-        self.generate.log_probabilities = true;
+        self.generate.sampling.log_probabilities = true;
         self
     }
 

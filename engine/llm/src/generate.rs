@@ -31,8 +31,6 @@ pub struct GenerateOptions {
     pub stop_tokens: Vec<u32>,
     /// It does not end where the model would end it.
     pub ignore_end: bool,
-    /// Whether probabilities of the tokens are wanted: they take a look at all logits.
-    pub log_probabilities: bool,
     /// How tokens are chosen.
     pub sampling: SamplingOptions,
 }

@@ -66,9 +66,9 @@ pub struct SamplingOptions {
     /// What logits are divided by; 0 takes the likeliest token.
     pub temperature: f32,
     /// The temperature varies so much up and down with the entropy of the candidates; 0 is off.
-    pub temperature_range: f32,
+    pub dynatemp_range: f32,
     /// How the share of the largest entropy counts then.
-    pub temperature_exponent: f32,
+    pub dynatemp_exponent: f32,
     /// The likeliest so many; 0 is off.
     pub top_k: usize,
     /// The likeliest that together have this probability; 1 is off.
@@ -84,13 +84,15 @@ pub struct SamplingOptions {
     /// Subtracted once from what occurred; 0 is off.
     pub presence_penalty: f32,
     /// How many last tokens count.
-    pub penalty_tokens: usize,
+    pub repeat_last_n: usize,
     /// Added to logits; minus infinity forbids a token.
-    pub bias: Vec<(u32, f32)>,
+    pub logit_bias: Vec<(u32, f32)>,
     /// Of the draws.
     pub seed: u64,
     /// The steps, in their order; one that is not among them is off.
     pub steps: Vec<Step>,
+    /// Whether to say how likely the chosen tokens were, which takes a look at all others.
+    pub log_probabilities: bool,
     /// Of how many of the likeliest tokens to say how likely they were.
     pub likeliest: usize,
 }
@@ -99,8 +101,8 @@ impl Default for SamplingOptions {
     fn default() -> Self {
         Self {
             temperature: 0.0,
-            temperature_range: 0.0,
-            temperature_exponent: 1.0,
+            dynatemp_range: 0.0,
+            dynatemp_exponent: 1.0,
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
@@ -108,10 +110,11 @@ impl Default for SamplingOptions {
             repeat_penalty: 1.0,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
-            penalty_tokens: 64,
-            bias: Vec::new(),
+            repeat_last_n: 64,
+            logit_bias: Vec::new(),
             seed: 0,
             steps: Step::USUAL.to_vec(),
+            log_probabilities: false,
             likeliest: 0,
         }
     }
@@ -133,8 +136,8 @@ impl SamplingOptions {
             ))
         };
         within("temperature", self.temperature, 0.0, 100.0)?;
-        within("temperature_range", self.temperature_range, 0.0, 100.0)?;
-        within("temperature_exponent", self.temperature_exponent, 0.0, 100.0)?;
+        within("dynatemp_range", self.dynatemp_range, 0.0, 100.0)?;
+        within("dynatemp_exponent", self.dynatemp_exponent, 0.0, 100.0)?;
         within("top_p", self.top_p, 0.0, 1.0)?;
         within("min_p", self.min_p, 0.0, 1.0)?;
         within("typical_p", self.typical_p, 0.0, 1.0)?;
@@ -150,7 +153,7 @@ impl SamplingOptions {
                 ),
             ));
         }
-        match self.bias.iter().find(|(_, bias)| bias.is_nan()) {
+        match self.logit_bias.iter().find(|(_, bias)| bias.is_nan()) {
             Some((token, _)) => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("the bias of token {token} is not a number"),
@@ -165,7 +168,7 @@ impl SamplingOptions {
 pub struct Chosen {
     /// The token.
     pub token: u32,
-    /// The logarithm of its probability before any step; not a number where a device chose it and nobody asked.
+    /// The logarithm of its probability before any step; not a number where nobody asked.
     pub log_probability: f32,
     /// As many of the likeliest as were wanted, with the same, the likeliest first.
     pub likeliest: Vec<(u32, f32)>,
@@ -195,7 +198,7 @@ impl Sampler {
             counts: HashMap::new(),
             candidates: Candidates::default(),
         };
-        let from = prompt.len().saturating_sub(sampler.options.penalty_tokens);
+        let from = prompt.len().saturating_sub(sampler.options.repeat_last_n);
         prompt[from..].iter().for_each(|token| sampler.note(*token));
         Ok(sampler)
     }
@@ -208,10 +211,11 @@ impl Sampler {
         let options = &self.options;
         let candidates = &mut self.candidates;
         candidates.fill(logits)?;
-        let log_sum = candidates.log_sum();
+        let says = options.log_probabilities || options.likeliest > 0;
+        let log_sum = if says { candidates.log_sum() } else { f32::NAN };
         let mut likeliest = candidates.likeliest_of(options.likeliest);
         likeliest.iter_mut().for_each(|(_, logit)| *logit -= log_sum);
-        for (token, bias) in &options.bias {
+        for (token, bias) in &options.logit_bias {
             candidates.add(*token, *bias);
         }
         for (token, count) in &self.counts {
@@ -239,10 +243,10 @@ impl Sampler {
     }
 
     fn note(&mut self, token: u32) {
-        if self.options.penalty_tokens == 0 {
+        if self.options.repeat_last_n == 0 {
             return;
         }
-        if self.recent.len() == self.options.penalty_tokens
+        if self.recent.len() == self.options.repeat_last_n
             && let Some(oldest) = self.recent.pop_front()
             && let Some(count) = self.counts.get_mut(&oldest)
         {
@@ -269,7 +273,7 @@ fn narrow(candidates: &mut Candidates, options: &SamplingOptions) -> Result<()> 
             Step::TopP => candidates.keep_top_p(options.top_p),
             Step::MinP => candidates.keep_min_p(options.min_p),
             Step::Temperature => {
-                let (range, exponent) = (options.temperature_range, options.temperature_exponent);
+                let (range, exponent) = (options.dynatemp_range, options.dynatemp_exponent);
                 candidates.temper(options.temperature, range, exponent);
             }
         }

@@ -52,15 +52,10 @@ impl Text {
             )
             .with_hint("Shorten the prompt, or ask for fewer tokens."));
         }
-        let next = if options.log_probabilities || options.sampling.likeliest > 0 {
-            None
-        } else {
-            Next::of(&options.sampling, vocabulary)
-        };
         Ok(Self {
             number,
             most,
-            next,
+            next: Next::of(&options.sampling, vocabulary),
             sampler: Sampler::new(options.sampling.clone(), &prompt)?,
             table: BlockTable::default(),
             stream: TextStream::new(options.stop.iter().map(String::as_str)),

@@ -75,7 +75,7 @@ impl Next {
             temperature: options.temperature,
             top_k: options.top_k,
             seed: options.seed,
-            penalty_tokens: options.penalty_tokens,
+            repeat_last_n: options.repeat_last_n,
             ..SamplingOptions::default()
         };
         if *options != plain {

@@ -37,7 +37,11 @@ const SHARES: [f32; 5] = [0.4, 0.3, 0.15, 0.1, 0.05];
 
 #[test]
 fn greedy_takes_the_likeliest_and_says_how_likely_it_is() {
-    let mut sampler = Sampler::new(SamplingOptions::default(), &[]).expect("sound");
+    let options = SamplingOptions {
+        log_probabilities: true,
+        ..SamplingOptions::default()
+    };
+    let mut sampler = Sampler::new(options, &[]).expect("sound");
     let chosen = sampler.choose(&logits(&[0.2, 0.5, 0.3])).expect("a token");
     assert_eq!(chosen.token, 1);
     assert!((chosen.log_probability - 0.5f32.ln()).abs() < 1e-5);
@@ -95,7 +99,7 @@ fn each_step_leaves_out_what_it_should() {
         [false, true, false, false, false]
     );
     assert_eq!(
-        with(|options| options.bias = vec![(0, f32::NEG_INFINITY)]),
+        with(|options| options.logit_bias = vec![(0, f32::NEG_INFINITY)]),
         [false, true, true, true, true]
     );
     assert_eq!(
@@ -108,7 +112,7 @@ fn each_step_leaves_out_what_it_should() {
 fn penalties_count_the_last_tokens() {
     let options = SamplingOptions {
         repeat_penalty: 2.0,
-        penalty_tokens: 2,
+        repeat_last_n: 2,
         ..SamplingOptions::default()
     };
     // Both logits are positive: 3 / 2 < 2.
@@ -136,7 +140,7 @@ fn penalties_count_the_last_tokens() {
 fn a_dynamic_temperature_is_low_where_the_model_is_sure() {
     let options = SamplingOptions {
         temperature: 1.0,
-        temperature_range: 1.0,
+        dynatemp_range: 1.0,
         ..SamplingOptions::default()
     };
     let sure = drawn(&options, &logits(&[0.9, 0.05, 0.05]), 3000);
@@ -147,7 +151,8 @@ fn a_dynamic_temperature_is_low_where_the_model_is_sure() {
 #[test]
 fn the_likeliest_are_told_with_the_models_own_probabilities() {
     let options = SamplingOptions {
-        bias: vec![(4, 100.0)],
+        logit_bias: vec![(4, 100.0)],
+        log_probabilities: true,
         likeliest: 3,
         temperature: 2.0,
         ..SamplingOptions::default()
@@ -214,7 +219,7 @@ fn numbers_that_mean_nothing_are_refused() {
         |options| options.top_p = 1.5,
         |options| options.min_p = -0.1,
         |options| options.repeat_penalty = 0.0,
-        |options| options.bias = vec![(3, f32::NAN)],
+        |options| options.logit_bias = vec![(3, f32::NAN)],
     ];
     for change in wrong {
         let mut options = SamplingOptions::default();
